@@ -1,0 +1,1 @@
+"""Virtual staining: the parts that the configs of this MONAI bundle name."""

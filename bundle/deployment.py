@@ -1,0 +1,98 @@
+"""What a training run leaves behind: a complete MONAI bundle of the trained model."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+from bundle.atomic import whole_folder
+from bundle.checkpoints import load_tensors, save_tensors
+from bundle.data import Datalist, Modality
+from bundle.errors import InputError
+from bundle.runs import LATEST, write_json
+from bundle.workflow import resolved
+
+logger = logging.getLogger("bundle")
+HOME = Path(__file__).parents[1]
+
+
+def publish(
+    data: Datalist, output_dir: str, deploy_checkpoint: str, patch_size: int, invert_source: bool
+) -> None:
+    """Write ``output_dir/bundle``: configs, code and weights that need nothing else of this repository.
+
+    Its ``inference.json`` is this repository's with the trained network's own values; windows are as large
+    as the training patches, every quarter of them (§2.9: 256 and 64).
+
+    Args:
+        data: the dataset it was trained on.
+        output_dir: the run's folder.
+        deploy_checkpoint: ``latest``, or ``best_<term>``.
+        patch_size: side of the training patches, px.
+        invert_source: the source was inverted in training.
+
+    Raises:
+        InputError: if there is no such checkpoint.
+    """
+    run = Path(output_dir)
+    generators = load_generators(run, deploy_checkpoint)
+    inference = json.loads((HOME / "configs" / "inference.json").read_text(encoding="utf-8"))
+    source, target = described(data.source), described(data.target)
+    inference |= {
+        "window": patch_size,
+        "step": max(1, patch_size // 4),
+        "bone_intensity": source["bone_intensity"],
+        "background_intensity": source["background_intensity"],
+        "background_rgb": data.background_rgb,
+        "invert_source": invert_source,
+        "source": source,
+        "target": target,
+        "network_def": resolved("g_xy"),
+    }
+    metadata = json.loads((HOME / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    metadata["pixel_um"] = data.pixel_um
+    metadata["trained_on"] = {"pairs": len(data.training), "checkpoint": deploy_checkpoint, "caveat": data.caveat}
+    metadata["task"] = f"Virtual staining: {data.target.name} from {data.source.name}"
+    for tensor in ("inputs", "outputs"):
+        for entry in metadata["network_data_format"][tensor].values():
+            entry["spatial_shape"] = [patch_size, patch_size]
+    with whole_folder(run / "bundle") as folder:
+        write_json(folder / "configs" / "inference.json", inference)
+        write_json(folder / "configs" / "metadata.json", metadata)
+        shutil.copy(HOME / "configs" / "logging.conf", folder / "configs")
+        shutil.copy(HOME / "LICENSE", folder)
+        shutil.copytree(HOME / "docs", folder / "docs", ignore=lambda _, names: set(names) - {"README.md"})
+        shutil.copytree(HOME / "bundle", folder / "bundle", ignore=shutil.ignore_patterns("__pycache__"))
+        save_tensors(generators["g_xy"], folder / "models" / "model.pt")
+        if "g_yx" in generators:
+            save_tensors(generators["g_yx"], folder / "reverse.pt")
+    logger.info("the trained bundle is in %s", run / "bundle")
+
+
+def load_generators(run: Path, deploy_checkpoint: str) -> dict[str, Any]:
+    """The generators' weights of a checkpoint, by id.
+
+    Raises:
+        InputError: if there is no such checkpoint in the run.
+    """
+    path = run / LATEST.parent / f"{deploy_checkpoint}.pt"
+    if not path.is_file():
+        there = sorted(file.stem for file in path.parent.glob("*.pt"))
+        raise InputError(f"deploy_checkpoint is {deploy_checkpoint!r}; this run has {', '.join(there) or 'none'}.")
+    content = load_tensors(path)
+    content = content.get("parts", content)
+    return {name: weights for name, weights in content.items() if name in ("g_xy", "g_yx")}
+
+
+def described(modality: Modality) -> dict[str, Any]:
+    """A modality as ``inference.json`` writes it."""
+    return {
+        "name": modality.name,
+        "channels": modality.channels,
+        "range": [modality.low, modality.high],
+        "bone_intensity": modality.bone_intensity,
+        "background_intensity": modality.background_intensity,
+    }

@@ -1,0 +1,246 @@
+"""Ignite handlers of a training run: checkpoints and resuming, progress, sample pictures."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from ignite.engine import Events
+from PIL import Image
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from bundle.atomic import whole_file
+from bundle.checkpoints import load_tensors, load_weights, save_tensors
+from bundle.data import PatchSampler
+from bundle.errors import InputError
+from bundle.runs import LATEST
+from bundle.trainers import CycleTrainer, Translation
+
+logger = logging.getLogger("bundle")
+
+
+class RunKeeper:
+    """Saves everything a run needs to go on, and goes on from it.
+
+    ``checkpoints/latest.pt`` is written after every epoch, every ``save_minutes`` within one, and when
+    Ctrl-C or SIGTERM asks the run to stop, which it does after the step in hand. ``best_<term>.pt`` holds
+    the generators at the epoch whose mean of that term was least (§2.6.3). A resumed run takes the very
+    steps the interrupted one would have taken.
+
+    Args:
+        output_dir: the run's folder.
+        sampler: set to where each epoch begins.
+        batch_size: patches in a step.
+        resume: go on from ``latest.pt`` if there is one.
+        save_minutes: longest time between two saves.
+    """
+
+    def __init__(
+        self, output_dir: str, sampler: PatchSampler, batch_size: int, resume: bool, save_minutes: float = 15
+    ) -> None:
+        self.folder = Path(output_dir)
+        self.sampler = sampler
+        self.batch_size = batch_size
+        self.resume = resume
+        self.save_seconds = 60 * save_minutes
+        self.saved_at = time.monotonic()
+        self.sums: dict[str, float] = {}
+        self.best: dict[str, float] = {}
+        self.stopped_by: int | None = None
+
+    def attach(self, engine: CycleTrainer) -> None:
+        """Register with the trainer."""
+        engine.add_event_handler(Events.STARTED, self.started)
+        engine.add_event_handler(Events.EPOCH_STARTED, self.epoch_started)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.iteration_completed)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.epoch_completed)
+
+    def started(self, engine: CycleTrainer) -> None:
+        """Resume, and listen for Ctrl-C and SIGTERM."""
+        path = self.folder / LATEST
+        if self.resume and path.exists():
+            self.load(engine, path)
+            logger.info("resumed at step %d, epoch %d", engine.state.iteration, engine.state.epoch + 1)
+        elif self.resume:
+            logger.info("nothing to resume in %s, starting at the beginning", self.folder)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self.stop)
+
+    def stop(self, number: int, frame: FrameType | None) -> None:
+        """Ask the run to stop after this step; asked again, stop at once."""
+        self.stopped_by = number
+        signal.signal(number, signal.SIG_DFL)
+        print("\nstopping after this step …", file=sys.stderr)
+
+    def epoch_started(self, engine: CycleTrainer) -> None:
+        """Point the sampler at this epoch, or at the middle of it after a resume."""
+        done = engine.state.iteration % engine.state.epoch_length
+        self.sampler.epoch = engine.state.epoch - 1
+        self.sampler.start = done * self.batch_size
+        if not done:
+            self.sums = {}
+
+    def iteration_completed(self, engine: CycleTrainer) -> None:
+        """Add to the epoch's sums; save and stop within an epoch if it is time."""
+        for name, value in engine.state.output.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        within = engine.state.iteration % engine.state.epoch_length != 0
+        if within and (self.stopped_by or time.monotonic() - self.saved_at > self.save_seconds):
+            self.save(engine)
+            if self.stopped_by:
+                engine.terminate()
+
+    def epoch_completed(self, engine: CycleTrainer) -> None:
+        """Keep the generators of each term's minimum, then everything."""
+        means = {name: value / engine.state.epoch_length for name, value in self.sums.items()}
+        for name in engine.objective.terms:
+            if means[name] < self.best.get(name, float("inf")):
+                self.best[name] = means[name]
+                generators = {key: net.state_dict() for key, net in engine.networks.named().items() if key[0] == "g"}
+                content = {**generators, "epoch": engine.state.epoch, "value": means[name]}
+                save_tensors(content, self.folder / "checkpoints" / f"best_{name}.pt")
+        self.save(engine)
+        figures = "  ".join(f"{name} {value:.4f}" for name, value in means.items())
+        logger.info("epoch %d/%d  %s", engine.state.epoch, engine.state.max_epochs, figures)
+        if self.stopped_by:
+            engine.terminate()
+
+    def save(self, engine: CycleTrainer) -> None:
+        """Write ``latest.pt``."""
+        content = {
+            "parts": {name: part.state_dict() for name, part in engine.state_parts().items()},
+            "iteration": engine.state.iteration,
+            "epoch_length": engine.state.epoch_length,
+            "sums": self.sums,
+            "best": self.best,
+            "rng": {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()},
+        }
+        save_tensors(content, self.folder / LATEST)
+        self.saved_at = time.monotonic()
+
+    def load(self, engine: CycleTrainer, path: Path) -> None:
+        """Go on from ``latest.pt``.
+
+        Raises:
+            InputError: if it is corrupt, of another architecture, or of another number of steps an epoch.
+        """
+        content = load_tensors(path)
+        if not isinstance(content, dict) or "parts" not in content:
+            raise InputError(f"{path} is not a checkpoint of a run; use another --output_dir.")
+        if content["epoch_length"] != engine.state.epoch_length:
+            raise InputError(
+                f"{path} was made with {content['epoch_length']} steps an epoch, this run has "
+                f"{engine.state.epoch_length}; resume with the same data, batch_size and patches_per_pair."
+            )
+        for name, part in engine.state_parts().items():
+            state = content["parts"].get(name)
+            if state is None:
+                raise InputError(f"{path} has no {name}; it is of another method.")
+            if isinstance(part, torch.nn.Module):
+                load_weights(part, state, path)
+            else:
+                part.load_state_dict(state)
+        engine.load_state_dict(
+            {
+                "iteration": content["iteration"],
+                "epoch_length": content["epoch_length"],
+                "max_epochs": max(engine.state.max_epochs, content["iteration"] // content["epoch_length"]),
+            }
+        )
+        self.sums, self.best = content["sums"], content["best"]
+        torch.set_rng_state(content["rng"]["cpu"])
+        if torch.cuda.is_available() and len(content["rng"]["cuda"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(content["rng"]["cuda"])
+
+    def finish(self) -> None:
+        """Last step of a run: say how to go on if it was stopped, with exit code 128 + the signal's number."""
+        if self.stopped_by:
+            logger.info("stopped; %s is written, --resume True goes on from it", self.folder / LATEST)
+            sys.exit(128 + self.stopped_by)
+
+
+class Progress:
+    """A bar over the whole run with the time left and the losses; a line a minute where there is no terminal."""
+
+    def attach(self, engine: CycleTrainer) -> None:
+        """Register with the trainer."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self.epoch_started)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.iteration_completed)
+        engine.add_event_handler(Events.COMPLETED, self.completed)
+        self.bar: Any = None
+
+    def epoch_started(self, engine: CycleTrainer) -> None:
+        """Open the bar at the first epoch that runs."""
+        if self.bar is None:
+            total = engine.state.max_epochs * engine.state.epoch_length
+            quiet = {} if sys.stderr.isatty() else {"mininterval": 60, "ascii": True}
+            self.bar = tqdm(total=total, initial=engine.state.iteration, unit="step", dynamic_ncols=True, **quiet)
+        self.bar.set_description(f"epoch {engine.state.epoch}/{engine.state.max_epochs}", refresh=False)
+
+    def iteration_completed(self, engine: CycleTrainer) -> None:
+        """One step on."""
+        self.bar.set_postfix({name: f"{value:.3g}" for name, value in engine.state.output.items()}, refresh=False)
+        self.bar.update()
+
+    def completed(self, engine: CycleTrainer) -> None:
+        """Close the bar."""
+        if self.bar is not None:
+            self.bar.close()
+
+
+class SamplePictures:
+    """Patches of the last batch of every n-th epoch, in both directions, as in Fig. 4a.
+
+    A row a patch: source, generated target, mask, target, generated source.
+
+    Args:
+        output_dir: the run's folder; pictures go to ``samples/``.
+        writer: TensorBoard's.
+        every: epochs between two pictures; the last epoch always has one.
+    """
+
+    def __init__(self, output_dir: str, writer: SummaryWriter, every: int = 1) -> None:
+        self.folder = Path(output_dir) / "samples"
+        self.writer = writer
+        self.every = every
+
+    def attach(self, engine: CycleTrainer) -> None:
+        """Register with the trainer."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def __call__(self, engine: CycleTrainer) -> None:
+        """Write the picture if this epoch has one."""
+        epoch = engine.state.epoch
+        if epoch % self.every and epoch != engine.state.max_epochs:
+            return
+        grid = sample_grid(engine.state.translation, engine.state.batch["mask"])
+        with whole_file(self.folder / f"epoch_{epoch:04d}.png") as partial:
+            Image.fromarray(grid.numpy()).save(partial)
+        self.writer.add_image("samples", grid, epoch, dataformats="HWC")
+
+
+@torch.no_grad()
+def sample_grid(translation: Translation, mask: Tensor, rows: int = 4) -> Tensor:
+    """Lay out a batch and its translations.
+
+    Args:
+        translation: of a batch.
+        mask: (B, 1, H, W).
+        rows: most patches to show.
+
+    Returns:
+        (rows · H, 5 · W, 3), uint8.
+    """
+    t = translation
+    columns = [t.x, t.fake_y, mask.to(t.x) * 2 - 1, t.y, t.fake_x]
+    shown = [column[:rows].detach().float().cpu().expand(-1, 3, -1, -1) for column in columns]
+    grid = torch.cat([torch.cat(list(column), dim=1) for column in shown], dim=2)
+    return ((grid.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).contiguous()

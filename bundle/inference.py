@@ -1,0 +1,316 @@
+"""Staining slides: what goes in, what comes out, and a trained bundle as one function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+from monai.bundle import ConfigParser
+from monai.data import MetaTensor
+from monai.inferers import Inferer
+from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
+from torch import nn
+from torch.utils.data import Dataset
+
+from bundle.data import Modality, image_faults, read_mask
+from bundle.errors import InputError
+from bundle.image_io import SUFFIXES, TIFF, read_slide, suffix_of, write_slide
+from bundle.runs import check_writable
+
+FORMATS = ("png", "tif")
+
+
+def list_images(path: str | None) -> list[Path]:
+    """The images of a file or folder, in order of name.
+
+    Args:
+        path: one image, or a folder of them (subfolders are not searched).
+
+    Returns:
+        At least one path.
+
+    Raises:
+        InputError: if there is none.
+    """
+    if not path:
+        raise InputError("input is not set; pass --input FILE or --input FOLDER.")
+    given = Path(path)
+    if given.is_dir():
+        files = sorted(file for file in given.iterdir() if suffix_of(file) and not file.name.startswith("."))
+        if not files:
+            raise InputError(f"input {given} holds no image ({', '.join(SUFFIXES)}).")
+        return files
+    if not given.is_file():
+        raise InputError(f"input {given} does not exist; pass --input FILE or --input FOLDER.")
+    return [given]
+
+
+def output_path(file: Path, output_dir: str, output_format: str | None, postfix: str) -> Path:
+    """Where the result of a file goes: ``<name>_<postfix>``, as PNG or TIFF.
+
+    TIFF stays TIFF and everything else becomes PNG, unless ``output_format`` says otherwise.
+    """
+    suffix = output_format or ("tif" if suffix_of(file) in TIFF else "png")
+    return Path(output_dir) / f"{file.name[: -len(suffix_of(file))]}_{postfix}.{suffix}"
+
+
+def mask_of(file: Path, mask: str | None) -> Path | None:
+    """The mask of an image: the mask file itself, or the file of the image's name in the mask folder."""
+    if mask is None:
+        return None
+    given = Path(mask)
+    if not given.is_dir():
+        return given
+    stem = file.name[: -len(suffix_of(file))]
+    return next((path for path in sorted(given.iterdir()) if path.name == stem + suffix_of(path)), given / file.name)
+
+
+def check(
+    files: Sequence[Path],
+    output_dir: str,
+    output_format: str | None,
+    direction: str,
+    window: int | None,
+    step: int,
+    speed: str,
+    source: Mapping[str, Any],
+    target: Mapping[str, Any],
+    bone_intensity: float | None,
+    background_intensity: float | None,
+    mask: str | None,
+    background_rgb: Sequence[float] | None,
+) -> None:
+    """Check all that a staining run is given, before anything is written.
+
+    Arguments are the ids of ``inference.json``.
+
+    Raises:
+        InputError: with one line for each fault.
+    """
+    faults = []
+    if direction not in ("forward", "reverse"):
+        faults.append(f"direction is {direction!r}; it must be 'forward' (stain) or 'reverse' (take the stain off).")
+    if speed != "exact":
+        faults.append(f"speed is {speed!r}; this version has only 'exact'.")
+    if output_format not in (None, *FORMATS):
+        faults.append(f"output_format is {output_format!r}; it must be one of {', '.join(FORMATS)}.")
+    if window is not None and (not isinstance(window, int) or window < 8):
+        faults.append(f"window is {window!r}; it must be at least 8 px, or None for the whole image at once.")
+    elif window is not None and (not isinstance(step, int) or not 1 <= step <= window):
+        faults.append(f"step is {step!r}; it must be from 1 px to the window of {window} px.")
+    scan, levels = [bone_intensity, background_intensity], [source.get(f"{name}_intensity") for name in LEVELS]
+    if scan != levels and None in levels:
+        faults.append(
+            f"bone_intensity and background_intensity are {scan}, but this model's dataset declared none for its "
+            f"{source['name']}, so there is nothing to map them to; declare both in datalist.json and train again."
+        )
+    elif None in scan and scan != levels:
+        faults.append(f"bone_intensity and background_intensity are {scan}; give both.")
+    elif None not in scan and scan[0] == scan[1]:
+        faults.append(f"bone_intensity and background_intensity are both {scan[0]}; they must differ.")
+    if mask is not None and background_rgb is None:
+        faults.append("a mask is given but background_rgb is not; pass --background_rgb '[r, g, b]'.")
+    given = modality(source if direction == "forward" else target)
+    calibrated = direction == "forward" and scan != levels
+    outputs: dict[Path, Path] = {}
+    for file in files:
+        faults.extend(_file_faults(file, given, calibrated, mask_of(file, mask)))
+        path = output_path(file, output_dir, output_format, "")
+        if path in outputs:
+            faults.append(f"{file} and {outputs[path]} would both be written to one file; rename one of them.")
+        outputs[path] = file
+    if faults:
+        raise InputError("\n".join(faults))
+    check_writable(Path(output_dir))
+
+
+LEVELS = ("bone", "background")
+
+
+def modality(declared: Mapping[str, Any]) -> Modality:
+    """What ``inference.json`` says of the source or target."""
+    levels = [declared.get(f"{name}_intensity") for name in LEVELS]
+    return Modality(declared["name"], declared["channels"], *declared["range"], *levels)
+
+
+def _file_faults(file: Path, given: Modality, calibrated: bool, mask: Path | None) -> list[str]:
+    try:
+        pixels = read_slide(file).pixels
+        if calibrated:  # the scan's own levels map it to the declared range, whatever its values are
+            low, high = (-np.inf, np.inf)
+            given = Modality(given.name, given.channels, low, high)
+        faults = image_faults(file, pixels, given)
+        if min(pixels.shape[1:]) < 8:
+            faults.append(f"{file} is {pixels.shape[1]}×{pixels.shape[2]} px; the network needs at least 8×8.")
+        if mask is not None and read_mask(mask).shape != pixels.shape[1:]:
+            faults.append(f"mask {mask} and {file} are not of one size; draw the mask on the image's grid.")
+        return faults
+    except InputError as error:
+        return [str(error)]
+
+
+def without_loading(preprocessing: Compose) -> Compose:
+    """The transforms after those that read a file, for images that are in memory."""
+    loading = (LoadImaged, EnsureChannelFirstd)
+    return Compose([step for step in preprocessing.transforms if not isinstance(step, loading)])
+
+
+class SlideDataset(Dataset):
+    """Images of files as the network takes them.
+
+    Files are read by :func:`bundle.image_io.read_slide`, which reads the same kinds as training does; the
+    rest of ``preprocessing`` is applied as it stands.
+
+    Args:
+        files: images.
+        transform: the config's ``preprocessing``.
+    """
+
+    def __init__(self, files: Sequence[Path], transform: Compose) -> None:
+        self.files = list(files)
+        self.transform = without_loading(transform)
+
+    def __len__(self) -> int:
+        """Number of files."""
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """``image``: (C, H, W) in [−1, 1], its file and pixel size in its meta data."""
+        slide = read_slide(self.files[index])
+        meta = {"filename_or_obj": str(self.files[index]), "pixel_um": slide.pixel_um or 0.0}
+        return self.transform({"image": MetaTensor(torch.from_numpy(slide.pixels.astype(np.float32)), meta=meta)})
+
+
+class SlideSaver:
+    """Writes each stained slide as 8-bit RGB on the grid and with the pixel size of its source.
+
+    Args:
+        output_dir: the folder.
+        output_format: ``png``, ``tif``, or None to follow the source.
+        postfix: added to the file's name.
+        mask: a mask file or folder; None replaces nothing.
+        background_rgb: what pixels outside the mask become.
+    """
+
+    def __init__(
+        self,
+        output_dir: str,
+        output_format: str | None = None,
+        postfix: str = "stained",
+        mask: str | None = None,
+        background_rgb: Sequence[float] | None = None,
+    ) -> None:
+        self.output_dir = output_dir
+        self.output_format = output_format
+        self.postfix = postfix
+        self.mask = mask
+        self.background_rgb = background_rgb
+
+    def attach(self, engine: Engine) -> None:
+        """Register with the evaluator."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Write the slides of one iteration."""
+        for item in engine.state.output:
+            file = Path(item["image"].meta["filename_or_obj"])
+            pixels = as_integers(item["pred"])
+            mask = mask_of(file, self.mask)
+            if mask is not None and len(pixels) == 3:
+                pixels = on_background(pixels, read_mask(mask), self.background_rgb)
+            path = output_path(file, self.output_dir, self.output_format, self.postfix)
+            write_slide(path, pixels, float(item["image"].meta["pixel_um"]) or None)
+            print(path)
+
+
+def as_integers(image: torch.Tensor) -> np.ndarray:
+    """Rounded pixel values as uint8, or uint16 if any is above 255."""
+    pixels = image.detach().cpu().numpy()
+    return pixels.astype(np.uint8 if pixels.max() <= 255 else np.uint16)
+
+
+def on_background(pixels: np.ndarray, mask: np.ndarray, background_rgb: Sequence[float] | None) -> np.ndarray:
+    """Set an RGB image to one colour outside a mask (§2.8).
+
+    Args:
+        pixels: (3, H, W), uint8.
+        mask: (H, W), bool.
+        background_rgb: the colour, 0–255; None changes nothing.
+
+    Returns:
+        (3, H, W), uint8.
+    """
+    if background_rgb is None:
+        return pixels
+    colour = np.rint(np.asarray(background_rgb)).astype(np.uint8).reshape(3, 1, 1)
+    return np.where(mask, pixels, colour)
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A trained bundle, ready to stain images in memory exactly as its ``inference.json`` would.
+
+    Attributes:
+        source: what it was trained on.
+        target: what it makes.
+        background_rgb: mean training stain outside the masks, if any.
+    """
+
+    source: Modality
+    target: Modality
+    background_rgb: list[float] | None
+    preprocessing: Callable
+    network: nn.Module
+    inferer: Inferer
+    postprocessing: Callable
+    device: torch.device
+
+    @torch.no_grad()
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        """Stain one image.
+
+        Args:
+            pixels: (C, H, W) in the units of ``source``.
+
+        Returns:
+            (3, H, W), uint8.
+        """
+        image = self.preprocessing({"image": torch.from_numpy(pixels.astype(np.float32))})["image"]
+        pred = self.inferer(image[None].to(self.device), self.network)[0]
+        return as_integers(self.postprocessing({"pred": pred})["pred"])
+
+
+def load_model(bundle_root: str | Path, device: str | torch.device = "cpu", **ids: Any) -> TrainedModel:
+    """Load a trained bundle.
+
+    Args:
+        bundle_root: the folder, as a run leaves it in ``output_dir/bundle``.
+        device: where to run it.
+        ids: other ids of its ``inference.json`` to set, for example ``window``.
+
+    Raises:
+        InputError: if the folder holds no trained model, or a corrupt one.
+    """
+    root = Path(bundle_root)
+    config = root / "configs" / "inference.json"
+    if not config.is_file():
+        raise InputError(f"{root} is no trained bundle, it has no configs/inference.json; train first (README).")
+    parser = ConfigParser()
+    parser.read_config(str(config))
+    parser.update({"bundle_root": str(root), "device": torch.device(device), "sliding_window#progress": False, **ids})
+    item = parser.get_parsed_content
+    return TrainedModel(
+        modality(item("source")),
+        modality(item("target")),
+        item("background_rgb"),
+        without_loading(item("preprocessing")),
+        item("network"),
+        item("inferer"),
+        item("postprocessing"),
+        torch.device(device),
+    )

@@ -1,0 +1,128 @@
+"""The folder of a training run: what may start, and the record of what did."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import platform
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from monai.utils import set_determinism
+
+from bundle.atomic import whole_file
+from bundle.data import Datalist
+from bundle.errors import InputError
+from bundle.workflow import current_parser, merged_config
+
+LATEST = Path("checkpoints") / "latest.pt"
+PACKAGES = ("torch", "monai", "pytorch-ignite", "numpy", "scikit-image", "itk", "tifffile")
+WHOLE_NUMBERS = ("epochs", "batch_size", "patch_size", "patches_per_pair")
+logger = logging.getLogger("bundle")
+
+
+def begin(data: Datalist, output_dir: str, resume: bool, seed: int, precision: str) -> None:
+    """Check what is left to check, then make the run's folder with its config, provenance and log.
+
+    Args:
+        data: the checked dataset.
+        output_dir: the run's folder.
+        resume: go on from ``checkpoints/latest.pt`` if there is one.
+        seed: of every library.
+        precision: ``fp32``.
+
+    Raises:
+        InputError: if a number makes no sense, the folder cannot be written, or it holds another run
+            and ``resume`` is off.
+    """
+    parser = current_parser()
+    for name in WHOLE_NUMBERS:
+        value = parser.get_parsed_content(name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise InputError(f"{name} is {value!r}; it must be a whole number of at least 1.")
+    if precision != "fp32":
+        raise InputError(f"precision is {precision!r}; this version has only 'fp32'.")
+    folder = Path(output_dir)
+    if (folder / LATEST).exists() and not resume:
+        raise InputError(
+            f"output_dir {folder} already holds a run; pass --resume True to go on with it, or another --output_dir."
+        )
+    check_writable(folder)
+    set_determinism(seed)
+    config = merged_config()
+    write_json(folder / "config.json", config)
+    write_json(folder / "provenance.json", provenance(data, config))
+    log_to(folder / "log.txt")
+    logger.info("training on %d pairs of %s, results in %s", len(data.training), data.folder, folder)
+    if data.caveat:
+        logger.warning(data.caveat)
+
+
+def check_writable(folder: Path) -> None:
+    """Make a folder and see that a file can be made in it.
+
+    Raises:
+        InputError: if not.
+    """
+    probe = folder / f".{os.getpid()}.probe"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(f"output_dir {folder} cannot be written ({error.strerror}); choose another folder.") from error
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON in the house's style, whole or not at all."""
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps(content, indent=4, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+
+
+def log_to(path: Path) -> None:
+    """Add this package's messages to a log file, with the time."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+
+
+def provenance(data: Datalist, config: dict[str, Any]) -> dict[str, Any]:
+    """What a result came from: config, data, versions, machine, pixel size.
+
+    Args:
+        data: the checked dataset.
+        config: the merged config.
+
+    Returns:
+        Plain JSON.
+    """
+    text = json.dumps(config, sort_keys=True, default=str)
+    return {
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": sys.argv,
+        "config_sha256": hashlib.sha256(text.encode()).hexdigest(),
+        "code": code_version(),
+        "dataset_dir": str(data.folder.resolve()),
+        "data_sha256": data.checksums,
+        "pixel_um": data.pixel_um,
+        "allow_same_specimen": data.allow_same_specimen,
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "machine": platform.platform(),
+    }
+
+
+def code_version() -> str | None:
+    """The git commit of this checkout, ``+`` added if files differ from it; None outside git."""
+    folder = Path(__file__).parent
+    describe = ["git", "-C", str(folder), "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"]
+    try:
+        return subprocess.run(describe, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None

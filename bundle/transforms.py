@@ -1,0 +1,192 @@
+"""Transforms of training patches that MONAI does not have; all work on dictionaries of (C, H, W) images."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform, Randomizable, RandomizableTransform
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from bundle.errors import InputError
+
+ZOOM = "zoom"
+LUMINANCE = (0.2126, 0.7152, 0.0722)  # ITU-R BT.709
+PIVOT = 0.5  # grey that a change of contrast leaves alone: the middle of the declared range, chosen
+
+
+class RandPatchZoom(RandomizableTransform):
+    """Draw the magnification of the patch that is cut next (§2.7: 90–110 % at constant patch size).
+
+    Only the number is drawn here; the patch transform cuts a region of size / zoom and resamples it, so
+    no pixel is interpolated that the patch does not show.
+
+    Args:
+        low: smallest magnification.
+        high: largest magnification.
+
+    Raises:
+        InputError: unless 0 < low ≤ high.
+    """
+
+    def __init__(self, low: float = 0.9, high: float = 1.1) -> None:
+        super().__init__(prob=1.0)
+        if not 0 < low <= high:
+            raise InputError(f"zoom is drawn from {low} to {high}; it must be 0 < low ≤ high.")
+        self.low, self.high = low, high
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Add the key ``zoom``."""
+        return {**data, ZOOM: self.R.uniform(self.low, self.high)}
+
+
+class RandMaskedPatchd(Randomizable, MapTransform):
+    """Cut one square patch, its centre drawn uniformly from the mask's pixels.
+
+    The patch may reach beyond the mask (Fig. 4a), but is shifted to lie within the image. A ``zoom`` in
+    the dictionary cuts size / zoom pixels, at most the image's shorter side, and resamples them to
+    ``size``: bilinear, the mask by nearest neighbour.
+
+    Args:
+        keys: images to cut; only these are returned.
+        size: side of the patch in px.
+        inside_key: key of the flat indices of allowed centres; None draws from the whole image.
+        mask_key: the key that is a mask.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, size: int, inside_key: str | None = "inside", mask_key: str = "mask"
+    ) -> None:
+        MapTransform.__init__(self, keys)
+        self.size = size
+        self.inside_key = inside_key
+        self.mask_key = mask_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Tensor]:
+        """Arrays (C, H, W) of any type → float32 tensors (C, size, size) in the same units."""
+        height, width = data[self.keys[0]].shape[1:]
+        side = min(round(self.size / data.get(ZOOM, 1.0)), height, width)
+        if self.inside_key is None:
+            centre = int(self.R.randint(height * width))
+        else:
+            inside = data[self.inside_key]
+            centre = int(inside[self.R.randint(len(inside))])
+        top = min(max(centre // width - side // 2, 0), height - side)
+        left = min(max(centre % width - side // 2, 0), width - side)
+        patch = {}
+        for key in self.keys:
+            crop = data[key][:, top : top + side, left : left + side].astype("float32")
+            patch[key] = resized(torch.from_numpy(crop), self.size, nearest=key == self.mask_key)
+        return patch
+
+
+def resized(image: Tensor, size: int, nearest: bool) -> Tensor:
+    """Resample a square image.
+
+    Args:
+        image: (C, S, S).
+        size: the side wanted, px.
+        nearest: by nearest neighbour (masks) instead of bilinear.
+
+    Returns:
+        (C, size, size).
+    """
+    if image.shape[-1] == size:
+        return image
+    if nearest:
+        return F.interpolate(image[None], size=(size, size), mode="nearest-exact")[0]
+    return F.interpolate(image[None], size=(size, size), mode="bilinear", align_corners=False)[0]
+
+
+def jitter(value: Tensor, contrast: float, brightness: float) -> Tensor:
+    """Change contrast about the middle of the declared range, then brightness: ((v − ½) c + ½) b.
+
+    Args:
+        value: any shape, in [0, 1].
+        contrast: c, 1 for no change.
+        brightness: b, likewise.
+
+    Returns:
+        The same shape, clipped to [0, 1].
+    """
+    return (((value - PIVOT) * contrast + PIVOT) * brightness).clamp(0, 1)
+
+
+def jitter_luminance(rgb: Tensor, contrast: float, brightness: float) -> Tensor:
+    """Jitter the luminance L of a colour image and keep its chromaticity (§2.7): RGB · L′ / L.
+
+    The factor of a pixel is held at the value where its brightest channel reaches 1, so that clipping
+    never changes a ratio. A pixel of L = 0 stays black.
+
+    Args:
+        rgb: (3, H, W) in [0, 1].
+        contrast: of :func:`jitter`.
+        brightness: of :func:`jitter`.
+
+    Returns:
+        (3, H, W) in [0, 1], with the same ratios between channels in every pixel.
+    """
+    weights = torch.tensor(LUMINANCE, dtype=rgb.dtype, device=rgb.device)
+    luminance = torch.einsum("c,chw->hw", weights, rgb)
+    tiny = torch.finfo(rgb.dtype).tiny
+    factor = jitter(luminance, contrast, brightness) / luminance.clamp(min=tiny)
+    return rgb * torch.minimum(factor, 1 / rgb.amax(0).clamp(min=tiny))
+
+
+class _RandJitterd(RandomizableTransform, MapTransform):
+    """Draw a contrast and a brightness factor from 1 ± the amounts, the same for all keys."""
+
+    def __init__(self, keys: KeysCollection, contrast: float = 0.1, brightness: float = 0.1, prob: float = 1.0) -> None:
+        MapTransform.__init__(self, keys)
+        RandomizableTransform.__init__(self, prob)
+        for name, amount in (("contrast", contrast), ("brightness", brightness)):
+            if not 0 <= amount < 1:
+                raise InputError(f"{name} jitter is {amount}; it must be at least 0 and less than 1.")
+        self.contrast, self.brightness = contrast, brightness
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Images (C, H, W) in [−1, 1] → the same."""
+        self.randomize(None)
+        changed = dict(data)
+        if self._do_transform:
+            contrast = self.R.uniform(1 - self.contrast, 1 + self.contrast)
+            brightness = self.R.uniform(1 - self.brightness, 1 + self.brightness)
+            for key in self.keys:
+                changed[key] = self.change((data[key] + 1) / 2, contrast, brightness) * 2 - 1
+        return changed
+
+    def change(self, image: Tensor, contrast: float, brightness: float) -> Tensor:
+        """Apply the drawn factors to an image in [0, 1]."""
+        raise NotImplementedError
+
+
+class RandContrastBrightnessd(_RandJitterd):
+    """Contrast and brightness jitter of greyscale images (§2.7: up to 10 %).
+
+    Args:
+        keys: images (C, H, W) in [−1, 1].
+        contrast: largest relative change of contrast about the middle of the declared range.
+        brightness: largest relative change of brightness.
+        prob: how often it is applied.
+
+    Raises:
+        InputError: unless both amounts are in [0, 1).
+    """
+
+    def change(self, image: Tensor, contrast: float, brightness: float) -> Tensor:
+        """Channel by channel, see :func:`jitter`."""
+        return jitter(image, contrast, brightness)
+
+
+class RandLuminanceJitterd(_RandJitterd):
+    """Contrast and brightness jitter of stained images that keeps chromaticity (§2.7).
+
+    Arguments and errors as :class:`RandContrastBrightnessd`; images have 3 channels.
+    """
+
+    def change(self, image: Tensor, contrast: float, brightness: float) -> Tensor:
+        """Of the luminance only, see :func:`jitter_luminance`."""
+        return jitter_luminance(image, contrast, brightness)

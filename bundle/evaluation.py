@@ -1,0 +1,228 @@
+"""Measure a trained bundle on whole slides, beside what needs no network (Irvine et al. §2.9–2.10)."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from bundle import baselines
+from bundle.atomic import whole_file
+from bundle.data import SPLITS, Datalist, Pair, load_pair
+from bundle.errors import InputError
+from bundle.image_io import to_8bit, write_slide
+from bundle.inference import TrainedModel, load_model, on_background
+from bundle.metrics import LPIPS_MISSING, Lpips, find_lpips, patch_corners, psnr, ssim, ssim_inside
+from bundle.report import comparison, save_picture
+from bundle.runs import check_writable, log_to
+
+logger = logging.getLogger("bundle")
+
+ROWS = ("network", "colour table", "mean colour", "inverted source", "raw source")
+METRICS = ("ssim", "psnr", "lpips")
+HEADINGS = {"ssim": "SSIM ↑", "psnr": "PSNR ↑ (dB)", "lpips": "LPIPS ↓"}
+PATCH_COLUMNS = ("split", "slide", "specimen", "row", "top", "left", *METRICS)
+SLIDE_COLUMNS = ("split", "slide", "specimen", "row", *METRICS)
+SUMMARY_COLUMNS = ("split", "row", "patches", *(f"{metric}_{q}" for metric in METRICS for q in ("median", "q1", "q3")))
+
+
+def evaluate(
+    data: Datalist,
+    model_bundle: str,
+    output_dir: str,
+    device: str | torch.device,
+    eval_patch: int,
+    eval_stride: int,
+    eval_overlap: float,
+    eval_splits: Sequence[str],
+    lpips_weights: str | None,
+) -> None:
+    """Stain every slide of a dataset, score it, and write tables and pictures to ``output_dir/evaluation``.
+
+    Real, generated and baseline images are set to the same background outside the mask before they are
+    compared (§2.8); patches with less than ``eval_overlap`` of their pixels in the mask are left out (§2.10).
+
+    Args:
+        data: the checked dataset.
+        model_bundle: a trained bundle.
+        output_dir: the run's folder.
+        device: where to run the network and LPIPS.
+        eval_patch: side of a scored patch, px.
+        eval_stride: distance between patches, px.
+        eval_overlap: smallest share of a patch in the mask.
+        eval_splits: which of training, validation and testing to measure.
+        lpips_weights: SqueezeNet weights; None looks in the torch hub cache.
+
+    Raises:
+        InputError: if the model and dataset do not belong together, or a value makes no sense.
+    """
+    model = load_model(model_bundle, device)
+    lpips = find_lpips(lpips_weights, device)
+    work = [(split, pair) for split in SPLITS if split in eval_splits for pair in getattr(data, split)]
+    _check(data, model, work, eval_patch, eval_stride, eval_overlap, eval_splits)
+    folder = Path(output_dir) / "evaluation"
+    check_writable(folder)
+    log_to(Path(output_dir) / "log.txt")
+    if data.caveat:
+        logger.warning(data.caveat)
+    if lpips is None:
+        logger.warning(LPIPS_MISSING)
+    colour_table = baselines.ColourTable(_in_8bit(data, load_pair(pair)) for pair in data.training)
+    patches: list[dict[str, Any]] = []
+    slides: list[dict[str, Any]] = []
+    for split, pair in tqdm(work, unit="slide", desc="evaluating", dynamic_ncols=True):
+        images = load_pair(pair)
+        source, target, mask = _in_8bit(data, images)
+        stained = model(images["source"])
+        name = f"{split}_{len(slides) // len(ROWS):03d}_{pair.source.name.split('.')[0]}"
+        write_slide(folder / "slides" / f"{name}.png", stained, data.pixel_um)
+        made = {"network": stained, "colour table": colour_table(source), "mean colour": colour_table.mean_colour(source)}
+        made |= {"inverted source": baselines.inverted(source), "raw source": baselines.raw(source)}
+        shown = {row: on_background(image, mask, data.background_rgb) for row, image in made.items()}
+        real = on_background(target, mask, data.background_rgb)
+        corners = [
+            (top, left)
+            for top, left in patch_corners(*mask.shape, eval_patch, eval_stride)
+            if mask[top : top + eval_patch, left : left + eval_patch].mean() >= eval_overlap
+        ]
+        about = {"split": split, "slide": name, "specimen": pair.specimen}
+        for row in ROWS:
+            patches += score_patches({**about, "row": row}, shown[row], real, corners, eval_patch, lpips)
+            slides.append({**about, "row": row, **score_slide(shown[row], real, mask, lpips)})
+        save_picture(comparison(source, shown, real), folder / "pictures" / f"{name}.png")
+    summary = summarise(patches)
+    _write_csv(folder / "patches.csv", PATCH_COLUMNS, patches)
+    _write_csv(folder / "slides.csv", SLIDE_COLUMNS, slides)
+    _write_csv(folder / "summary.csv", SUMMARY_COLUMNS, summary)
+    table = markdown(summary, data.caveat, eval_patch, eval_stride, lpips is not None)
+    with whole_file(folder / "table.md") as partial:
+        partial.write_text(table, encoding="utf-8")
+    print(f"\n{table}\n{folder}")
+
+
+def _check(
+    data: Datalist,
+    model: TrainedModel,
+    work: Sequence[tuple[str, Pair]],
+    patch: int,
+    stride: int,
+    overlap: float,
+    splits: Sequence[str],
+) -> None:
+    faults = []
+    if patch < 7:
+        faults.append(f"eval_patch is {patch!r}; SSIM needs at least 7 px.")
+    if stride < 1:
+        faults.append(f"eval_stride is {stride!r}; it must be at least 1 px.")
+    if not 0 <= overlap <= 1:
+        faults.append(f"eval_overlap is {overlap!r}; it must be from 0 to 1.")
+    faults += [f"eval_splits has {split!r}; the splits are {', '.join(SPLITS)}." for split in set(splits) - set(SPLITS)]
+    if not work:
+        faults.append(f"there is nothing to evaluate: no pair in {', '.join(splits)}.")
+    for side in ("source", "target"):
+        trained, given = getattr(model, side), getattr(data, side)
+        if trained != given:
+            faults.append(f"the model was trained on {trained} but the dataset's {side} is {given}; use its own dataset.")
+    for _, pair in work:
+        height, width = load_pair(pair)["mask"].shape[1:]
+        if min(height, width) < patch:
+            faults.append(f"{pair.label}: is {height}×{width} px, smaller than eval_patch {patch}; set --eval_patch.")
+    if faults:
+        raise InputError("\n".join(faults))
+
+
+def _in_8bit(data: Datalist, images: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Source and target as uint8 by their declared ranges, the mask (H, W)."""
+    source = to_8bit(images["source"], data.source.low, data.source.high)
+    return source, to_8bit(images["target"], data.target.low, data.target.high), images["mask"][0]
+
+
+def score_patches(
+    about: dict[str, Any],
+    image: np.ndarray,
+    real: np.ndarray,
+    corners: Sequence[tuple[int, int]],
+    patch: int,
+    lpips: Lpips | None,
+) -> list[dict[str, Any]]:
+    """Score each patch of a slide.
+
+    Args:
+        about: columns that every row starts with.
+        image: (3, H, W), uint8.
+        real: (3, H, W), uint8.
+        corners: top left corners.
+        patch: side, px.
+        lpips: None leaves the column as None.
+
+    Returns:
+        A row a patch.
+    """
+    if not corners:
+        return []
+    cut = [np.stack([full[:, t : t + patch, c : c + patch] for t, c in corners]) for full in (image, real)]
+    distances = lpips.of_slides(*cut) if lpips else [None] * len(corners)
+    return [
+        {**about, "top": top, "left": left, "ssim": ssim(one, other), "psnr": psnr(one, other), "lpips": distance}
+        for (top, left), one, other, distance in zip(corners, *cut, distances, strict=True)
+    ]
+
+
+def score_slide(image: np.ndarray, real: np.ndarray, mask: np.ndarray, lpips: Lpips | None) -> dict[str, Any]:
+    """Score a whole slide: SSIM and PSNR inside the mask, LPIPS of all of it."""
+    return {
+        "ssim": ssim_inside(image, real, mask),
+        "psnr": psnr(image[:, mask], real[:, mask]),
+        "lpips": lpips.of_slides(image[None], real[None])[0] if lpips else None,
+    }
+
+
+def summarise(patches: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Median and quartiles of each metric, by split and row."""
+    summary = []
+    for split in SPLITS:
+        for row in ROWS:
+            chosen = [patch for patch in patches if patch["split"] == split and patch["row"] == row]
+            if not chosen:
+                continue
+            line: dict[str, Any] = {"split": split, "row": row, "patches": len(chosen)}
+            for metric in METRICS:
+                values = [patch[metric] for patch in chosen]
+                quantiles = [None] * 3 if None in values else np.quantile(values, (0.5, 0.25, 0.75)).tolist()
+                line |= {f"{metric}_{name}": value for name, value in zip(("median", "q1", "q3"), quantiles, strict=True)}
+            summary.append(line)
+    return summary
+
+
+def markdown(summary: Sequence[dict[str, Any]], caveat: str, patch: int, stride: int, with_lpips: bool) -> str:
+    """The summary as a table: medians, quartiles in brackets."""
+    headings = [HEADINGS[metric] for metric in METRICS]
+    lines = [f"Median [quartiles] over patches of {patch} px every {stride} px (§2.10).", ""]
+    lines += ["| split | image | patches | " + " | ".join(headings) + " |", "|---|---|---|---|---|---|"]
+    for line in summary:
+        cells = [_cell(line, metric, digits) for metric, digits in zip(METRICS, (2, 1, 2), strict=True)]
+        lines.append(f"| {line['split']} | {line['row']} | {line['patches']} | " + " | ".join(cells) + " |")
+    notes = [note for note in (caveat, "" if with_lpips else LPIPS_MISSING) if note]
+    return "\n".join([*lines, "", *notes]).rstrip() + "\n"
+
+
+def _cell(line: dict[str, Any], metric: str, digits: int) -> str:
+    median, low, high = (line[f"{metric}_{name}"] for name in ("median", "q1", "q3"))
+    if median is None:
+        return "not computed"
+    show: Callable[[float], str] = lambda value: f"{value:.{digits}f}"  # noqa: E731
+    return f"{show(median)} [{show(low)}–{show(high)}]"
+
+
+def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
+    with whole_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({key: "not computed" if value is None else value for key, value in row.items()})

@@ -1,0 +1,82 @@
+"""Small seeded data, and where the shared data is."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bundle.image_io import write_slide
+
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared"
+# the smallest networks and fewest steps with which a config still runs as a whole
+TINY = {"width": 4, "blocks": 1, "patch_size": 32, "patches_per_pair": 4, "batch_size": 2, "epochs": 2, "pool_size": 4}
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of data that tests may use and the product may not."""
+    if not SHARED.is_dir():
+        pytest.skip(f"{SHARED} is not there, so this check against real data did not run")
+    return SHARED
+
+
+def make_dataset(folder: Path, pairs: int = 2, size: tuple[int, int] = (64, 72), seed: int = 0, **changes) -> Path:
+    """Write a dataset of smooth random slides: a 16-bit grey source and the stain that its grey determines."""
+    rng = np.random.default_rng(seed)
+    entries = []
+    for number in range(pairs + 1):
+        coarse = torch.from_numpy(rng.random((1, 1, size[0] // 8, size[1] // 8), dtype=np.float32))
+        grey = torch.nn.functional.interpolate(coarse, size=size, mode="bicubic").clamp(0, 1)[0].numpy()
+        stain = np.concatenate([1 - 0.5 * grey, 1 - grey, 0.9 - 0.3 * grey])
+        mask = np.zeros((1, *size), np.uint8)
+        mask[:, 8:-8, 8:-8] = 255
+        names = {key: f"{key}/{number:02d}.png" for key in ("source", "target", "mask")}
+        write_slide(folder / names["source"], (grey * 65535).astype(np.uint16))
+        write_slide(folder / names["target"], (stain * 255).astype(np.uint8))
+        write_slide(folder / names["mask"], mask)
+        entries.append({**names, "specimen": f"rat {number}", "group": "Mg", "fold": number % 2})
+    listed = {
+        "pixel_um": 5.0,
+        "source": {"name": "µCT", "channels": 1, "range": [0, 65535]},
+        "target": {"name": "toluidine blue", "channels": 3, "range": [0, 255]},
+        "training": entries[:pairs],
+        "testing": [{key: value for key, value in entries[pairs].items() if key != "fold"}],
+        **changes,
+    }
+    (folder / "datalist.json").write_text(json.dumps(listed))
+    return folder
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    """A dataset of two training pairs and one test pair."""
+    return make_dataset(tmp_path / "data")
+
+
+def run_bundle(run_id: str, configs: list[str] | str, cwd: Path = ROOT, **ids) -> subprocess.CompletedProcess:
+    """``python -m monai.bundle run`` as a user types it; ids are the command line's."""
+    command = [sys.executable, "-m", "monai.bundle", "run", run_id, "--config_file", str(configs)]
+    for name, value in ids.items():
+        command += [f"--{name}", str(value)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environment, timeout=600)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished tiny run; its dataset is ``data`` beside it."""
+    folder = tmp_path_factory.mktemp("trained")
+    make_dataset(folder / "data")
+    done = run_bundle("training", "configs/train.json", dataset_dir=folder / "data", output_dir=folder / "run", **TINY)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "run"

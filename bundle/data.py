@@ -118,7 +118,7 @@ def load_datalist(
     listed = _read_json(folder / datalist)
     for key in sorted(set(listed) - LIST_KEYS):
         faults.append(f"{datalist}: unknown key {key!r}; known are {', '.join(sorted(LIST_KEYS))}.")
-    pixel_um = listed.get("pixel_um")
+    pixel_um: Any = listed.get("pixel_um")
     if not _is_number(pixel_um) or pixel_um <= 0:
         faults.append(f"{datalist}: pixel_um is {pixel_um!r}; give the pixel size in µm, it is never assumed.")
     allow = listed.get("allow_same_specimen", False)
@@ -162,7 +162,9 @@ def _modality(listed: Mapping[str, Any], key: str, datalist: str, faults: list[s
     if not isinstance(declared, dict):
         faults.append(f"{datalist}: {key} is {declared!r}; declare its name, channels and range.")
         return None
-    name, channels, limits = declared.get("name"), declared.get("channels"), declared.get("range")
+    name: Any = declared.get("name")
+    channels: Any = declared.get("channels")
+    limits: Any = declared.get("range")
     found = len(faults)
     if not isinstance(name, str) or not name:
         faults.append(f"{datalist}: {key}.name is {name!r}; name the modality, for example 'SR-µCT'.")
@@ -170,18 +172,18 @@ def _modality(listed: Mapping[str, Any], key: str, datalist: str, faults: list[s
         faults.append(f"{datalist}: {key}.channels is {channels!r}; it must be 1 or 3.")
     ordered = isinstance(limits, list) and len(limits) == 2 and all(map(_is_number, limits)) and limits[0] < limits[1]
     if not ordered:
-        faults.append(f"{datalist}: {key}.range is {limits!r}; give [lowest, highest], it is never taken from the data.")
+        faults.append(
+            f"{datalist}: {key}.range is {limits!r}; give [lowest, highest], it is never taken from the data."
+        )
     levels = [declared.get("bone_intensity"), declared.get("background_intensity")]
     if levels != [None, None] and not (all(map(_is_number, levels)) and levels[0] != levels[1]):
         faults.append(f"{datalist}: {key}: bone_intensity and background_intensity are {levels}; give both or none.")
     if len(faults) > found:
         return None
-    return Modality(str(name), int(channels), float(limits[0]), float(limits[1]), *levels)
+    return Modality(name, channels, float(limits[0]), float(limits[1]), *levels)
 
 
-def _entries(
-    listed: Mapping[str, Any], split: str, folder: Path, datalist: str, faults: list[str]
-) -> list[Pair]:
+def _entries(listed: Mapping[str, Any], split: str, folder: Path, datalist: str, faults: list[str]) -> list[Pair]:
     pairs = []
     for number, entry in enumerate(listed.get(split) or []):
         label = f"{datalist}, {split}[{number}]"
@@ -221,7 +223,9 @@ def _divide(data: Datalist, training: list[Pair], fold: int | None, datalist: st
     if fold not in folds:
         faults.append(f"{datalist}: fold {fold!r} has no training pair; the folds are {folds or 'not given'}.")
         return
-    faults.extend(f"{pair.label}: has no fold, but fold {fold} was asked for." for pair in training if pair.fold is None)
+    faults.extend(
+        f"{pair.label}: has no fold, but fold {fold} was asked for." for pair in training if pair.fold is None
+    )
     data.training = [pair for pair in training if pair.fold != fold]
     data.validation = [pair for pair in training if pair.fold == fold]
     if not data.training:
@@ -439,9 +443,7 @@ def scaled_background(data: Datalist, side: str, inverted: bool = False) -> list
     Returns:
         A value per channel in [−1, 1]; None where nothing lies outside a mask.
     """
-    modality, colour = (
-        (data.source, data.source_background) if side == "source" else (data.target, data.background_rgb)
-    )
+    modality, colour = (data.source, data.source_background) if side == "source" else (data.target, data.background_rgb)
     if colour is None:
         return None
     sign = -1.0 if inverted else 1.0

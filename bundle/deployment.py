@@ -19,9 +19,7 @@ logger = logging.getLogger("bundle")
 HOME = Path(__file__).parents[1]
 
 
-def publish(
-    data: Datalist, output_dir: str, deploy_checkpoint: str, patch_size: int, invert_source: bool
-) -> None:
+def publish(data: Datalist, output_dir: str, deploy_checkpoint: str, patch_size: int, invert_source: bool) -> None:
     """Write ``output_dir/bundle``: configs, code and weights that need nothing else of this repository.
 
     Its ``inference.json`` is this repository's with the trained network's own values; windows are as large

@@ -82,13 +82,18 @@ def evaluate(
         stained = model(images["source"])
         name = f"{split}_{len(slides) // len(ROWS):03d}_{pair.source.name.split('.')[0]}"
         write_slide(folder / "slides" / f"{name}.png", stained, data.pixel_um)
-        made = {"network": stained, "colour table": colour_table(source), "mean colour": colour_table.mean_colour(source)}
-        made |= {"inverted source": baselines.inverted(source), "raw source": baselines.raw(source)}
+        made = {
+            "network": stained,
+            "colour table": colour_table(source),
+            "mean colour": colour_table.mean_colour(source),
+            "inverted source": baselines.inverted(source),
+            "raw source": baselines.raw(source),
+        }
         shown = {row: on_background(image, mask, data.background_rgb) for row, image in made.items()}
         real = on_background(target, mask, data.background_rgb)
         corners = [
             (top, left)
-            for top, left in patch_corners(*mask.shape, eval_patch, eval_stride)
+            for top, left in patch_corners(mask.shape[0], mask.shape[1], eval_patch, eval_stride)
             if mask[top : top + eval_patch, left : left + eval_patch].mean() >= eval_overlap
         ]
         about = {"split": split, "slide": name, "specimen": pair.specimen}
@@ -128,7 +133,9 @@ def _check(
     for side in ("source", "target"):
         trained, given = getattr(model, side), getattr(data, side)
         if trained != given:
-            faults.append(f"the model was trained on {trained} but the dataset's {side} is {given}; use its own dataset.")
+            faults.append(
+                f"the model was trained on {side} {trained}, but the dataset has {given}; use its own dataset."
+            )
     for _, pair in work:
         height, width = load_pair(pair)["mask"].shape[1:]
         if min(height, width) < patch:
@@ -195,7 +202,9 @@ def summarise(patches: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             for metric in METRICS:
                 values = [patch[metric] for patch in chosen]
                 quantiles = [None] * 3 if None in values else np.quantile(values, (0.5, 0.25, 0.75)).tolist()
-                line |= {f"{metric}_{name}": value for name, value in zip(("median", "q1", "q3"), quantiles, strict=True)}
+                line |= {
+                    f"{metric}_{name}": value for name, value in zip(("median", "q1", "q3"), quantiles, strict=True)
+                }
             summary.append(line)
     return summary
 

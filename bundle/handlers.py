@@ -54,6 +54,7 @@ class RunKeeper:
         self.saved_at = time.monotonic()
         self.sums: dict[str, float] = {}
         self.best: dict[str, float] = {}
+        self.position: dict[str, int] = {}
         self.stopped_by: int | None = None
 
     def attach(self, engine: CycleTrainer) -> None:
@@ -63,14 +64,22 @@ class RunKeeper:
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.iteration_completed)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.epoch_completed)
 
-    def started(self, engine: CycleTrainer) -> None:
-        """Resume, and listen for Ctrl-C and SIGTERM."""
+    def restore(self, engine: CycleTrainer) -> None:
+        """Go on from ``latest.pt`` if ``resume`` is on and it is there.
+
+        Raises:
+            InputError: if it is corrupt, of another architecture, or of another number of steps an epoch.
+        """
         path = self.folder / LATEST
         if self.resume and path.exists():
             self.load(engine, path)
-            logger.info("resumed at step %d, epoch %d", engine.state.iteration, engine.state.epoch + 1)
-        elif self.resume:
-            logger.info("nothing to resume in %s, starting at the beginning", self.folder)
+
+    def started(self, engine: CycleTrainer) -> None:
+        """Say where the run begins, and listen for Ctrl-C and SIGTERM."""
+        if self.position:
+            # not before: ignite starts anew when it is asked to run an engine that is done
+            engine.load_state_dict({**self.position, "max_epochs": engine.state.max_epochs})
+            logger.info("resumed after step %d", engine.state.iteration)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self.stop)
 
@@ -127,11 +136,7 @@ class RunKeeper:
         self.saved_at = time.monotonic()
 
     def load(self, engine: CycleTrainer, path: Path) -> None:
-        """Go on from ``latest.pt``.
-
-        Raises:
-            InputError: if it is corrupt, of another architecture, or of another number of steps an epoch.
-        """
+        """Take everything from a checkpoint; see :meth:`restore`."""
         content = load_tensors(path)
         if not isinstance(content, dict) or "parts" not in content:
             raise InputError(f"{path} is not a checkpoint of a run; use another --output_dir.")
@@ -148,13 +153,7 @@ class RunKeeper:
                 load_weights(part, state, path)
             else:
                 part.load_state_dict(state)
-        engine.load_state_dict(
-            {
-                "iteration": content["iteration"],
-                "epoch_length": content["epoch_length"],
-                "max_epochs": max(engine.state.max_epochs, content["iteration"] // content["epoch_length"]),
-            }
-        )
+        self.position = {key: content[key] for key in ("iteration", "epoch_length")}
         self.sums, self.best = content["sums"], content["best"]
         torch.set_rng_state(content["rng"]["cpu"])
         if torch.cuda.is_available() and len(content["rng"]["cuda"]) == torch.cuda.device_count():

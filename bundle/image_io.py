@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import itk
 import numpy as np
@@ -69,7 +70,7 @@ def _read_tiff(path: Path) -> tuple[np.ndarray, float | None]:
     with tifffile.TiffFile(path) as file:
         series = file.series[0]
         pixels, axes = series.asarray(), series.axes
-        tags = file.pages[0].tags
+        tags = file.pages.first.tags
         unit = tags["ResolutionUnit"].value if "ResolutionUnit" in tags else 1
         resolution = tags["XResolution"].value if "XResolution" in tags else (0, 1)
     if len(file.series) > 1 or axes not in ("YX", "YXS", "SYX", "CYX"):
@@ -115,11 +116,13 @@ def write_slide(path: Path, pixels: np.ndarray, pixel_um: float | None = None) -
     image = pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0))
     with whole_file(path) as partial:
         if path.suffix.lower() in TIFF:
-            resolution = {} if pixel_um is None else {"resolution": (1e4 / pixel_um,) * 2, "resolutionunit": 3}
+            resolution: dict[str, Any] = (
+                {} if pixel_um is None else {"resolution": (1e4 / pixel_um,) * 2, "resolutionunit": 3}
+            )
             photometric = "minisblack" if len(pixels) == 1 else "rgb"
             tifffile.imwrite(partial, image, photometric=photometric, compression="zlib", **resolution)
         else:
-            dpi = {} if pixel_um is None else {"dpi": (UM_PER_INCH / pixel_um,) * 2}
+            dpi: dict[str, Any] = {} if pixel_um is None else {"dpi": (UM_PER_INCH / pixel_um,) * 2}
             Image.fromarray(image).save(partial, **dpi)
 
 

@@ -115,6 +115,8 @@ def check(
         faults.append(f"bone_intensity and background_intensity are both {scan[0]}; they must differ.")
     if mask is not None and background_rgb is None:
         faults.append("a mask is given but background_rgb is not; pass --background_rgb '[r, g, b]'.")
+    if mask is not None and direction == "reverse":
+        faults.append("a mask is given, but it goes with direction 'forward' only.")
     given = modality(source if direction == "forward" else target)
     calibrated = direction == "forward" and scan != levels
     outputs: dict[Path, Path] = {}
@@ -126,7 +128,7 @@ def check(
         outputs[path] = file
     if faults:
         raise InputError("\n".join(faults))
-    check_writable(Path(output_dir))
+    check_writable(output_dir)
 
 
 LEVELS = ("bone", "background")
@@ -217,11 +219,12 @@ class SlideSaver:
 
     def __call__(self, engine: Engine) -> None:
         """Write the slides of one iteration."""
-        for item in engine.state.output:
+        items: Any = engine.state.output
+        for item in items:
             file = Path(item["image"].meta["filename_or_obj"])
             pixels = as_integers(item["pred"])
             mask = mask_of(file, self.mask)
-            if mask is not None and len(pixels) == 3:
+            if mask is not None:
                 pixels = on_background(pixels, read_mask(mask), self.background_rgb)
             path = output_path(file, self.output_dir, self.output_format, self.postfix)
             write_slide(path, pixels, float(item["image"].meta["pixel_um"]) or None)
@@ -229,9 +232,9 @@ class SlideSaver:
 
 
 def as_integers(image: torch.Tensor) -> np.ndarray:
-    """Rounded pixel values as uint8, or uint16 if any is above 255."""
+    """What ``postprocessing`` made, as uint8; as uint16 where the source has more than 8 bits."""
     pixels = image.detach().cpu().numpy()
-    return pixels.astype(np.uint8 if pixels.max() <= 255 else np.uint16)
+    return pixels if pixels.dtype == np.uint8 else pixels.astype(np.uint16)
 
 
 def on_background(pixels: np.ndarray, mask: np.ndarray, background_rgb: Sequence[float] | None) -> np.ndarray:

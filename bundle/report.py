@@ -32,7 +32,9 @@ def comparison(source: np.ndarray, made: Mapping[str, np.ndarray], real: np.ndar
     height, width = source.shape[1:]
     columns = 1 if width > 2 * height else len(panels)
     rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(WIDTH_INCHES, (WIDTH_INCHES / columns * height / width + 0.3) * rows), layout="constrained")
+    figure = Figure(
+        figsize=(WIDTH_INCHES, (WIDTH_INCHES / columns * height / width + 0.3) * rows), layout="constrained"
+    )
     for place, (title, image) in enumerate(panels, start=1):
         axes = figure.add_subplot(rows, columns, place)
         grey = "magma" if image is difference else "gray"

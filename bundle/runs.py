@@ -14,8 +14,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from monai.utils import set_determinism
-
 from bundle.atomic import whole_file
 from bundle.data import Datalist
 from bundle.errors import InputError
@@ -27,34 +25,42 @@ WHOLE_NUMBERS = ("epochs", "batch_size", "patch_size", "patches_per_pair")
 logger = logging.getLogger("bundle")
 
 
-def begin(data: Datalist, output_dir: str, resume: bool, seed: int, precision: str) -> None:
-    """Check what is left to check, then make the run's folder with its config, provenance and log.
+def check(output_dir: str, resume: bool, precision: str) -> None:
+    """Refuse ids that make no sense and a folder that holds another run; nothing is written.
+
+    Args:
+        output_dir: the run's folder.
+        resume: go on from ``checkpoints/latest.pt`` if there is one.
+        precision: ``fp32``.
+
+    Raises:
+        InputError: with one line for each fault.
+    """
+    parser = current_parser()
+    values = {name: parser.get_parsed_content(name) for name in WHOLE_NUMBERS}
+    faults = [
+        f"{name} is {value!r}; it must be a whole number of at least 1."
+        for name, value in values.items()
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1
+    ]
+    if precision != "fp32":
+        faults.append(f"precision is {precision!r}; this version has only 'fp32'.")
+    if (Path(output_dir) / LATEST).exists() and not resume:
+        faults.append(
+            f"output_dir {output_dir} already holds a run; pass --resume True to go on, or another --output_dir."
+        )
+    if faults:
+        raise InputError("\n".join(faults))
+
+
+def record(data: Datalist, output_dir: str) -> None:
+    """Write a run's config and provenance, and begin its log, once nothing can be refused any more.
 
     Args:
         data: the checked dataset.
         output_dir: the run's folder.
-        resume: go on from ``checkpoints/latest.pt`` if there is one.
-        seed: of every library.
-        precision: ``fp32``.
-
-    Raises:
-        InputError: if a number makes no sense, the folder cannot be written, or it holds another run
-            and ``resume`` is off.
     """
-    parser = current_parser()
-    for name in WHOLE_NUMBERS:
-        value = parser.get_parsed_content(name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise InputError(f"{name} is {value!r}; it must be a whole number of at least 1.")
-    if precision != "fp32":
-        raise InputError(f"precision is {precision!r}; this version has only 'fp32'.")
     folder = Path(output_dir)
-    if (folder / LATEST).exists() and not resume:
-        raise InputError(
-            f"output_dir {folder} already holds a run; pass --resume True to go on with it, or another --output_dir."
-        )
-    check_writable(folder)
-    set_determinism(seed)
     config = merged_config()
     write_json(folder / "config.json", config)
     write_json(folder / "provenance.json", provenance(data, config))
@@ -64,12 +70,13 @@ def begin(data: Datalist, output_dir: str, resume: bool, seed: int, precision: s
         logger.warning(data.caveat)
 
 
-def check_writable(folder: Path) -> None:
+def check_writable(output_dir: str | Path) -> None:
     """Make a folder and see that a file can be made in it.
 
     Raises:
         InputError: if not.
     """
+    folder = Path(output_dir)
     probe = folder / f".{os.getpid()}.probe"
     try:
         folder.mkdir(parents=True, exist_ok=True)

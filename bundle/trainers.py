@@ -225,8 +225,6 @@ class CycleTrainer(Trainer):
 
     def state_parts(self) -> dict[str, Any]:
         """Everything with a ``state_dict`` that a checkpoint must hold, by name."""
-        parts = {**self.networks.named()}
+        parts: dict[str, Any] = {**self.networks.named()}
         parts |= {f"optimizer_{name}": optimizer for name, optimizer in self.optimizers.items()}
         return parts | {f"buffer_{name}": buffer for name, buffer in self.buffers.items()}
-
-

@@ -1,0 +1,78 @@
+"""A file or folder is the old one or the new one, whatever happens."""
+
+import pytest
+
+from bundle.atomic import whole_file, whole_folder
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def interrupted(block, name=""):
+    with block as partial:
+        (partial / name).write_text("half")
+        raise KeyboardInterrupt
+
+
+def test_a_file_appears_when_its_block_ends_and_its_folder_with_it(tmp_path):
+    path = tmp_path / "new/file.png"
+    with whole_file(path) as partial:
+        partial.write_text("new")
+        assert not path.exists()
+        assert (partial.parent, partial.suffix) == (path.parent, ".png")
+    assert path.read_text() == "new"
+    assert names(path.parent) == ["file.png"]
+
+
+@pytest.mark.parametrize("old", ["old", None])
+def test_a_block_that_raises_leaves_the_old_file_and_no_part(old, tmp_path):
+    path = tmp_path / "file.txt"
+    if old:
+        path.write_text(old)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(whole_file(path))
+    assert names(tmp_path) == (["file.txt"] if old else [])
+    assert not old or path.read_text() == old
+
+
+def test_a_block_that_raises_before_it_writes_leaves_the_old_file(tmp_path):
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+    with pytest.raises(ZeroDivisionError), whole_file(path):
+        raise ZeroDivisionError
+    assert (names(tmp_path), path.read_text()) == (["file.txt"], "old")
+
+
+def test_a_folder_is_replaced_as_a_whole(tmp_path):
+    folder = tmp_path / "runs/bundle"
+    for content in ("first", "second"):
+        with whole_folder(folder) as partial:
+            (partial / content).mkdir()
+            (partial / content / "file").write_text(content)
+            assert not (folder / content).exists()
+        assert names(folder) == [content]
+        assert (folder / content / "file").read_text() == content
+        assert names(folder.parent) == ["bundle"]
+
+
+@pytest.mark.parametrize("old", [True, False])
+def test_a_block_that_raises_leaves_the_old_folder_and_no_part(old, tmp_path):
+    folder = tmp_path / "bundle"
+    if old:
+        with whole_folder(folder) as partial:
+            (partial / "file").write_text("old")
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(whole_folder(folder), "file")
+    assert names(tmp_path) == (["bundle"] if old else [])
+    assert not old or (folder / "file").read_text() == "old"
+
+
+def test_what_a_killed_run_left_behind_does_not_get_into_the_folder(tmp_path):
+    left = tmp_path / ".bundle.partial"
+    left.mkdir()
+    (left / "stale").write_text("half")
+    with whole_folder(tmp_path / "bundle") as partial:
+        (partial / "file").write_text("new")
+    assert names(tmp_path / "bundle") == ["file"]
+    assert names(tmp_path) == ["bundle"]

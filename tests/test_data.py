@@ -1,0 +1,198 @@
+"""The data contract: what is wrong with a dataset is said, all of it, before anything runs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from monai.data import DataLoader
+
+from bundle.data import PatchDataset, PatchSampler, load_datalist, scaled_background
+from bundle.errors import InputError
+from bundle.image_io import read_slide, write_slide
+from tests.conftest import make_dataset
+
+
+def edited(folder: Path, change) -> Path:
+    """Change the datalist of a dataset in place."""
+    path = folder / "datalist.json"
+    listed = json.loads(path.read_text())
+    change(listed)
+    path.write_text(json.dumps(listed))
+    return folder
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def float_source(folder: Path, value: float) -> Path:
+    pixels = np.full((64, 72), 100.0, np.float32)
+    pixels[3, 4] = value
+    tifffile.imwrite(folder / "source" / "00.tif", pixels)
+    return edited(folder, lambda listed: listed["training"][0].update(source="source/00.tif"))
+
+
+def as_tiff(folder: Path) -> Path:
+    pixels = read_slide(folder / "source" / "00.png").pixels
+    write_slide(folder / "source" / "00.tif", pixels)
+    truncate(folder / "source" / "00.tif")
+    return edited(folder, lambda listed: listed["training"][0].update(source="source/00.tif"))
+
+
+FAULTS = {
+    "missing file": (lambda f: (f / "source/00.png").unlink(), "source/00.png does not exist"),
+    "truncated png": (lambda f: truncate(f / "target/00.png"), "target/00.png cannot be read"),
+    "truncated tiff": (as_tiff, "source/00.tif cannot be read"),
+    "not an image": (lambda f: (f / "target/00.png").write_text("hello"), "target/00.png cannot be read"),
+    "sizes differ": (
+        lambda f: write_slide(f / "target/00.png", np.ones((3, 60, 72), np.uint8)),
+        "source 00.png is 64×72 px but target 00.png is 60×72 px",
+    ),
+    "mask size": (lambda f: write_slide(f / "mask/00.png", np.ones((1, 9, 9), np.uint8)), "mask 00.png is 9×9 px"),
+    "four channels": (
+        lambda f: (
+            tifffile.imwrite(f / "target/00.tif", np.zeros((64, 72, 4), np.uint8), photometric="rgb")
+            or edited(f, lambda listed: listed["training"][0].update(target="target/00.tif"))
+        ),
+        "has 4 channels but toluidine blue declares 3",
+    ),
+    "NaN": (lambda f: float_source(f, np.nan), "1 NaN or infinite pixels"),
+    "out of range": (lambda f: float_source(f, 70000.0), "values from 100.0 to 70000.0, outside the declared range"),
+    "empty mask": (lambda f: write_slide(f / "mask/00.png", np.zeros((1, 64, 72), np.uint8)), "00.png is empty"),
+    "empty datalist": (lambda f: edited(f, lambda listed: listed.update(training=[])), "training is empty"),
+    "no datalist": (lambda f: (f / "datalist.json").unlink(), "datalist.json does not exist"),
+    "no json": (lambda f: (f / "datalist.json").write_text("{"), "not valid JSON"),
+    "no pixel size": (lambda f: edited(f, lambda listed: listed.pop("pixel_um")), "pixel_um is None"),
+    "no range": (lambda f: edited(f, lambda listed: listed["source"].pop("range")), "source.range is None"),
+    "no target": (
+        lambda f: edited(f, lambda listed: listed["training"][1].pop("target")),
+        "training[1]: has no target",
+    ),
+    "typo": (lambda f: edited(f, lambda listed: listed["training"][0].update(specimn="a")), "unknown key 'specimn'"),
+    "one level": (
+        lambda f: edited(f, lambda listed: listed["source"].update(bone_intensity=3)),
+        "bone_intensity and background_intensity are [3, None]",
+    ),
+    "same specimen": (
+        lambda f: edited(f, lambda listed: listed["testing"][0].update(specimen="rat 0")),
+        "specimen 'rat 0' is in training and in testing",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_each_fault_is_one_clear_line(dataset, name):
+    spoil, message = FAULTS[name]
+    spoil(dataset)
+    with pytest.raises(InputError) as caught:
+        load_datalist(str(dataset))
+    assert message in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_all_faults_are_listed_at_once(dataset):
+    for name in ("missing file", "empty mask", "same specimen", "no pixel size"):
+        FAULTS[name][0](dataset)
+    with pytest.raises(InputError) as caught:
+        load_datalist(str(dataset), patch_size=65)
+    lines = str(caught.value).splitlines()
+    wanted = ["does not exist", "is empty", "rat 0", "pixel_um", "training[1]: 00"]
+    assert len(lines) == 5
+    for message in wanted[:4]:
+        assert any(message in line for line in lines)
+    assert "smaller than a patch of 65 px" in lines[-1]
+
+
+def test_dataset_dir_must_be_given():
+    with pytest.raises(InputError, match="dataset_dir is not set"):
+        load_datalist(None)
+
+
+def test_fold_names_the_validation_pairs(dataset):
+    data = load_datalist(str(dataset), fold=1)
+    assert [pair.specimen for pair in data.training] == ["rat 0"]
+    assert [pair.specimen for pair in data.validation] == ["rat 1"]
+    assert [pair.specimen for pair in data.testing] == ["rat 2"]
+    assert len(load_datalist(str(dataset)).training) == 2
+    with pytest.raises(InputError, match=r"fold 7 has no training pair; the folds are \[0, 1\]"):
+        load_datalist(str(dataset), fold=7)
+
+
+def test_a_specimen_in_training_and_validation_is_refused_unless_allowed(dataset):
+    same = lambda listed: [entry.update(specimen="rat") for entry in listed["training"]]
+    with pytest.raises(InputError, match="'rat' is in training and in validation"):
+        load_datalist(str(edited(dataset, same)), fold=0)
+    allowed = load_datalist(str(edited(dataset, lambda listed: listed.update(allow_same_specimen=True))), fold=0)
+    assert "One specimen" in allowed.caveat
+
+
+def test_background_is_the_mean_outside_the_training_masks(dataset):
+    data = load_datalist(str(dataset))
+    targets, masks = (
+        np.stack([read_slide(dataset / key / f"{n:02d}.png").pixels for n in (0, 1)]) for key in ("target", "mask")
+    )
+    expected = [targets[:, channel][masks[:, 0] == 0].mean() for channel in range(3)]
+    assert data.background_rgb == pytest.approx(expected)
+    assert scaled_background(data, "target") == pytest.approx([value / 127.5 - 1 for value in expected])
+    source = scaled_background(data, "source")
+    assert scaled_background(data, "source", inverted=True) == pytest.approx([-source[0]])
+
+
+def test_without_masks_there_is_no_background_and_all_is_compared(dataset):
+    shutil.rmtree(dataset / "mask")
+    bare = edited(dataset, lambda listed: [entry.pop("mask") for entry in listed["training"] + listed["testing"]])
+    data = load_datalist(str(bare))
+    assert data.background_rgb is None
+    assert PatchDataset(data.training, dict, 1, 0).images[0]["mask"].all()
+
+
+class _Draw:
+    """A transform that shows which pair came and what was drawn."""
+
+    def set_random_state(self, seed):
+        self.seed = seed
+
+    def __call__(self, data):
+        return {"drawn": self.seed, "first": int(data["source"].ravel()[0])}
+
+
+def batches(data, workers: int, start: int = 0) -> list:
+    dataset = PatchDataset(data.training, _Draw(), patches_per_pair=5, seed=3)
+    sampler = PatchSampler(dataset, seed=3)
+    sampler.epoch, sampler.start = 1, start
+    loader = DataLoader(dataset, sampler=sampler, batch_size=2, num_workers=workers)
+    return [batch["drawn"].tolist() for batch in loader]
+
+
+def test_the_same_patches_come_whatever_the_number_of_workers(dataset):
+    data = load_datalist(str(dataset))
+    assert batches(data, 0) == batches(data, 2)
+    assert batches(data, 0)[2:] == batches(data, 0, start=4)
+
+
+def test_an_epoch_has_every_patch_once_and_the_next_has_others(dataset):
+    patches = PatchDataset(load_datalist(str(dataset)).training, _Draw(), patches_per_pair=5, seed=3)
+    sampler = PatchSampler(patches, seed=3)
+    first = list(sampler)
+    sampler.epoch = 1
+    assert sorted(first) == list(range(10))
+    assert sorted(sampler) == list(range(10, 20))
+    assert [index - 10 for index in sampler] != first
+    firsts = [int(images["source"].ravel()[0]) for images in patches.images]
+    assert [patches[index]["first"] for index in range(10)] == [firsts[0]] * 5 + [firsts[1]] * 5
+
+
+def test_rat_jaw_passes(shared):
+    data = load_datalist(str(shared / "data" / "rat_jaw"), patch_size=256)
+    assert (len(data.training), len(data.testing), data.pixel_um) == (1, 1, 10.228)
+    assert torch.tensor(data.background_rgb).shape == (3,)
+
+
+def test_make_dataset_is_valid(tmp_path):
+    assert len(load_datalist(str(make_dataset(tmp_path, pairs=3))).training) == 3

@@ -1,0 +1,71 @@
+"""The documents tell the truth about the configs."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+
+import pytest
+
+from tests.conftest import ROOT
+
+PAGE = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+
+
+def section(config: str) -> str:
+    return PAGE.split(f"## configs/{config}\n")[1].split("\n## ")[0]
+
+
+def documented(text: str) -> dict[str, str]:
+    """Ids in the first column of a section's tables, with their second column."""
+    rows = re.findall(r"^\| (`[^|]+`) \| ([^|]*) \|", text, flags=re.MULTILINE)
+    return {name: value.strip() for cell, value in rows for name in re.findall(r"`([^`]+)`", cell)}
+
+
+@pytest.mark.parametrize("config", ["train.json", "evaluate.json", "inference.json", "profiles/demo.json"])
+def test_every_top_level_id_is_documented(config):
+    ids = set(json.loads((ROOT / "configs" / config).read_text()))
+    text = section(config)
+    missing = {name for name in ids if f"`{name}`" not in text}
+    assert not missing
+    assert set(documented(text)) <= ids
+
+
+@pytest.mark.parametrize("config", ["train.json", "evaluate.json", "inference.json"])
+def test_documented_defaults_are_the_configs(config):
+    content = json.loads((ROOT / "configs" / config).read_text())
+    checked = 0
+    for name, cell in documented(section(config)).items():
+        value = content[name]
+        if isinstance(value, (dict, str)) or not re.fullmatch(r"`?(null|true|false|\[.*\]|[\d.]+)`?", cell):
+            continue
+        assert json.loads(cell.strip("`")) == value, name
+        checked += 1
+    assert checked >= {"train.json": 25, "evaluate.json": 3, "inference.json": 5}[config]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/README.md"])
+def test_commands_name_files_and_ids_that_exist(page):
+    text = (ROOT / page).read_text(encoding="utf-8").replace("\\\n", " ")
+    commands = [line for line in text.splitlines() if line.startswith("python -m monai.bundle run")]
+    assert commands
+    for command in commands:
+        words = shlex.split(command)
+        ids = [word[2:] for word in words if word.startswith("--") and word != "--config_file"]
+        files = re.findall(r"configs/[\w/]+\.json", command)
+        known = set().union(*(json.loads((ROOT / file).read_text()) for file in files))
+        assert set(ids) <= known, command
+
+
+def test_links_lead_somewhere():
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for link in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+            assert link.startswith("http") or (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_metadata_and_changelog_agree_on_the_version():
+    metadata = json.loads((ROOT / "configs" / "metadata.json").read_text())
+    pyproject = (ROOT / "pyproject.toml").read_text()
+    assert f'version = "{metadata["version"]}"' in pyproject
+    assert metadata["version"] in metadata["changelog"]

@@ -1,0 +1,275 @@
+"""The terms of the objective against the paper's equations, written out in numpy."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+from skimage.metrics import structural_similarity
+from torch import nn
+
+from bundle.errors import InputError
+from bundle.losses import (
+    AdversarialLoss,
+    CycleLoss,
+    GreyscaleLoss,
+    IdentityLoss,
+    Objective,
+    PixelLoss,
+    StructureLoss,
+    greyscale_consistency,
+    least_squares,
+    masked_l1,
+)
+from bundle.pool import ImageBuffer
+from bundle.trainers import CycleTrainer, Networks, Translation
+
+CONFIG = json.loads((ROOT / "configs/train.json").read_text())
+TERMS = {name: globals()[term["_target_"].split(".")[-1]]() for name, term in CONFIG["objective"]["terms"].items()}
+DEFAULTS = {name: CONFIG[f"lambda_{name}"] for name in TERMS}
+BACKGROUND = torch.tensor([0.9, 0.8, 0.7], dtype=torch.float64).view(1, 3, 1, 1)
+
+
+def l1(image, other, mask):
+    """Mean over what boolean indexing leaves: no product with the mask, no division by its sum."""
+    return np.abs(image - other).transpose(1, 0, 2, 3)[:, mask].mean()
+
+
+def eq_6(image, mask):
+    r, g, b = (image[:, [channel]] for channel in range(3))
+    return l1(r, g, mask) + l1(r, b, mask) + l1(g, b, mask)
+
+
+# f = G_XY, g = G_YX, as in the paper
+EQUATIONS = {
+    "cycle": lambda f, g, dx, dy, x, y, m: l1(g(f(x)), x, m) + l1(f(g(y)), y, m),
+    "adv": lambda f, g, dx, dy, x, y, m: ((dx(g(y)) - 1) ** 2).mean() + ((dy(f(x)) - 1) ** 2).mean(),
+    "identity": lambda f, g, dx, dy, x, y, m: l1(f(y), y, m) + l1(g(x), x, m),
+    "pixel": lambda f, g, dx, dy, x, y, m: l1(f(x), y, m) + l1(g(y), x, m),
+    "grey": lambda f, g, dx, dy, x, y, m: eq_6(g(y), m),
+}
+
+
+def as_function(conv):
+    weight, bias = conv.weight.detach().numpy()[:, :, 0, 0], conv.bias.detach().numpy()
+    return lambda image: np.einsum("oc,bchw->bohw", weight, image) + bias[:, None, None]
+
+
+@pytest.fixture
+def networks():
+    torch.manual_seed(0)
+    return Networks(*(nn.Conv2d(3, channels, 1, dtype=torch.float64) for channels in (3, 3, 1, 1)))
+
+
+@pytest.fixture
+def batch():
+    rng = np.random.default_rng(0)
+    x, y = rng.uniform(-1, 1, (2, 2, 3, 16, 20))
+    return SimpleNamespace(
+        x=torch.from_numpy(x), y=torch.from_numpy(y), mask=torch.from_numpy(rng.random((2, 16, 20)) < 0.3)
+    )
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("name", EQUATIONS)
+def test_a_term_is_its_equation(name, masked, networks, batch):
+    mask = batch.mask if masked else torch.ones_like(batch.mask)
+    translation = Translation(networks, batch.x, batch.y, mask=mask[:, None].double() if masked else None)
+    functions = map(as_function, networks.named().values())
+    expected = EQUATIONS[name](*functions, batch.x.numpy(), batch.y.numpy(), mask.numpy())
+    assert TERMS[name](translation).item() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", EQUATIONS)
+def test_a_terms_gradient_reaches_both_generators(name, networks, batch):
+    def value():
+        return TERMS[name](Translation(networks, batch.x, batch.y))
+
+    value().backward()
+    for generator in (networks.g_xy, networks.g_yx):
+        change = torch.randn_like(generator.weight) * 1e-6
+        found = 0.0 if generator.weight.grad is None else (generator.weight.grad * change).sum().item()
+        with torch.no_grad():
+            generator.weight += change
+            difference = value().item()
+            generator.weight -= 2 * change
+            difference -= value().item()
+            generator.weight += change
+        assert found == pytest.approx(difference / 2, rel=1e-3, abs=1e-12)
+    assert networks.g_yx.weight.grad.abs().sum() > 0
+    assert (networks.g_xy.weight.grad is None) == (name == "grey")  # eq. 6 is of G_YX alone
+
+
+def test_least_squares_by_hand():
+    scores = torch.tensor([[[[0.5, 2.0], [-1.0, 1.0]]]])
+    assert least_squares(scores, 1).item() == pytest.approx((0.25 + 1 + 4 + 0) / 4)
+    assert least_squares(scores, 0).item() == pytest.approx((0.25 + 4 + 1 + 1) / 4)
+
+
+def trainer(networks, **options):
+    optimizers = {
+        "g": torch.optim.SGD([*networks.g_xy.parameters(), *networks.g_yx.parameters()], lr=0),
+        **{name: torch.optim.SGD(getattr(networks, name).parameters(), lr=0) for name in ("d_x", "d_y")},
+    }
+    buffers = {side: ImageBuffer(0) for side in "xy"}
+    return CycleTrainer("cpu", 1, [None], networks.named(), Objective(TERMS, DEFAULTS), optimizers, buffers, **options)
+
+
+def as_batch(batch):
+    return {"source": batch.x, "target": batch.y, "mask": batch.mask[:, None].double()}
+
+
+def test_discriminators_minimise_half_the_squared_error_of_real_and_generated(networks, batch):
+    train = trainer(networks)
+    losses = train.update_discriminators(train.translate(as_batch(batch)))
+    f, g, dx, dy = map(as_function, networks.named().values())
+    x, y = batch.x.numpy(), batch.y.numpy()
+    assert losses["d_x"].item() == pytest.approx(((dx(x) - 1) ** 2).mean() / 2 + (dx(g(y)) ** 2).mean() / 2, abs=1e-6)
+    assert losses["d_y"].item() == pytest.approx(((dy(y) - 1) ** 2).mean() / 2 + (dy(f(x)) ** 2).mean() / 2, abs=1e-6)
+    assert networks.g_xy.weight.grad is None
+    assert networks.g_yx.weight.grad is None
+
+
+def test_masked_mean_is_over_the_pixels_inside():
+    mask = torch.zeros(1, 1, 20, 20)
+    mask[..., 0, :] = 1  # 5 %
+    image, other = torch.ones(1, 3, 20, 20), torch.zeros(1, 3, 20, 20)
+    assert masked_l1(image, other, mask).item() == 1
+    assert masked_l1(image + 5 * (1 - mask), other, mask).item() == 1
+    # 1 px of error 4 in one image and 3 px without error in the other: over the batch, (4 + 0 + 0 + 0) / 4
+    few = torch.tensor([[1.0, 0, 0, 0], [0, 1, 1, 1]]).view(2, 1, 1, 4)
+    error = torch.tensor([[4.0, 9, 9, 9], [9, 0, 0, 0]]).view(2, 1, 1, 4)
+    assert masked_l1(error, torch.zeros_like(error), few).item() == 1
+
+
+def test_full_mask_and_no_mask_equal_torch_l1_loss(batch):
+    expected = nn.L1Loss()(batch.x, batch.y).item()
+    assert masked_l1(batch.x, batch.y, None).item() == pytest.approx(expected)
+    assert masked_l1(batch.x, batch.y, torch.ones(2, 1, 16, 20)).item() == pytest.approx(expected)
+
+
+def test_empty_mask_gives_zero_and_no_gradient(batch):
+    image = batch.x.requires_grad_()
+    loss = masked_l1(image, batch.y, torch.zeros(2, 1, 16, 20))
+    loss.backward()
+    assert loss.item() == 0
+    assert (image.grad == 0).all()
+
+
+def test_greyscale_by_hand_and_only_for_three_channels():
+    pixel = torch.tensor([0.1, 0.4, -0.2]).view(1, 3, 1, 1)
+    assert greyscale_consistency(pixel).item() == pytest.approx(0.3 + 0.3 + 0.6)
+    assert greyscale_consistency(torch.full((1, 3, 4, 4), 0.3)).item() == 0
+    with pytest.raises(ValueError, match="3 channels, got 1"):
+        greyscale_consistency(torch.zeros(1, 1, 4, 4))
+
+
+def test_structure_is_scikit_images_ssim_of_the_cycles(networks, batch):
+    # MONAI uses only windows that fit; scikit-image crops its mean to the same ones, so the two agree in full
+    f, g, _, _ = map(as_function, networks.named().values())
+    gaussian = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 2}
+
+    def mean_ssim(images, others):
+        return np.mean(
+            [structural_similarity(*pair, channel_axis=0, **gaussian) for pair in zip(images, others, strict=True)]
+        )
+
+    x, y = batch.x.numpy(), batch.y.numpy()
+    expected = 2 - mean_ssim(g(f(x)), x) - mean_ssim(f(g(y)), y)
+    assert StructureLoss()(Translation(networks, batch.x, batch.y)).item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_objective_is_the_weighted_sum_and_reports_terms_unweighted():
+    terms = {"one": lambda _: torch.tensor(3.0, requires_grad=True), "two": lambda _: torch.tensor(0.5)}
+    total, values = Objective(terms, {"one": 2, "two": 10})(None)
+    assert total.item() == 11
+    assert {name: value.item() for name, value in values.items()} == {"one": 3, "two": 0.5}
+    assert total.requires_grad
+    assert not values["one"].requires_grad
+
+
+@pytest.mark.parametrize(
+    ("weights", "passes"),
+    [
+        (DEFAULTS, (3, 3, 1, 1)),
+        ({**DEFAULTS, "identity": 0}, (2, 2, 1, 1)),
+        ({**DEFAULTS, "structure": 1}, (3, 3, 1, 1)),
+        ({"cycle": 1}, (2, 2, 0, 0)),
+        ({"pixel": 6}, (1, 1, 0, 0)),
+        ({"grey": 1}, (0, 1, 0, 0)),
+        ({"adv": 1}, (1, 1, 1, 1)),
+    ],
+)
+def test_a_term_of_weight_zero_costs_no_forward_pass(weights, passes, networks, batch):
+    count = dict.fromkeys(networks.named(), 0)
+    for name, network in networks.named().items():
+        network.register_forward_hook(lambda *_, name=name: count.update({name: count[name] + 1}))
+    weights = {**dict.fromkeys(TERMS, 0), **weights}
+    _, values = Objective(TERMS, weights)(Translation(networks, batch.x, batch.y))
+    assert tuple(count.values()) == passes
+    assert set(values) == {name for name, weight in weights.items() if weight}
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ({"adv": 1}, "the weights are for"),
+        ({**DEFAULTS, "extra": 1}, "extra"),
+        ({**DEFAULTS, "cycle": -1}, "lambda_cycle is -1"),
+        ({**DEFAULTS, "cycle": "6"}, "lambda_cycle is '6'"),
+        ({**DEFAULTS, "cycle": float("nan")}, "lambda_cycle is nan"),
+        (dict.fromkeys(DEFAULTS, 0), "every lambda"),
+    ],
+)
+def test_impossible_weights_are_refused(weights, message):
+    with pytest.raises(InputError, match=message):
+        Objective(TERMS, weights)
+
+
+def seen_by(network):
+    """What a network is given from now on."""
+    images = []
+    network.register_forward_pre_hook(lambda _, inputs: images.append(inputs[0].detach().clone()))
+    return images
+
+
+def test_a_discriminator_sees_background_where_nothing_is_shown(networks, batch):
+    shown = batch.mask[:, None].double()
+    seen = [seen_by(network) for network in (networks.d_x, networks.d_y)]
+    backgrounds = {"background_x": BACKGROUND, "background_y": -BACKGROUND}
+    translation = Translation(networks, batch.x, batch.y, shown=shown, **backgrounds)
+    AdversarialLoss()(translation)
+    inside = shown.bool().expand_as(batch.x)
+    for (image,), fake, background in zip(
+        seen, (translation.fake_x, translation.fake_y), backgrounds.values(), strict=True
+    ):
+        assert torch.equal(image[inside], fake[inside])
+        assert torch.equal(image[~inside], background.expand_as(fake)[~inside])
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_mask_discriminator_hides_the_outside_of_real_and_generated_images(masked, networks, batch):
+    colour = BACKGROUND.flatten().tolist()
+    train = trainer(networks, mask_discriminator=masked, background_x=colour, background_y=colour)
+    seen = [seen_by(network) for network in (networks.d_x, networks.d_y)]
+    translation = train.translate(as_batch(batch))
+    train.update_generators(translation)
+    train.update_discriminators(translation)
+    outside = ~batch.mask[:, None].expand_as(batch.x)
+    for images in seen:
+        assert len(images) == 3  # generated, for the generators; real and generated, for the discriminator
+        for image in images:
+            hidden = torch.isclose(image, BACKGROUND.expand_as(image), atol=1e-6)
+            assert hidden[outside].all() == masked
+            assert not hidden[~outside].any()
+
+
+def test_the_mask_leaves_the_discriminators_alone_unless_asked(networks, batch):
+    train = trainer(networks, masked_loss=True)
+    translation = train.translate(as_batch(batch))
+    plain = Translation(networks, batch.x, batch.y)
+    assert torch.equal(AdversarialLoss()(translation), AdversarialLoss()(plain))
+    for loss in (CycleLoss(), IdentityLoss(), PixelLoss(), GreyscaleLoss()):
+        assert not torch.isclose(loss(translation), loss(plain))

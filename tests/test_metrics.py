@@ -1,0 +1,158 @@
+"""Metrics against scikit-image called directly, published LPIPS values and a brute-force tiling."""
+
+import numpy as np
+import pytest
+import torch
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from bundle.errors import InputError
+from bundle.metrics import LPIPS_BATCH, LPIPS_FILE, Lpips, find_lpips, patch_corners, psnr, ssim, ssim_inside
+
+SCIKIT_IMAGE = {"channel_axis": -1, "data_range": 255}
+
+
+def slides(count=2, side=64, seed=0):
+    """Random slides with the first blurred into the second, so that they are alike in part."""
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (count, 3, side, side), dtype=np.uint8)
+    images[1] = images[1] // 4 + images[0] // 2
+    return images
+
+
+def hwc(image):
+    return np.ascontiguousarray(image.transpose(1, 2, 0))
+
+
+@pytest.fixture(scope="module")
+def weights(shared):
+    return shared / "weights/squeezenet1_1_features.pth"
+
+
+@pytest.fixture(scope="module")
+def lpips(weights):
+    return Lpips(weights)
+
+
+def test_ssim_is_scikit_images_with_its_defaults():
+    image, reference = slides()
+    expected = structural_similarity(hwc(reference), hwc(image), **SCIKIT_IMAGE)
+    assert ssim(image, reference) == pytest.approx(expected, abs=1e-12)
+    assert 0.1 < expected < 0.9
+    assert ssim(image, image) == 1
+
+
+def test_psnr_is_scikit_images_and_infinite_for_equal_slides():
+    image, reference = slides()
+    expected = peak_signal_noise_ratio(hwc(reference), hwc(image), data_range=255)
+    assert psnr(image, reference) == pytest.approx(expected, abs=1e-12)
+    assert psnr(np.full((3, 8, 8), 10, np.uint8), np.full((3, 8, 8), 20, np.uint8)) == pytest.approx(
+        10 * np.log10(255**2 / 100)
+    )
+    assert psnr(image, image) == float("inf")
+
+
+def test_ssim_inside_is_the_mean_over_the_masks_pixels():
+    image, reference = slides()
+    inner = np.zeros((64, 64), bool)
+    inner[3:-3, 3:-3] = True  # scikit-image leaves half a window of 7 px out of its mean
+    expected = structural_similarity(hwc(reference), hwc(image), **SCIKIT_IMAGE)
+    assert ssim_inside(image, reference, inner) == pytest.approx(expected, abs=1e-9)
+    assert ssim_inside(image, reference, np.ones((64, 64), bool)) == pytest.approx(expected, abs=0.02)
+
+
+def test_ssim_inside_does_not_look_outside():
+    image, reference = slides()
+    reference[:, :, :32] = image[:, :, :32]
+    left, right = np.zeros((2, 64, 64), bool)
+    left[:, :28], right[:, 36:] = True, True
+    assert ssim_inside(image, reference, left) == pytest.approx(1)
+    assert ssim_inside(image, reference, right) < 0.9
+
+
+def test_lpips_gives_the_values_that_torchmetrics_documents(lpips):
+    generator = torch.Generator().manual_seed(42)
+    image, reference = (torch.rand(2, 3, 100, 100, generator=generator) * 2 - 1 for _ in range(2))
+    assert lpips(image, reference).tolist() == pytest.approx([0.1024, 0.0938], abs=1e-4)
+    assert lpips(image, image).tolist() == [0, 0]
+
+
+def test_lpips_of_slides_equals_one_image_at_a_time(lpips):
+    count = LPIPS_BATCH + 3
+    images, references = slides(count), slides(count, seed=1)
+    expected = [
+        lpips(*(torch.from_numpy(slide[None] / 255 * 2 - 1).float() for slide in pair)).item()
+        for pair in zip(images, references, strict=True)
+    ]
+    assert lpips.of_slides(images, references) == pytest.approx(expected, abs=1e-5)
+    assert np.ptp(expected) > 0.01
+
+
+@pytest.mark.parametrize("name", ["resnet18_conv1_to_layer2.pth", "missing.pth"])
+def test_other_or_missing_weights_are_refused(name, shared):
+    path = shared / "weights" / name
+    with pytest.raises(InputError, match=name):
+        Lpips(path)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda content: content[: len(content) // 2],
+        lambda content: b"",
+        lambda content: b"<html>404</html>",
+        pytest.param(
+            lambda content: b"QF\x7f\xc9`",
+            marks=pytest.mark.xfail(strict=True, raises=IndexError, reason="load_tensors lets IndexError through"),
+        ),
+    ],
+    ids=["truncated", "empty", "web page", "garbage"],
+)
+def test_corrupt_weights_are_refused(spoil, weights, tmp_path):
+    path = tmp_path / "weights.pth"
+    path.write_bytes(spoil(weights.read_bytes()))
+    with pytest.raises(InputError, match=r"weights\.pth"):
+        Lpips(path)
+
+
+@pytest.mark.parametrize(
+    "change", [lambda state: state.popitem(), lambda state: state.update({"features.0.bias": torch.ones(3)})]
+)
+def test_weights_that_lack_a_layer_or_have_another_shape_are_refused(change, weights, tmp_path):
+    state = torch.load(weights, weights_only=True)
+    change(state)
+    torch.save(state, tmp_path / "weights.pth")
+    with pytest.raises(InputError, match="features"):
+        Lpips(tmp_path / "weights.pth")
+
+
+def test_find_lpips_looks_in_the_torch_hub_cache_only_when_no_file_is_named(weights, lpips, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    assert find_lpips(None) is None
+    with pytest.raises(InputError, match="nowhere"):
+        find_lpips("nowhere.pth")
+    images, references = slides(), slides(seed=1)
+    assert find_lpips(str(weights)).of_slides(images, references) == lpips.of_slides(images, references)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / LPIPS_FILE).symlink_to(weights)
+    assert find_lpips(None).of_slides(images, references) == lpips.of_slides(images, references)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((10, 7), [(top, left) for top in (0, 3, 6) for left in (0, 3)]),
+        ((11, 8), [(top, left) for top in (0, 3, 6, 7) for left in (0, 3, 4)]),  # flush with the border
+        ((4, 4), [(0, 0)]),
+        ((4, 5), [(0, 0), (0, 1)]),
+    ],
+)
+def test_patch_corners_by_hand(size, expected):
+    assert list(patch_corners(*size, patch=4, stride=3)) == expected
+
+
+def test_patches_cover_every_pixel_and_stay_inside():
+    covered = np.zeros((37, 50), int)
+    for top, left in patch_corners(37, 50, patch=16, stride=11):
+        assert covered[top : top + 16, left : left + 16].shape == (16, 16)
+        covered[top : top + 16, left : left + 16] += 1
+    assert covered.min() >= 1

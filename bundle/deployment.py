@@ -61,8 +61,9 @@ def publish(data: Datalist, output_dir: str, deploy_checkpoint: str, patch_size:
         write_json(folder / "configs" / "inference.json", inference)
         write_json(folder / "configs" / "metadata.json", metadata)
         shutil.copy(HOME / "configs" / "logging.conf", folder / "configs")
-        shutil.copy(HOME / "LICENSE", folder)
-        shutil.copytree(HOME / "docs", folder / "docs", ignore=lambda _, names: set(names) - {"README.md"})
+        for name in ("LICENSE", "README.md", "CHANGELOG.md", "CITATION.cff"):
+            shutil.copy(HOME / name, folder)
+        shutil.copytree(HOME / "docs", folder / "docs")
         shutil.copytree(HOME / "bundle", folder / "bundle", ignore=shutil.ignore_patterns("__pycache__"))
         save_tensors(generators["g_xy"], folder / "models" / "model.pt")
         if "g_yx" in generators:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import itk
+import imagecodecs
+import nibabel
+import nrrd
 import numpy as np
 import tifffile
 from PIL import Image
@@ -15,7 +18,8 @@ from bundle.atomic import whole_file
 from bundle.errors import InputError
 
 TIFF = (".tif", ".tiff")
-SUFFIXES = (".png", *TIFF, ".nrrd", ".nii", ".nii.gz")
+NIFTI = (".nii", ".nii.gz")
+SUFFIXES = (".png", *TIFF, ".nrrd", *NIFTI)
 UM_PER_INCH = 25400.0
 UM_PER_TIFF_UNIT = {2: UM_PER_INCH, 3: 10000.0}
 
@@ -57,10 +61,10 @@ def read_slide(path: Path) -> Slide:
     if not suffix:
         raise InputError(f"{path} is not an image this program reads ({', '.join(SUFFIXES)}).")
     try:
-        pixels, pixel_um = _read_tiff(path) if suffix in TIFF else _read_itk(path)
+        pixels, pixel_um = READERS[suffix](path)
     except InputError:
         raise
-    except Exception as error:  # readers raise a dozen kinds for a broken file: zlib, struct, ITK's RuntimeError …
+    except Exception as error:  # readers raise a dozen kinds for a broken file: zlib, struct, codecs …
         reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
         raise InputError(f"{path} cannot be read, it may be truncated or corrupt: {reason}") from error
     return Slide(np.ascontiguousarray(pixels), pixel_um)
@@ -75,34 +79,62 @@ def _read_tiff(path: Path) -> tuple[np.ndarray, float | None]:
         resolution = tags["XResolution"].value if "XResolution" in tags else (0, 1)
     if len(file.series) > 1 or axes not in ("YX", "YXS", "SYX", "CYX"):
         raise InputError(f"{path} holds axes {axes} of shape {pixels.shape}; a slide is one 2D image.")
-    if axes == "YX":
-        pixels = pixels[None]
-    elif axes == "YXS":
-        pixels = pixels.transpose(2, 0, 1)
+    if axes in ("YX", "YXS"):
+        pixels = _channel_first(pixels)
     per_um = UM_PER_TIFF_UNIT.get(int(unit))
-    pixel_um = per_um * resolution[1] / resolution[0] if per_um and resolution[0] else None
-    return pixels, pixel_um
+    if per_um is None or resolution[0] in (0, resolution[1]):  # 1/1 is what writers put when they know none
+        return pixels, None
+    return pixels, per_um * resolution[1] / resolution[0]
 
 
-def _read_itk(path: Path) -> tuple[np.ndarray, float | None]:
-    image = itk.imread(str(path))
-    pixels = itk.array_from_image(image)
-    channels = image.GetNumberOfComponentsPerPixel()
-    spatial = pixels.shape[:-1] if channels > 1 else pixels.shape
-    plane = [size for size in spatial if size > 1]
-    if len(plane) != 2:
-        raise InputError(f"{path} has shape {spatial}; a slide is one 2D image.")
-    pixels = pixels.reshape(*plane, channels).transpose(2, 0, 1)
-    if path.suffix.lower() == ".png":
-        return pixels, _png_pixel_um(path)
-    spacing_um = 1000.0 * float(image.GetSpacing()[0])  # ITK's unit is the millimetre
-    return pixels, spacing_um if spacing_um != 1000.0 else None  # 1 is what a header without a spacing gives
-
-
-def _png_pixel_um(path: Path) -> float | None:
+def _read_png(path: Path) -> tuple[np.ndarray, float | None]:
+    pixels = imagecodecs.png_decode(path.read_bytes())  # PIL would cut 16-bit colour to 8 bits
     with Image.open(path) as image:
         dpi = image.info.get("dpi")
-    return UM_PER_INCH / dpi[0] if dpi and dpi[0] else None
+    return _channel_first(pixels), UM_PER_INCH / dpi[0] if dpi and dpi[0] else None
+
+
+def _read_nrrd(path: Path) -> tuple[np.ndarray, float | None]:
+    pixels, header = nrrd.read(str(path), index_order="C")
+    colour = header.get("kinds", ["domain"])[0] not in ("domain", "space")  # the fastest axis holds the channels
+    directions = np.asarray(header.get("space directions", np.empty((0, 0))), float)
+    spacings = np.linalg.norm(directions[np.isfinite(directions).all(axis=1)], axis=1)
+    return _plane(path, pixels, colour, spacings[::-1])
+
+
+def _read_nifti(path: Path) -> tuple[np.ndarray, float | None]:
+    image: Any = nibabel.load(path)
+    pixels = np.asarray(image.dataobj)
+    if pixels.dtype.names:  # RGB24
+        pixels = np.stack([pixels[name] for name in pixels.dtype.names], axis=-1)
+    colour = bool(image.get_data_dtype().names) or image.ndim == 5  # the fifth axis of a NIfTI is a vector
+    known = image.header.get_xyzt_units()[0] == "mm"
+    return _plane(path, pixels.swapaxes(0, 1), colour, image.header.get_zooms()[1::-1] if known else ())
+
+
+def _plane(path: Path, pixels: np.ndarray, colour: bool, spacings: Sequence[float]) -> tuple[np.ndarray, float | None]:
+    """Take the one plane of an array (rows, columns, …, channels if ``colour``), and its row spacing from mm to µm."""
+    spatial = pixels.shape[:-1] if colour else pixels.shape
+    sides = [size for size in spatial if size > 1]
+    if len(sides) != 2:
+        raise InputError(f"{path} has shape {spatial}; a slide is one 2D image.")
+    channels = pixels.shape[len(spatial) :]
+    mm = [spacing for spacing, size in zip(spacings, spatial, strict=False) if size > 1]
+    stated = len(mm) > 0 and mm[0] not in (0, 1)  # 1 mm is what a header without a spacing gives
+    return _channel_first(pixels.reshape(*sides, *channels)), 1000.0 * float(mm[0]) if stated else None
+
+
+def _channel_first(pixels: np.ndarray) -> np.ndarray:
+    """(H, W) or (H, W, C) → (C, H, W)."""
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+READERS: dict[str, Callable[[Path], tuple[np.ndarray, float | None]]] = {
+    ".png": _read_png,
+    ".nrrd": _read_nrrd,
+    **dict.fromkeys(TIFF, _read_tiff),
+    **dict.fromkeys(NIFTI, _read_nifti),
+}
 
 
 def write_slide(path: Path, pixels: np.ndarray, pixel_um: float | None = None) -> None:

@@ -98,7 +98,7 @@ class ResnetGenerator(nn.Module):
     ) -> None:
         super().__init__()
         for name, value in (("width", width), ("blocks", blocks)):
-            if not isinstance(value, int) or value < 1:
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise InputError(f"{name} is {value!r}; it must be a whole number of at least 1.")
         if upsampling not in UPSAMPLING:
             raise InputError(f"upsampling is {upsampling!r}; it must be one of {', '.join(UPSAMPLING)}.")

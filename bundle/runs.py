@@ -47,7 +47,7 @@ def check(output_dir: str, resume: bool, precision: str) -> None:
         faults.append(f"precision is {precision!r}; this version has only 'fp32'.")
     if (Path(output_dir) / LATEST).exists() and not resume:
         faults.append(
-            f"output_dir {output_dir} already holds a run; pass --resume True to go on, or another --output_dir."
+            f"output_dir {output_dir} already holds a run; pass --resume true to go on, or another --output_dir."
         )
     if faults:
         raise InputError("\n".join(faults))

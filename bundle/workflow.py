@@ -20,6 +20,8 @@ ENTRY_POINTS = {
     *("output_dir", "save_execute_config", "_meta_"),
 }
 
+JSON_WORDS = {"true": True, "false": False, "null": None}
+
 
 def current_parser() -> ConfigParser:
     """The parser of the config that is being evaluated.
@@ -41,13 +43,19 @@ def current_parser() -> ConfigParser:
 def start() -> None:
     """First step of every run: refuse mistyped ids, and print faults as single lines from here on.
 
+    ``true``, ``false`` and ``null`` on the command line arrive as words; they become what they mean.
+
     Raises:
         InputError: if the config or the command line sets an id that nothing uses.
     """
     plain_errors()
-    unknown = unknown_ids(current_parser().get())
+    parser = current_parser()
+    unknown = unknown_ids(parser.get())
     if unknown:
         raise InputError("\n".join(unknown))
+    for key, value in list(parser.get().items()):
+        if isinstance(value, str) and value in JSON_WORDS:
+            parser[key] = JSON_WORDS[value]
 
 
 def unknown_ids(config: dict[str, Any]) -> list[str]:

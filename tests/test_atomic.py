@@ -36,6 +36,16 @@ def test_a_block_that_raises_leaves_the_old_file_and_no_part(old, tmp_path):
     assert not old or path.read_text() == old
 
 
+def test_who_reads_while_a_file_is_replaced_sees_the_old_one(tmp_path):
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+    with path.open() as reader:
+        with whole_file(path) as partial:
+            partial.write_text("new")
+        assert reader.read() == "old"
+    assert path.read_text() == "new"
+
+
 def test_a_block_that_raises_before_it_writes_leaves_the_old_file(tmp_path):
     path = tmp_path / "file.txt"
     path.write_text("old")

@@ -68,7 +68,7 @@ def test_the_run_bundle_fits_its_network(trained):
 
 
 def test_a_run_can_be_repeated_from_its_saved_config(trained, tmp_path):
-    done = run_bundle("training", str(trained / "config.json"), output_dir=tmp_path / "again")
+    done = run_bundle("run", str(trained / "config.json"), output_dir=tmp_path / "again", resume="false")
     assert done.returncode == 0, done.stderr
     first, second = weights(trained), weights(tmp_path / "again")
     assert all(torch.equal(first[key], second[key]) for key in first)
@@ -105,10 +105,10 @@ def stop_at(trainer: CycleTrainer, iteration: int) -> None:
 
 
 def test_ctrl_c_writes_latest_and_exits_130(dataset, tmp_path):
-    command = [sys.executable, "-m", "monai.bundle", "run", "training", "--config_file", TRAIN]
+    command = [sys.executable, "-m", "monai.bundle", "run", "training", "--config_file", str(ROOT / TRAIN)]
     ids = {**TINY, "epochs": 1000, "dataset_dir": dataset, "output_dir": tmp_path / "run", "device": "cpu"}
     command += [part for name, value in ids.items() for part in (f"--{name}", str(value))]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     latest = tmp_path / "run" / "checkpoints" / "latest.pt"
     deadline = time.monotonic() + 120
     while not latest.exists() and time.monotonic() < deadline:
@@ -116,7 +116,7 @@ def test_ctrl_c_writes_latest_and_exits_130(dataset, tmp_path):
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output
-    assert "--resume True goes on from it" in output
+    assert "--resume true goes on from it" in output
     assert "Traceback" not in output
     assert torch.load(latest, weights_only=True)["iteration"] > 0
     assert (tmp_path / "run" / "bundle" / "models" / "model.pt").exists()
@@ -175,7 +175,7 @@ def test_bad_input_is_one_line_and_nothing_is_written(dataset, tmp_path, name):
 def test_a_folder_that_holds_a_run_is_not_overwritten(trained):
     done = run_bundle("training", TRAIN, dataset_dir=trained.parent / "data", output_dir=trained, **TINY)
     assert done.returncode == 1
-    assert "already holds a run; pass --resume True" in done.stderr
+    assert "already holds a run; pass --resume true" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+PARTIAL = ".*.partial*"  # what a process killed in the middle of writing leaves behind
+
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:

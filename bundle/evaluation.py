@@ -14,11 +14,12 @@ from tqdm import tqdm
 
 from bundle import baselines
 from bundle.atomic import whole_file
-from bundle.data import SPLITS, Datalist, Pair, load_pair
+from bundle.data import SPLITS, Datalist, Pair
 from bundle.errors import InputError
 from bundle.image_io import to_8bit, write_slide
 from bundle.inference import TrainedModel, load_model, on_background
 from bundle.metrics import LPIPS_MISSING, Lpips, find_lpips, patch_corners, psnr, ssim, ssim_inside
+from bundle.patches import load_pair
 from bundle.report import comparison, save_picture
 from bundle.runs import check_writable, log_to
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from types import FrameType
@@ -17,10 +18,10 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from bundle.atomic import whole_file
+from bundle.atomic import PARTIAL, whole_file
 from bundle.checkpoints import load_tensors, load_weights, save_tensors
-from bundle.data import PatchSampler
 from bundle.errors import InputError
+from bundle.patches import PatchSampler
 from bundle.runs import LATEST
 from bundle.trainers import CycleTrainer, Translation
 
@@ -71,6 +72,8 @@ class RunKeeper:
             InputError: if it is corrupt, of another architecture, or of another number of steps an epoch.
         """
         path = self.folder / LATEST
+        for left_behind in path.parent.glob(PARTIAL):  # by a run killed while it saved
+            left_behind.unlink()
         if self.resume and path.exists():
             self.load(engine, path)
 
@@ -80,8 +83,9 @@ class RunKeeper:
             # not before: ignite starts anew when it is asked to run an engine that is done
             engine.load_state_dict({**self.position, "max_epochs": engine.state.max_epochs})
             logger.info("resumed after step %d", engine.state.iteration)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self.stop)
+        if threading.current_thread() is threading.main_thread():  # a server may train in another one
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, self.stop)
 
     def stop(self, number: int, frame: FrameType | None) -> None:
         """Ask the run to stop after this step; asked again, stop at once."""

@@ -137,6 +137,24 @@ READERS: dict[str, Callable[[Path], tuple[np.ndarray, float | None]]] = {
 }
 
 
+def read_mask(path: Path) -> np.ndarray:
+    """Read a mask: where it is not 0, source and target may be compared.
+
+    Returns:
+        (H, W), bool.
+
+    Raises:
+        InputError: if it cannot be read, has more than one channel, or is empty.
+    """
+    pixels = read_slide(path).pixels
+    if len(pixels) != 1:
+        raise InputError(f"{path} has {len(pixels)} channels; a mask has one, 0 where nothing may be compared.")
+    mask = pixels[0] != 0
+    if not mask.any():
+        raise InputError(f"{path} is empty: every pixel is 0, so nothing may be compared; leave it out or draw it.")
+    return mask
+
+
 def write_slide(path: Path, pixels: np.ndarray, pixel_um: float | None = None) -> None:
     """Write a grey or RGB image as PNG or TIFF, whole or not at all.
 

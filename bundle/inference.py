@@ -17,9 +17,9 @@ from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
 from torch import nn
 from torch.utils.data import Dataset
 
-from bundle.data import Modality, image_faults, read_mask
+from bundle.data import Modality, image_faults
 from bundle.errors import InputError
-from bundle.image_io import SUFFIXES, TIFF, read_slide, suffix_of, write_slide
+from bundle.image_io import SUFFIXES, TIFF, read_mask, read_slide, suffix_of, write_slide
 from bundle.runs import check_writable
 
 FORMATS = ("png", "tif")

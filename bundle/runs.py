@@ -63,7 +63,11 @@ def record(data: Datalist, output_dir: str) -> None:
     folder = Path(output_dir)
     config = merged_config()
     write_json(folder / "config.json", config)
-    write_json(folder / "provenance.json", provenance(data, config))
+    now, path = provenance(data, config), folder / "provenance.json"
+    if path.exists():  # resumed: what the run began with stays on record
+        began = json.loads(path.read_text(encoding="utf-8"))
+        now = {**began, "resumed": [*began.get("resumed", []), now]}
+    write_json(path, now)
     log_to(folder / "log.txt")
     logger.info("training on %d pairs of %s, results in %s", len(data.training), data.folder, folder)
     if data.caveat:

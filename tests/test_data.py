@@ -12,9 +12,10 @@ import tifffile
 import torch
 from monai.data import DataLoader
 
-from bundle.data import PatchDataset, PatchSampler, load_datalist, scaled_background
+from bundle.data import load_datalist, scaled_background
 from bundle.errors import InputError
 from bundle.image_io import read_slide, write_slide
+from bundle.patches import PatchDataset, PatchSampler
 from tests.conftest import make_dataset
 
 

@@ -14,7 +14,7 @@ import torch
 from ignite.engine import Events
 from monai.bundle import ConfigParser
 
-from bundle.atomic import whole_file
+from bundle.atomic import PARTIAL, whole_file
 from bundle.errors import InputError
 from bundle.handlers import sample_grid
 from bundle.inference import load_model
@@ -125,13 +125,15 @@ def test_ctrl_c_writes_latest_and_exits_130(dataset, tmp_path):
 def test_killed_while_saving_leaves_the_last_whole_checkpoint(tmp_path):
     path = tmp_path / "latest.pt"
     path.write_bytes(b"whole")
+    assert not list(tmp_path.glob(PARTIAL))
     code = (
-        "import os, signal, sys; from pathlib import Path; from bundle.atomic import whole_file\n"
+        "import os, signal, sys; from pathlib import Path; from bundle.atomic import PARTIAL, whole_file\n"
         "with whole_file(Path(sys.argv[1])) as partial:\n"
         "    partial.write_bytes(b'half'); os.kill(os.getpid(), signal.SIGKILL)"
     )
     subprocess.run([sys.executable, "-c", code, str(path)], cwd=ROOT, check=False)
     assert path.read_bytes() == b"whole"
+    assert list(tmp_path.glob(PARTIAL))
     with whole_file(path) as partial:
         partial.write_bytes(b"new")
     assert path.read_bytes() == b"new"
@@ -144,6 +146,8 @@ def test_resuming_a_finished_run_trains_no_more_but_can_deploy_another_checkpoin
     done = run_bundle("training", TRAIN, **ids)
     assert done.returncode == 0, done.stdout + done.stderr
     assert all(torch.equal(before[key], value) for key, value in weights(trained).items())
+    provenance = json.loads((trained / "provenance.json").read_text())
+    assert provenance["resumed"][0]["started"] >= provenance["started"]
     deployed = torch.load(trained / "bundle" / "models" / "model.pt", weights_only=True)
     best = torch.load(trained / "checkpoints" / "best_pixel.pt", weights_only=True)["g_xy"]
     assert all(torch.equal(deployed[key], best[key]) for key in best)

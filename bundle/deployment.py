@@ -22,8 +22,9 @@ HOME = Path(__file__).parents[1]
 def publish(data: Datalist, output_dir: str, deploy_checkpoint: str, patch_size: int, invert_source: bool) -> None:
     """Write ``output_dir/bundle``: configs, code and weights that need nothing else of this repository.
 
-    Its ``inference.json`` is this repository's with the trained network's own values; windows are as large
-    as the training patches, every quarter of them (§2.9: 256 and 64).
+    Its ``inference.json`` is this repository's with the trained network's own values. Windows are never
+    smaller than the training patches, nor than the 256 px of §2.9: instance norm wants to see more than one
+    tissue (docs/results.md).
 
     Args:
         data: the dataset it was trained on.
@@ -39,9 +40,10 @@ def publish(data: Datalist, output_dir: str, deploy_checkpoint: str, patch_size:
     generators = load_generators(run, deploy_checkpoint)
     inference = json.loads((HOME / "configs" / "inference.json").read_text(encoding="utf-8"))
     source, target = described(data.source), described(data.target)
+    window = max(inference["window"], patch_size)
     inference |= {
-        "window": patch_size,
-        "step": max(1, patch_size // 4),
+        "window": window,
+        "step": window // 4,
         "bone_intensity": source["bone_intensity"],
         "background_intensity": source["background_intensity"],
         "background_rgb": data.background_rgb,
@@ -56,7 +58,7 @@ def publish(data: Datalist, output_dir: str, deploy_checkpoint: str, patch_size:
     metadata["task"] = f"Virtual staining: {data.target.name} from {data.source.name}"
     for tensor in ("inputs", "outputs"):
         for entry in metadata["network_data_format"][tensor].values():
-            entry["spatial_shape"] = [patch_size, patch_size]
+            entry["spatial_shape"] = [window, window]
     with whole_folder(run / "bundle") as folder:
         write_json(folder / "configs" / "inference.json", inference)
         write_json(folder / "configs" / "metadata.json", metadata)

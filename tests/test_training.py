@@ -59,7 +59,7 @@ def test_the_run_bundle_fits_its_network(trained):
     inference = json.loads((trained / "bundle" / "configs" / "inference.json").read_text())
     assert inference["network_def"]["width"] == TINY["width"]
     assert inference["network_def"]["blocks"] == TINY["blocks"]
-    assert (inference["window"], inference["step"]) == (32, 8)
+    assert (inference["window"], inference["step"]) == (256, 64)
     assert inference["bone_intensity"] is None
     assert len(inference["background_rgb"]) == 3
     model = load_model(trained / "bundle")

@@ -11,7 +11,7 @@ PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2
 demo: .venv/ready  ## train, stain and measure on a slide that scikit-image ships; about 8 minutes on two cores
 	$(PYTHON) -m scripts.demo_data --output $(DEMO)/data
 	$(RUN) training --config_file "[$(TRAIN),$(PROFILE)]" --dataset_dir $(DEMO)/data --output_dir $(DEMO)/run \
-		--epochs 4 --resume true
+		--epochs 3 --decay_epochs 2 --resume true
 	$(RUN) inference --config_file $(DEMO)/run/bundle/configs/inference.json --bundle_root $(DEMO)/run/bundle \
 		--input $(DEMO)/data/source/3.png --output_dir $(DEMO)/stained
 	$(RUN) evaluation --config_file "[$(TRAIN),'configs/evaluate.json',$(PROFILE)]" --dataset_dir $(DEMO)/data \

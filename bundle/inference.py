@@ -32,13 +32,13 @@ def list_images(path: str | None) -> list[Path]:
         path: one image, or a folder of them (subfolders are not searched).
 
     Returns:
-        At least one path.
+        At least one path; none only where no path is given, so that MONAI can inspect a bundle without data.
 
     Raises:
-        InputError: if there is none.
+        InputError: if there is no image.
     """
     if not path:
-        raise InputError("input is not set; pass --input FILE or --input FOLDER.")
+        return []
     given = Path(path)
     if given.is_dir():
         files = sorted(file for file in given.iterdir() if suffix_of(file) and not file.name.startswith("."))
@@ -93,6 +93,8 @@ def check(
         InputError: with one line for each fault.
     """
     faults = []
+    if not files:
+        faults.append("input is not set; pass --input FILE or --input FOLDER.")
     if direction not in ("forward", "reverse"):
         faults.append(f"direction is {direction!r}; it must be 'forward' (stain) or 'reverse' (take the stain off).")
     if speed != "exact":

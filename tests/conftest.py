@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
 # the smallest networks and fewest steps with which a config still runs as a whole
 TINY = {"width": 4, "blocks": 1, "patch_size": 32, "patches_per_pair": 4, "batch_size": 2, "epochs": 2, "pool_size": 4}
+TINY |= {"learning_rate": 0.0004, "decay_epochs": 1, "picture_every": 1}
 
 torch.set_num_threads(1)
 
@@ -39,7 +40,7 @@ def make_dataset(folder: Path, pairs: int = 2, size: tuple[int, int] = (64, 72),
         grey = torch.nn.functional.interpolate(coarse, size=size, mode="bicubic").clamp(0, 1)[0].numpy()
         stain = np.concatenate([1 - 0.5 * grey, 1 - grey, 0.9 - 0.3 * grey])
         mask = np.zeros((1, *size), np.uint8)
-        mask[:, 8:-8, 8:-8] = 255
+        mask[:, 20:-8, 20:-8] = 255
         names = {key: f"{key}/{number:02d}.png" for key in ("source", "target", "mask")}
         write_slide(folder / names["source"], (grey * 65535).astype(np.uint16))
         write_slide(folder / names["target"], (stain * 255).astype(np.uint8))
@@ -77,6 +78,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished tiny run; its dataset is ``data`` beside it."""
     folder = tmp_path_factory.mktemp("trained")
     make_dataset(folder / "data")
-    done = run_bundle("training", "configs/train.json", dataset_dir=folder / "data", output_dir=folder / "run", **TINY)
+    configs = "['configs/train.json','configs/profiles/demo.json']"
+    done = run_bundle("training", configs, dataset_dir=folder / "data", output_dir=folder / "run", **TINY)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder / "run"

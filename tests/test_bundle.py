@@ -16,7 +16,7 @@ from monai.bundle.scripts import ckpt_export, onnx_export, verify_metadata, veri
 
 from bundle.inference import load_model
 from bundle.workflow import ENTRY_POINTS, unknown_ids
-from tests.conftest import ROOT
+from tests.conftest import ROOT, TINY
 
 CONFIGS = ROOT / "configs"
 IDS_THAT_STAY = {
@@ -57,12 +57,9 @@ def test_the_paper_s_network_takes_and_gives_what_metadata_says(monkeypatch):
 
 @pytest.mark.parametrize(("config", "kind"), [("train.json", "train"), ("inference.json", "infer")])
 def test_no_property_that_monai_asks_for_is_missing(trained, config, kind):
-    folder = CONFIGS if config == "train.json" else trained / "bundle" / "configs"
     data = trained.parent / "data"
-    ids = {"dataset_dir": data, "output_dir": trained} if kind == "train" else {"input": data / "source"}
-    workflow = ConfigWorkflow(
-        str(folder / config), workflow_type=kind, logging_file=False, bundle_root=str(trained / "bundle"), **ids
-    )
+    ids = {"dataset_dir": data, "output_dir": trained, **TINY} if kind == "train" else {}
+    workflow = ConfigWorkflow(str(CONFIGS / config), workflow_type=kind, logging_file=False, **ids)
     workflow.initialize()
     assert workflow.check_properties() == []
 
@@ -91,10 +88,13 @@ def test_ids_that_stay_put(config):
     assert set(IDS_THAT_STAY[config].split()) <= set(json.loads((CONFIGS / config).read_text()))
 
 
-@pytest.mark.parametrize("files", [["train"], ["train", "profiles/demo"], ["train", "evaluate"], ["inference"]])
+COMBINATIONS = ["train", "train profiles/demo", "train evaluate", "train evaluate profiles/demo", "inference"]
+
+
+@pytest.mark.parametrize("files", COMBINATIONS)
 def test_every_id_of_a_config_is_used(files):
     parser = ConfigParser()
-    parser.read_config([str(CONFIGS / f"{name}.json") for name in files])
+    parser.read_config([str(CONFIGS / f"{name}.json") for name in files.split()])
     config = {key: value for key, value in parser.get().items() if key != "_meta_"}
     assert unknown_ids(config) == []
     for key in set(config) - ENTRY_POINTS:

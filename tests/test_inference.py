@@ -235,6 +235,8 @@ def test_two_files_of_one_name_are_refused(tmp_path):
 
 
 def test_an_input_must_be_there(tmp_path):
-    for path, message in ((None, "input is not set"), (tmp_path, "holds no image"), (tmp_path / "x", "does not exist")):
+    for path, message in ((tmp_path, "holds no image"), (tmp_path / "x", "does not exist")):
         with pytest.raises(InputError, match=message):
             list_images(path)
+    with pytest.raises(InputError, match="input is not set"):
+        checked(list_images(None), tmp_path)

@@ -104,6 +104,16 @@ def stop_at(trainer: CycleTrainer, iteration: int) -> None:
     trainer.add_event_handler(Events.ITERATION_STARTED, kill)
 
 
+def test_the_learning_rate_falls_in_a_straight_line_to_nothing(dataset, tmp_path):
+    trainer = make_trainer(dataset, tmp_path, learning_rate=0.3, decay_epochs=2, epochs=5, patches_per_pair=1)
+    rates = []
+    trainer.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda e: rates.append(e.optimizers["d_x"].param_groups[0]["lr"])
+    )
+    trainer.run()
+    assert rates == pytest.approx([0.3, 0.3, 0.3, 0.2, 0.1])
+
+
 def test_ctrl_c_writes_latest_and_exits_130(dataset, tmp_path):
     command = [sys.executable, "-m", "monai.bundle", "run", "training", "--config_file", str(ROOT / TRAIN)]
     ids = {**TINY, "epochs": 1000, "dataset_dir": dataset, "output_dir": tmp_path / "run", "device": "cpu"}

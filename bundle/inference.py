@@ -20,9 +20,9 @@ from torch.utils.data import Dataset
 from bundle.data import Modality, image_faults
 from bundle.errors import InputError
 from bundle.image_io import SUFFIXES, TIFF, read_mask, read_slide, suffix_of, write_slide
-from bundle.runs import check_writable
 
 FORMATS = ("png", "tif")
+LEVELS = ("bone", "background")
 
 
 def list_images(path: str | None) -> list[Path]:
@@ -72,7 +72,6 @@ def mask_of(file: Path, mask: str | None) -> Path | None:
 
 def check(
     files: Sequence[Path],
-    output_dir: str,
     output_format: str | None,
     direction: str,
     window: int | None,
@@ -85,7 +84,7 @@ def check(
     mask: str | None,
     background_rgb: Sequence[float] | None,
 ) -> None:
-    """Check all that a staining run is given, before anything is written.
+    """Check all that a staining run is given; nothing is written.
 
     Arguments are the ids of ``inference.json``.
 
@@ -124,16 +123,12 @@ def check(
     outputs: dict[Path, Path] = {}
     for file in files:
         faults.extend(_file_faults(file, given, calibrated, mask_of(file, mask)))
-        path = output_path(file, output_dir, output_format, "")
+        path = output_path(file, "", output_format, "")
         if path in outputs:
             faults.append(f"{file} and {outputs[path]} would both be written to one file; rename one of them.")
         outputs[path] = file
     if faults:
         raise InputError("\n".join(faults))
-    check_writable(output_dir)
-
-
-LEVELS = ("bone", "background")
 
 
 def modality(declared: Mapping[str, Any]) -> Modality:

@@ -16,7 +16,7 @@ WIDTH_INCHES = 12.0
 
 
 def comparison(source: np.ndarray, made: Mapping[str, np.ndarray], real: np.ndarray) -> Figure:
-    """One slide: source, generated stain, real stain, what a colour table makes, and where they differ.
+    """One slide: source, generated stain, what a colour table makes, real stain, and the mean difference of channels.
 
     Args:
         source: (1 or 3, H, W), uint8.
@@ -28,7 +28,7 @@ def comparison(source: np.ndarray, made: Mapping[str, np.ndarray], real: np.ndar
     """
     difference = np.abs(made["network"].astype(int) - real.astype(int)).mean(0)
     panels = [("source", source.mean(0)), *((TITLES[row], made[row].transpose(1, 2, 0)) for row in TITLES)]
-    panels += [("real", real.transpose(1, 2, 0)), ("|generated − real|, mean of channels", difference)]
+    panels += [("real", real.transpose(1, 2, 0)), ("|generated − real|", difference)]
     height, width = source.shape[1:]
     columns = 1 if width > 2 * height else len(panels)
     rows = -(-len(panels) // columns)

@@ -35,6 +35,8 @@ lint: .venv/ready
 bench: .venv/ready  ## what docs/performance.md quotes
 	$(PYTHON) -m scripts.bench.patches
 	$(PYTHON) -m scripts.bench.memory
+	$(PYTHON) -m scripts.bench.step
+	$(PYTHON) -m scripts.bench.step --busy 1
 
 clean:
 	rm -rf output .venv

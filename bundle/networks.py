@@ -34,7 +34,7 @@ def instance_norm(channels: int) -> nn.GroupNorm:
     """Instance normalisation without learnt scale: one group per channel.
 
     The same function as ``InstanceNorm2d(channels)``, but it keeps a channels-last layout, which
-    ``InstanceNorm2d`` on the CPU copies back and forth (docs/performance.md).
+    ``InstanceNorm2d`` on the CPU copies back and forth.
     """
     return nn.GroupNorm(channels, channels, affine=False)
 

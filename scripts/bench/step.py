@@ -1,0 +1,62 @@
+"""Seconds of one training step on the CPU, alone and beside programs that keep cores busy.
+
+Run it with OMP_NUM_THREADS or GOMP_SPINCOUNT set to compare them.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import fire
+import torch
+from monai.bundle import ConfigParser
+
+from scripts.bench.patches import HOME, noise_dataset
+
+
+def _spin() -> None:
+    while True:
+        pass
+
+
+def main(busy: int = 0, steps: int = 5, **ids: float) -> None:
+    """Print the median and range, after one step to warm up.
+
+    Args:
+        busy: processes that do nothing but use a core each.
+        steps: steps to time.
+        ids: of train.json, on top of the demo profile.
+    """
+    others = [multiprocessing.Process(target=_spin, daemon=True) for _ in range(busy)]
+    with tempfile.TemporaryDirectory() as folder:
+        parser = ConfigParser()
+        parser.read_config([str(HOME / "configs" / name) for name in ("train.json", "profiles/demo.json")])
+        dataset = noise_dataset(Path(folder) / "data", 512)
+        parser.update({"dataset_dir": str(dataset), "output_dir": folder, "device": "cpu", **ids})
+        trainer = parser.get_parsed_content("train#trainer")
+        batch = next(iter(trainer.data_loader))
+        for other in others:
+            other.start()
+        seconds = []
+        for _ in range(steps + 1):
+            begin = time.perf_counter()
+            translation = trainer.translate(batch)
+            trainer.update_generators(translation)
+            trainer.update_discriminators(translation)
+            seconds.append(time.perf_counter() - begin)
+        for other in others:
+            other.terminate()
+    timed, threads = seconds[1:], torch.get_num_threads()
+    print(
+        f"{statistics.median(timed):.2f} s a step ({min(timed):.2f}–{max(timed):.2f}), {threads} threads, "
+        f"{busy} busy, GOMP_SPINCOUNT={os.environ.get('GOMP_SPINCOUNT', 'not set')}"
+    )
+
+
+if __name__ == "__main__":
+    fire.Fire(main)

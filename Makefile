@@ -6,9 +6,6 @@ TRAIN := 'configs/train.json'
 PROFILE := 'configs/profiles/demo.json'
 PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2
 
-# Waiting threads go to sleep soon, so that another busy program does not slow training tenfold (docs/performance.md).
-export GOMP_SPINCOUNT ?= 1000
-
 .PHONY: demo test test-slow lint bench clean
 
 demo: .venv/ready  ## train, stain and measure on a slide that scikit-image ships; about 6 minutes on two cores

@@ -26,7 +26,7 @@ def load_tensors(path: Path, device: str | torch.device = "cpu") -> Any:
         InputError: if the file is missing, truncated, corrupt, or holds anything but tensors and containers.
     """
     if not path.is_file():
-        raise InputError(f"{path} does not exist; train a model first, or name the folder that holds one.")
+        raise InputError(f"{path} does not exist; train first, or pass --bundle_root FOLDER, the trained bundle.")
     try:
         return torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # a corrupt file can make the unpickler raise nearly anything

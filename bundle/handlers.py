@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import select
 import signal
 import sys
 import threading
@@ -91,7 +94,9 @@ class RunKeeper:
         """Ask the run to stop after this step; asked again, stop at once."""
         self.stopped_by = number
         signal.signal(number, signal.SIG_DFL)
-        print("\nstopping after this step …", file=sys.stderr)
+        drop_broken_pipes()
+        with contextlib.suppress(BrokenPipeError):
+            print("\nstopping after this step …", file=sys.stderr)
 
     def epoch_started(self, engine: CycleTrainer) -> None:
         """Point the sampler at this epoch, or at the middle of it after a resume."""
@@ -105,6 +110,8 @@ class RunKeeper:
         """Add to the epoch's sums; save and stop within an epoch if it is time."""
         for name, value in engine.state.output.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
+        if self.stopped_by:
+            drop_broken_pipes()
         within = engine.state.iteration % engine.state.epoch_length != 0
         if within and (self.stopped_by or time.monotonic() - self.saved_at > self.save_seconds):
             self.save(engine)
@@ -168,6 +175,19 @@ class RunKeeper:
         if self.stopped_by:
             logger.info("stopped; %s is written, --resume true goes on from it", self.folder / LATEST)
             sys.exit(128 + self.stopped_by)
+
+
+def drop_broken_pipes() -> None:
+    """Write to nowhere where the reader of standard output or error is gone.
+
+    Ctrl-C ends the ``tee`` of ``… | tee log`` too; without this the next message would end the run unsaved.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # a stream that is no file has no number
+            poll = select.poll()
+            poll.register(stream.fileno(), 0)
+            if poll.poll(0):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class LinearDecay:

@@ -132,6 +132,23 @@ def test_ctrl_c_writes_latest_and_exits_130(dataset, tmp_path):
     assert (tmp_path / "run" / "bundle" / "models" / "model.pt").exists()
 
 
+def test_ctrl_c_that_ends_the_reader_of_a_pipe_still_saves(dataset, tmp_path):
+    ids = {**TINY, "epochs": 1000, "dataset_dir": dataset, "output_dir": tmp_path / "run", "device": "cpu"}
+    command = [sys.executable, "-m", "monai.bundle", "run", "training", "--config_file", TRAIN]
+    command += [part for name, value in ids.items() for part in (f"--{name}", str(value))]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    latest = tmp_path / "run" / "checkpoints" / "latest.pt"
+    deadline = time.monotonic() + 120
+    while not latest.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    before = latest.stat().st_mtime_ns
+    process.stdout.close()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    assert latest.stat().st_mtime_ns > before
+    assert (tmp_path / "run" / "bundle" / "models" / "model.pt").exists()
+
+
 def test_killed_while_saving_leaves_the_last_whole_checkpoint(tmp_path):
     path = tmp_path / "latest.pt"
     path.write_bytes(b"whole")

@@ -8,7 +8,7 @@ PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2
 
 .PHONY: demo test test-slow lint bench clean
 
-demo: .venv/ready  ## train, stain and measure on a slide that scikit-image ships; about 6 minutes on two cores
+demo: .venv/ready  ## train, stain and measure on a slide that scikit-image ships; about 5 minutes on two idle cores
 	$(PYTHON) -m scripts.demo_data --output $(DEMO)/data
 	$(RUN) training --config_file "[$(TRAIN),$(PROFILE)]" --dataset_dir $(DEMO)/data --output_dir $(DEMO)/run \
 		--epochs 4 --decay_epochs 3 --resume true

@@ -337,21 +337,3 @@ def image_faults(path: Path, pixels: np.ndarray, modality: Modality) -> list[str
             f"[{modality.low:g}, {modality.high:g}] of {modality.name}; rescale the file or declare its range."
         )
     return faults
-
-
-def scaled_background(data: Datalist, side: str, inverted: bool = False) -> list[float] | None:
-    """The mean background outside the training masks, as the networks see it.
-
-    Args:
-        data: the checked dataset.
-        side: ``source`` or ``target``.
-        inverted: the images are inverted when they are normalised.
-
-    Returns:
-        A value per channel in [−1, 1]; None where nothing lies outside a mask.
-    """
-    modality, colour = (data.source, data.source_background) if side == "source" else (data.target, data.background_rgb)
-    if colour is None:
-        return None
-    sign = -1.0 if inverted else 1.0
-    return [sign * (2 * (value - modality.low) / (modality.high - modality.low) - 1) for value in colour]

@@ -15,6 +15,7 @@ from monai.inferers import Inferer, SimpleInferer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from bundle.data import Datalist
 from bundle.losses import Objective, least_squares
 from bundle.networks import score
 from bundle.pool import ImageBuffer
@@ -228,3 +229,21 @@ class CycleTrainer(Trainer):
         parts: dict[str, Any] = {**self.networks.named()}
         parts |= {f"optimizer_{name}": optimizer for name, optimizer in self.optimizers.items()}
         return parts | {f"buffer_{name}": buffer for name, buffer in self.buffers.items()}
+
+
+def scaled_background(data: Datalist, side: str, inverted: bool = False) -> list[float] | None:
+    """The mean background outside the training masks, as the networks see it.
+
+    Args:
+        data: the checked dataset.
+        side: ``source`` or ``target``.
+        inverted: the images are inverted when they are normalised.
+
+    Returns:
+        A value per channel in [−1, 1]; None where nothing lies outside a mask.
+    """
+    modality, colour = (data.source, data.source_background) if side == "source" else (data.target, data.background_rgb)
+    if colour is None:
+        return None
+    sign = -1.0 if inverted else 1.0
+    return [sign * (2 * (value - modality.low) / (modality.high - modality.low) - 1) for value in colour]

@@ -12,10 +12,11 @@ import tifffile
 import torch
 from monai.data import DataLoader
 
-from bundle.data import load_datalist, scaled_background
+from bundle.data import load_datalist
 from bundle.errors import InputError
 from bundle.image_io import read_slide, write_slide
 from bundle.patches import PatchDataset, PatchSampler
+from bundle.trainers import scaled_background
 from tests.conftest import make_dataset
 
 

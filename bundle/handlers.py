@@ -20,6 +20,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from bundle.atomic import PARTIAL, whole_file
 from bundle.checkpoints import load_tensors, load_weights, save_tensors
@@ -226,11 +227,13 @@ class Progress:
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.iteration_completed)
         engine.add_event_handler(Events.COMPLETED, self.completed)
         self.bar: Any = None
+        self.messages = contextlib.ExitStack()  # log lines go above the bar while it is open
 
     def epoch_started(self, engine: CycleTrainer) -> None:
         """Open the bar at the first epoch that runs."""
         if self.bar is None:
             total = engine.state.max_epochs * engine.state.epoch_length
+            self.messages.enter_context(logging_redirect_tqdm())
             quiet = {} if sys.stderr.isatty() else {"mininterval": 60, "ascii": True}
             self.bar = tqdm(total=total, initial=engine.state.iteration, unit="step", dynamic_ncols=True, **quiet)
         self.bar.set_description(f"epoch {engine.state.epoch}/{engine.state.max_epochs}", refresh=False)
@@ -244,6 +247,7 @@ class Progress:
         """Close the bar."""
         if self.bar is not None:
             self.bar.close()
+            self.messages.close()
 
 
 class SamplePictures:

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from bundle.errors import InputError
-from bundle.image_io import read_mask, read_slide
+from bundle.image_io import read_labels, read_mask, read_slide
 
 SPLITS = ("training", "validation", "testing")
-LIST_KEYS = {"pixel_um", "allow_same_specimen", "source", "target", "training", "testing", "description"}
-ENTRY_KEYS = {"source", "target", "mask", "specimen", "group", "fold"}
+LIST_KEYS = {"pixel_um", "allow_same_specimen", "source", "target", "tissues", "training", "testing", "description"}
+ENTRY_KEYS = {"source", "target", "mask", "labels", "specimen", "group", "fold"}
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Modality:
 
 @dataclass(frozen=True)
 class Pair:
-    """One entry of a datalist: a registered source and target, and where they may be compared."""
+    """One entry of a datalist: a registered source and target, where they may be compared, and what is there."""
 
     label: str
     source: Path
@@ -51,6 +51,7 @@ class Pair:
     specimen: str
     group: str | None
     fold: int | None
+    labels: Path | None = None
 
 
 @dataclass
@@ -65,6 +66,7 @@ class Datalist:
         training: pairs to train on (those of other folds than the validation fold).
         validation: pairs of the validation fold; empty when no fold is named.
         testing: pairs that no training ever sees.
+        tissues: the label values of each tissue, if the dataset has label images; else empty.
         allow_same_specimen: the dataset divides one specimen between splits, and says so.
         source_background: mean source outside the training masks, in file units; None if nothing is outside.
         background_rgb: mean target outside the training masks, one value per channel; None likewise.
@@ -79,6 +81,7 @@ class Datalist:
     training: list[Pair] = field(default_factory=list)
     validation: list[Pair] = field(default_factory=list)
     testing: list[Pair] = field(default_factory=list)
+    tissues: dict[str, list[int]] = field(default_factory=dict)
     source_background: list[float] | None = None
     background_rgb: list[float] | None = None
     checksums: dict[str, str] = field(default_factory=dict)
@@ -130,10 +133,11 @@ def load_datalist(
         faults.append(f"{datalist}: training is empty; list at least one pair.")
     if source is None or target is None:
         raise InputError("\n".join(faults))
-    data = Datalist(folder, pixel_um, source, target, bool(allow), testing=testing)
+    tissues = _tissues(listed, datalist, faults)
+    data = Datalist(folder, pixel_um, source, target, bool(allow), testing=testing, tissues=tissues)
     _divide(data, training, fold, datalist, faults)
     _check_specimens(data, datalist, faults)
-    data.checksums[datalist] = hashlib.sha256((folder / datalist).read_bytes()).hexdigest()
+    data.checksums[datalist] = _checksum(folder / datalist)
     _check_files(data, datalist, patch_size, faults)
     if faults:
         raise InputError("\n".join(faults))
@@ -182,6 +186,23 @@ def _modality(listed: Mapping[str, Any], key: str, datalist: str, faults: list[s
     return Modality(name, channels, float(limits[0]), float(limits[1]), *levels)
 
 
+def _tissues(listed: Mapping[str, Any], datalist: str, faults: list[str]) -> dict[str, list[int]]:
+    """The label values of each tissue, as declared; no value may count as two tissues."""
+    tissues: Any = listed.get("tissues") or {}
+    well = isinstance(tissues, dict) and all(
+        isinstance(values, list) and all(isinstance(value, int) and 0 <= value <= 255 for value in values)
+        for values in tissues.values()
+    )
+    if not well:
+        faults.append(f'{datalist}: tissues is {tissues!r}; name tissues with their label values, {{"bone": [6, 7]}}.')
+        return {}
+    every = [value for values in tissues.values() for value in values]
+    twice = sorted({value for value in every if every.count(value) > 1})
+    if twice:
+        faults.append(f"{datalist}: tissues gives label {twice} to more than one tissue; give it to one.")
+    return tissues
+
+
 def _entries(listed: Mapping[str, Any], split: str, folder: Path, datalist: str, faults: list[str]) -> list[Pair]:
     pairs = []
     for number, entry in enumerate(listed.get(split) or []):
@@ -196,7 +217,7 @@ def _entries(listed: Mapping[str, Any], split: str, folder: Path, datalist: str,
             faults.append(f"{label}: has no {key}; a paired method needs source and target in every entry.")
         if missing:
             continue
-        fold, mask = entry.get("fold"), entry.get("mask")
+        fold, mask, labels = entry.get("fold"), entry.get("mask"), entry.get("labels")
         if fold is not None and not isinstance(fold, int):
             faults.append(f"{label}: fold is {fold!r}; it must be a whole number.")
         pairs.append(
@@ -208,6 +229,7 @@ def _entries(listed: Mapping[str, Any], split: str, folder: Path, datalist: str,
                 str(entry.get("specimen", entry["source"])),
                 entry.get("group"),
                 fold,
+                folder / labels if labels else None,
             )
         )
     return pairs
@@ -289,16 +311,26 @@ def _check_pair(data: Datalist, pair: Pair, faults: list[str]) -> dict[str, Any]
         except InputError as error:
             faults.append(f"{pair.label}: {key} {error}")
             continue
-        data.checksums[str(path.relative_to(data.folder))] = hashlib.sha256(path.read_bytes()).hexdigest()
+        data.checksums[str(path.relative_to(data.folder))] = _checksum(path)
         faults.extend(f"{pair.label}: {key} {fault}" for fault in image_faults(path, images[key], modality))
     if pair.mask is not None:
         try:
             images["mask"] = read_mask(pair.mask)
-            data.checksums[str(pair.mask.relative_to(data.folder))] = hashlib.sha256(pair.mask.read_bytes()).hexdigest()
+            data.checksums[str(pair.mask.relative_to(data.folder))] = _checksum(pair.mask)
         except InputError as error:
             faults.append(f"{pair.label}: mask {error}")
+    if pair.labels is not None:
+        try:
+            images["labels"] = read_labels(pair.labels)
+            data.checksums[str(pair.labels.relative_to(data.folder))] = _checksum(pair.labels)
+            known = {value for values in data.tissues.values() for value in values}
+            unknown = sorted(set(np.unique(images["labels"]).tolist()) - known)
+            if unknown:
+                faults.append(f"{pair.label}: labels {pair.labels} has {unknown}, which no entry of tissues names.")
+        except InputError as error:
+            faults.append(f"{pair.label}: labels {error}")
     if "source" in images:
-        for key in ("target", "mask"):
+        for key in ("target", "mask", "labels"):
             other = images.get(key)
             if other is not None and other.shape[-2:] != images["source"].shape[-2:]:
                 faults.append(
@@ -306,6 +338,10 @@ def _check_pair(data: Datalist, pair: Pair, faults: list[str]) -> dict[str, Any]
                     f"{getattr(pair, key).name} is {_size(other)} px; register them to one grid or crop."
                 )
     return images
+
+
+def _checksum(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _size(pixels: np.ndarray) -> str:

@@ -155,6 +155,21 @@ def read_mask(path: Path) -> np.ndarray:
     return mask
 
 
+def read_labels(path: Path) -> np.ndarray:
+    """Read a label image: which tissue each pixel shows.
+
+    Returns:
+        (H, W), uint8.
+
+    Raises:
+        InputError: if it cannot be read, has more than one channel, or other values than 0 to 255.
+    """
+    pixels = read_slide(path).pixels
+    if len(pixels) != 1 or not np.array_equal(pixels, pixels.astype(np.uint8)):
+        raise InputError(f"{path} is {len(pixels)} channel(s) of {pixels.dtype}; labels are one, of whole 0 to 255.")
+    return pixels[0].astype(np.uint8)
+
+
 def write_slide(path: Path, pixels: np.ndarray, pixel_um: float | None = None) -> None:
     """Write a grey or RGB image as PNG or TIFF, whole or not at all.
 

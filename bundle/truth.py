@@ -1,0 +1,224 @@
+"""Is the stain right? Measures against tissue labels, which only a phantom or a segmentation has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from scipy.ndimage import binary_dilation, binary_erosion, distance_transform_edt, gaussian_filter, gaussian_laplace
+from skimage.feature import peak_local_max
+from skimage.measure import label as connected
+
+SPOT_SIGMA_PX = 1.2  # a lacuna of 10 to 25 µm at 5 µm pixels is 2 to 5 px wide
+SPOT_CONTRAST = 0.05  # optical density; docs/phantom.md says how recall depends on it
+REACH_PX = 2.0  # a spot this close to a lacuna is that lacuna; registration is not better
+EDGE_PX = 2  # of the degradation layer, left out when cells are counted: its borders are dark
+BAND_UM = 100.0  # around the true degradation layer; farther pixels of its colour are another fault
+SMOOTHING_PX = 0.7  # before a pixel's colour is classified
+LABEL_MEASURES = (
+    "lacunae_recall",
+    "lacunae_precision",
+    "false_cells_per_mm2",
+    "layer_boundary_um",
+    "new_bone_precision",
+    "new_bone_recall",
+)
+IMAGE_MEASURES = ("correlation", "seam_index")
+UNITS = {"false_cells_per_mm2": "per mm²", "layer_boundary_um": "µm"}
+
+
+def darkness(image: np.ndarray) -> np.ndarray:
+    """Mean optical density of an RGB image, −log10(RGB / 255), (3, H, W) uint8 → (H, W) float."""
+    return -np.log10(np.maximum(image, 1) / 255.0).mean(0)
+
+
+def dark_spots(image: np.ndarray, contrast: float = SPOT_CONTRAST) -> np.ndarray:
+    """Centres of small dark spots: peaks of the scaled Laplacian of Gaussian of optical density.
+
+    Args:
+        image: (3, H, W), uint8.
+        contrast: least response, optical density.
+
+    Returns:
+        (N, 2), rows and columns, px.
+    """
+    response = -(SPOT_SIGMA_PX**2) * gaussian_laplace(darkness(image), SPOT_SIGMA_PX, mode="nearest")
+    return peak_local_max(response, min_distance=1, threshold_abs=contrast, exclude_border=False)
+
+
+def lacunae_found(
+    image: np.ndarray, lacunae: np.ndarray, bone: np.ndarray, contrast: float = SPOT_CONTRAST
+) -> tuple[float | None, float | None]:
+    """How many lacunae show as dark spots, and how many dark spots in bone are lacunae.
+
+    Args:
+        image: (3, H, W), uint8.
+        lacunae: (H, W), bool; each connected region of at least 2 px is one lacuna.
+        bone: (H, W), bool, the bone they lie in.
+        contrast: see :func:`dark_spots`.
+
+    Returns:
+        Recall and precision, 0 to 1; None where there is no lacuna, or no spot.
+    """
+    regions = connected(lacunae)
+    sizes = np.bincount(regions.ravel())
+    wanted = [number for number in range(1, len(sizes)) if sizes[number] >= 2]
+    spots = dark_spots(image, contrast)
+    away, nearest = distance_transform_edt(~lacunae, return_indices=True)
+    at = tuple(spots.T)
+    close = away[at] <= REACH_PX
+    hit = set(regions[tuple(nearest[(slice(None), *at)])][close].tolist())
+    recall = len(hit & set(wanted)) / len(wanted) if wanted else None
+    inside = (bone | lacunae)[at]
+    precision = float(close[inside].mean()) if inside.any() else None
+    return recall, precision
+
+
+def false_cells_per_mm2(
+    image: np.ndarray, layer: np.ndarray, pixel_um: float, contrast: float = SPOT_CONTRAST
+) -> float | None:
+    """Dark spots per mm² in the degradation layer, which has no cells (§3).
+
+    Args:
+        image: (3, H, W), uint8.
+        layer: (H, W), bool.
+        pixel_um: pixel size.
+        contrast: see :func:`dark_spots`.
+
+    Returns:
+        Spots per mm²; None if nothing is left of the layer without its edge.
+    """
+    inner = binary_erosion(layer, iterations=EDGE_PX)
+    if not inner.any():
+        return None
+    return float(inner[tuple(dark_spots(image, contrast).T)].sum() / (inner.sum() * (pixel_um / 1000) ** 2))
+
+
+class TissueColours:
+    """Tells tissues apart by colour: a normal distribution of RGB for each, learnt from labelled stains.
+
+    Args:
+        pairs: (stain (3, H, W) uint8, labels (H, W), mask (H, W) bool) of each training pair.
+        tissues: the label values of each tissue; tissues with fewer than 50 px are left out.
+
+    Attributes:
+        names: the tissues, in the order of the class numbers.
+    """
+
+    def __init__(
+        self, pairs: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]], tissues: Mapping[str, Sequence[int]]
+    ) -> None:
+        pixels: dict[str, list[np.ndarray]] = {name: [] for name in tissues}
+        for stain, labels, mask in pairs:
+            colours = _smooth(stain)
+            for name, values in tissues.items():
+                # without the edge, where misregistration mixes tissues
+                region = binary_erosion(np.isin(labels, values), iterations=EDGE_PX) & mask
+                pixels[name].append(colours[:, region])
+        joined = {name: np.concatenate(parts, axis=1) for name, parts in pixels.items()}
+        self.names = [name for name, colours in joined.items() if colours.shape[1] >= 50]
+        self.means = [np.median(joined[name], axis=1) for name in self.names]
+        self.precisions, self.offsets = [], []
+        for name, mean in zip(self.names, self.means, strict=True):
+            away = joined[name] - mean[:, None]
+            kept = away[:, np.abs(away).max(0) <= np.quantile(np.abs(away).max(0), 0.9)]
+            covariance = np.cov(kept) + 4.0 * np.eye(3)
+            self.precisions.append(np.linalg.inv(covariance))
+            self.offsets.append(np.linalg.slogdet(covariance)[1])
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """Classify each pixel, (3, H, W) uint8 → (H, W) numbers into ``names``."""
+        colours = _smooth(image)
+        scores = []
+        for mean, precision, offset in zip(self.means, self.precisions, self.offsets, strict=True):
+            away = colours - mean[:, None, None]
+            scores.append(np.einsum("ihw,ij,jhw->hw", away, precision, away) + offset)
+        return np.argmin(scores, axis=0)
+
+    def region(self, image: np.ndarray, tissue: str) -> np.ndarray:
+        """Where an image shows a tissue, (H, W) bool."""
+        return self(image) == self.names.index(tissue) if tissue in self.names else np.zeros(image.shape[1:], bool)
+
+
+def _smooth(image: np.ndarray) -> np.ndarray:
+    return gaussian_filter(image.astype(np.float64), (0, SMOOTHING_PX, SMOOTHING_PX))
+
+
+def boundary_error_um(found: np.ndarray, true: np.ndarray, pixel_um: float) -> float | None:
+    """Mean distance between the outlines of a found and a true region, both ways.
+
+    Args:
+        found: (H, W), bool; what lies farther than 100 µm from ``true`` is left out.
+        true: (H, W), bool.
+        pixel_um: pixel size.
+
+    Returns:
+        µm; inf if nothing is found, None if there is nothing to find.
+    """
+    if not true.any():
+        return None
+    found = found & (distance_transform_edt(~true) * pixel_um <= BAND_UM)
+    if not found.any():
+        return float("inf")
+    outlines = [region & ~binary_erosion(region, border_value=1) for region in (found, true)]
+    if not all(outline.any() for outline in outlines):
+        return 0.0 if np.array_equal(found, true) else float("inf")
+    there = distance_transform_edt(~outlines[1])[outlines[0]]
+    back = distance_transform_edt(~outlines[0])[outlines[1]]
+    return float(np.concatenate([there, back]).mean() * pixel_um)
+
+
+def precision_recall(found: np.ndarray, true: np.ndarray) -> tuple[float | None, float | None]:
+    """Share of what was found that is there, and of what is there that was found; None for a share of nothing."""
+    right = float((found & true).sum())
+    return (right / found.sum() if found.any() else None, right / true.sum() if true.any() else None)
+
+
+def correlation(image: np.ndarray, real: np.ndarray, mask: np.ndarray) -> float:
+    """Pearson correlation of brightness inside a mask; negative when the intensities are inverted (§3.1).
+
+    Args:
+        image: (3, H, W), uint8.
+        real: (3, H, W), uint8.
+        mask: (H, W), bool.
+
+    Returns:
+        −1 to 1; 0 if one of them is of one brightness.
+    """
+    pair = np.stack([one.mean(0)[mask] for one in (image, real)])
+    spread = pair.std(1)
+    return float(np.corrcoef(pair)[0, 1]) if spread.all() else 0.0
+
+
+def window_borders(size: int, window: int, step: int) -> list[int]:
+    """Where sliding windows begin or end inside an image side, px."""
+    last = max(size - window, 0)
+    starts = [*range(0, last, step), last]
+    return sorted(edge for edge in {*starts, *(start + window for start in starts)} if 0 < edge < size)
+
+
+def seam_index(image: np.ndarray, window: int, step: int) -> float | None:
+    """How much stronger an image changes across window borders than elsewhere: 1 when no seam shows.
+
+    Ratio of the mean absolute difference between neighbouring pixels across borders to that within 8 px of
+    them, rows and columns together.
+
+    Args:
+        image: (3, H, W), uint8.
+        window: side of the inference window, px.
+        step: between windows, px.
+
+    Returns:
+        The ratio; None if one window covers the image.
+    """
+    across, beside = [], []
+    for axis in (1, 2):
+        change = np.abs(np.diff(image.astype(float), axis=axis)).mean(axis=(0, 3 - axis))
+        borders = [edge - 1 for edge in window_borders(image.shape[axis], window, step)]
+        near = np.zeros(change.size, bool)
+        near[borders] = True
+        around = binary_dilation(near, iterations=8) & ~near
+        across.append(change[near])
+        beside.append(change[around])
+    lines = np.concatenate(across)
+    return float(lines.mean() / max(np.concatenate(beside).mean(), 1e-9)) if lines.size else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +16,17 @@ from bundle import baselines
 from bundle.atomic import whole_file
 from bundle.data import SPLITS, Datalist, Pair
 from bundle.errors import InputError
-from bundle.image_io import to_8bit, write_slide
+from bundle.image_io import to_8bit
 from bundle.inference import TrainedModel, load_model, on_background
 from bundle.metrics import LPIPS_MISSING, Lpips, find_lpips, patch_corners, psnr, ssim, ssim_inside
 from bundle.patches import load_pair
-from bundle.report import comparison, save_picture
-from bundle.runs import check_writable, log_to
+from bundle.report import write as write_report
+from bundle.report.panels import PATCHES_SHOWN, Region, difference, draw_corners, save_slide
+from bundle.report.records import DIGITS, HEADINGS, METRICS, ROWS, sha256_of
+from bundle.runs import check_writable, log_to, provenance, write_json
 
 logger = logging.getLogger("bundle")
 
-ROWS = ("network", "colour table", "mean colour", "inverted source", "raw source")
-METRICS = ("ssim", "psnr", "lpips")
-HEADINGS = {"ssim": "SSIM ↑", "psnr": "PSNR ↑ (dB)", "lpips": "LPIPS ↓"}
 PATCH_COLUMNS = ("split", "slide", "specimen", "row", "top", "left", *METRICS)
 SLIDE_COLUMNS = ("split", "slide", "specimen", "row", *METRICS)
 SUMMARY_COLUMNS = ("split", "row", "patches", *(f"{metric}_{q}" for metric in METRICS for q in ("median", "q1", "q3")))
@@ -44,7 +43,9 @@ def evaluate(
     eval_splits: Sequence[str],
     lpips_weights: str | None,
 ) -> None:
-    """Stain every slide of a dataset, score it, and write tables and pictures to ``output_dir/evaluation``.
+    """Stain every slide of a dataset and score it: tables, panels, and the run's report.
+
+    Tables and panels go to ``output_dir/evaluation``, the report to ``output_dir/report.html``.
 
     Real, generated and baseline images are set to the same background outside the mask before they are
     compared (§2.8); patches with less than ``eval_overlap`` of their pixels in the mask are left out (§2.10).
@@ -64,25 +65,28 @@ def evaluate(
         InputError: if the model and dataset do not belong together, or a value makes no sense.
     """
     model = load_model(model_bundle, device)
+    reverse = load_reverse(model_bundle, device)
     lpips = find_lpips(lpips_weights, device)
     work = [(split, pair) for split in SPLITS if split in eval_splits for pair in getattr(data, split)]
     _check(data, model, work, eval_patch, eval_stride, eval_overlap, eval_splits)
     folder = Path(output_dir) / "evaluation"
     check_writable(folder)
     log_to(Path(output_dir) / "log.txt")
-    if data.caveat:
-        logger.warning(data.caveat)
-    if lpips is None:
-        logger.warning(LPIPS_MISSING)
+    notes = [note for note in (data.caveat, "" if lpips else LPIPS_MISSING) if note]
+    for note in notes:
+        logger.warning(note)
+    ids = {"model_bundle": str(model_bundle), "eval_patch": eval_patch, "eval_stride": eval_stride}
+    ids |= {"eval_overlap": eval_overlap, "eval_splits": list(eval_splits), "lpips_weights": lpips_weights}
+    origin = {**_origin(data, ids), "lpips": "computed" if lpips else LPIPS_MISSING}
     colour_table = baselines.ColourTable(_in_8bit(data, load_pair(pair)) for pair in data.training)
     patches: list[dict[str, Any]] = []
     slides: list[dict[str, Any]] = []
+    patches_kept = dict.fromkeys(SPLITS, 0)
     for split, pair in tqdm(work, unit="slide", desc="evaluating", dynamic_ncols=True):
         images = load_pair(pair)
         source, target, mask = _in_8bit(data, images)
         stained = model(images["source"])
         name = f"{split}_{len(slides) // len(ROWS):03d}_{pair.source.name.split('.')[0]}"
-        write_slide(folder / "slides" / f"{name}.png", stained, data.pixel_um)
         made = {
             "network": stained,
             "colour table": colour_table(source),
@@ -101,15 +105,25 @@ def evaluate(
         for row in ROWS:
             patches += score_patches({**about, "row": row}, shown[row], real, corners, eval_patch, lpips)
             slides.append({**about, "row": row, **score_slide(shown[row], real, mask, lpips)})
-        save_picture(comparison(source, shown, real), folder / "pictures" / f"{name}.png")
+        panels = {"source": source, "generated": shown["network"], "real": real, "mask": np.uint8(255) * mask[None]}
+        panels |= {"difference": difference(shown["network"], real)}
+        panels |= {"unmasked": stained, "colour_table": shown["colour table"]}
+        drawn = draw_corners(corners, PATCHES_SHOWN - patches_kept[split])
+        patches_kept[split] += len(drawn)
+        kept = {
+            corner: cut_patch(Region(*corner, eval_patch, eval_patch), panels, images["target"], target, reverse)
+            for corner in drawn
+        }
+        save_slide(folder / "slides" / name, panels, kept, data.pixel_um)
     summary = summarise(patches)
     _write_csv(folder / "patches.csv", PATCH_COLUMNS, patches)
     _write_csv(folder / "slides.csv", SLIDE_COLUMNS, slides)
     _write_csv(folder / "summary.csv", SUMMARY_COLUMNS, summary)
-    table = markdown(summary, data.caveat, eval_patch, eval_stride, lpips is not None)
+    write_json(folder / "provenance.json", origin)
+    table = markdown(summary, notes, eval_patch, eval_stride)
     with whole_file(folder / "table.md") as partial:
         partial.write_text(table, encoding="utf-8")
-    print(f"\n{table}\n{folder}")
+    print(f"\n{table}\n{write_report(output_dir)}")
 
 
 def _check(
@@ -145,10 +159,52 @@ def _check(
         raise InputError("\n".join(faults))
 
 
+def _origin(data: Datalist, ids: dict[str, Any]) -> dict[str, Any]:
+    """What the figures come from: as of a training run, and the ids, the model and the names of the modalities."""
+    model = sha256_of(Path(ids["model_bundle"]) / "models" / "model.pt")
+    names = {"source": data.source.name, "target": data.target.name, "caveat": data.caveat}
+    return {**provenance(data, ids), "ids": ids, "model_sha256": model, **names}
+
+
 def _in_8bit(data: Datalist, images: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Source and target as uint8 by their declared ranges, the mask (H, W)."""
     source = to_8bit(images["source"], data.source.low, data.source.high)
     return source, to_8bit(images["target"], data.target.low, data.target.high), images["mask"][0]
+
+
+def load_reverse(model_bundle: str | Path, device: str | torch.device) -> TrainedModel | None:
+    """The generator that takes the stain off, to 8 bits in one pass; None if the bundle has none."""
+    if not (Path(model_bundle) / "reverse.pt").is_file():
+        return None
+    return load_model(model_bundle, device, direction="reverse", window=None, output_range=[0.0, 255.0])
+
+
+def cut_patch(
+    place: Region,
+    panels: Mapping[str, np.ndarray],
+    target: np.ndarray,
+    shown_target: np.ndarray,
+    reverse: TrainedModel | None,
+) -> dict[str, np.ndarray]:
+    """One patch in both directions, as it is without a background (Fig. 4a).
+
+    Args:
+        place: of the patch.
+        panels: of the slide.
+        target: (3, H, W) in the units of the dataset.
+        shown_target: the same, uint8.
+        reverse: None leaves the generated source out.
+
+    Returns:
+        By name, (1 or 3, patch, patch), uint8.
+    """
+    patch = {
+        "source": place.cut(panels["source"]),
+        "generated": place.cut(panels["unmasked"]),
+        "mask": place.cut(panels["mask"]),
+        "real": place.cut(shown_target),
+    }
+    return patch if reverse is None else {**patch, "generated_source": reverse(place.cut(target))}
 
 
 def score_patches(
@@ -210,15 +266,14 @@ def summarise(patches: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return summary
 
 
-def markdown(summary: Sequence[dict[str, Any]], caveat: str, patch: int, stride: int, with_lpips: bool) -> str:
-    """The summary as a table: medians, quartiles in brackets."""
+def markdown(summary: Sequence[dict[str, Any]], notes: Sequence[str], patch: int, stride: int) -> str:
+    """The summary as a table: medians, quartiles in brackets; notes below."""
     headings = [HEADINGS[metric] for metric in METRICS]
     lines = [f"Median [quartiles] over patches of {patch} px every {stride} px (§2.10).", ""]
     lines += ["| split | image | patches | " + " | ".join(headings) + " |", "|---|---|---|---|---|---|"]
     for line in summary:
-        cells = [_cell(line, metric, digits) for metric, digits in zip(METRICS, (2, 1, 2), strict=True)]
+        cells = [_cell(line, metric, DIGITS[metric]) for metric in METRICS]
         lines.append(f"| {line['split']} | {line['row']} | {line['patches']} | " + " | ".join(cells) + " |")
-    notes = [note for note in (caveat, "" if with_lpips else LPIPS_MISSING) if note]
     return "\n".join([*lines, "", *notes]).rstrip() + "\n"
 
 

@@ -7,4 +7,4 @@ from bundle.phantom.dataset import make_dataset
 
 if __name__ == "__main__":
     plain_errors()
-    fire.Fire(make_dataset)
+    fire.Fire(make_dataset, serialize=str)

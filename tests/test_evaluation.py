@@ -52,7 +52,7 @@ def test_scores_are_those_of_scikit_image_on_masked_patches(evaluated, trained):
     real = on_background(read_slide(data.testing[0].target).pixels)
     grey = np.rint(read_slide(data.testing[0].source).pixels / 257.0)
     made = {
-        "network": read_slide(evaluated / "slides" / "testing_002_02.png").pixels,
+        "network": read_slide(evaluated / "slides" / "testing_002_02" / "unmasked.png").pixels,
         "raw source": grey,
         "inverted source": 255 - grey,
     }

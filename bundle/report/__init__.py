@@ -1,0 +1,300 @@
+"""The report of a run: one HTML page that holds all of it and needs no network."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+from datetime import datetime
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bundle.atomic import whole_file
+from bundle.image_io import read_slide
+from bundle.report.page import chart, definitions, grid, missing, reduced, section, sheet, table
+from bundle.report.plots import box_plot, line_chart
+from bundle.report.records import DIGITS, HEADINGS, METRICS, ROWS, SHOWN_SPLITS, Record, read_record
+from bundle.report.slides import both_ways, slides
+
+RESEARCH = "Research only. A generated stain is a prediction, not a stain."
+METHOD = "Paired CycleGAN after Irvine et al. (arXiv:2509.09235)"
+SPLIT_NAMES = {
+    "testing": "testing: slides that training never saw",
+    "validation": "validation: the fold left out of training",
+    "training": "training: slides the network has learnt from",
+}
+ROWS_EXPLAINED = (
+    "“Network” is what was trained. The other rows need no network: a colour table (each grey value becomes the mean "
+    "colour it has in the training pairs), one mean colour, the negative of the slice, and the slice itself. A network "
+    "that does not beat them has learnt nothing worth having."
+)
+CAPTION = "Median [quartiles] of the patches; the best median of each split and measure is bold."
+TERMS = "terms before weighting"
+LOSSES = {  # chart, and the tags in it
+    "weighted sum of the terms": ("loss",),
+    TERMS: ("adv", "cycle", "identity", "pixel", "grey", "structure"),
+    "discriminators": ("d_x", "d_y"),
+}
+
+
+def write(output_dir: str | Path) -> Path:
+    """Write ``output_dir/report.html`` from what lies in the folder; what is missing is said to be missing.
+
+    The same folder gives the same page, so it can be made again at any time.
+
+    Args:
+        output_dir: a run's folder, or a folder that only an evaluation wrote to.
+
+    Returns:
+        The page.
+    """
+    record = read_record(output_dir)
+    path = record.folder / "report.html"
+    text = sheet(_title(record), _body(record))
+    with whole_file(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+    return path
+
+
+def _body(record: Record) -> Iterable[str]:
+    yield _header(record)
+    yield section("provenance", "Where this comes from", _provenance(record), _measured(record))
+    yield section("results", "How alike generated and real stain are", *_results(record))
+    if record.truth:
+        yield section("truth", "Against the known truth", _truth(record))
+    yield section("training", "Training", *_training(record))
+    if record.slides:
+        yield section("slides", "Slides", *slides(record))
+        yield section("patches", "Patches in both directions", *both_ways(record))
+    yield f"<footer><p>{RESEARCH}</p></footer>"
+
+
+def _title(record: Record) -> str:
+    if "target" in record.evaluation:
+        return f"Virtual staining: {record.evaluation['target']} from {record.evaluation['source']}"
+    return record.metadata.get("task", "Virtual staining")
+
+
+def _header(record: Record) -> str:
+    dataset = record.training.get("dataset_dir") or record.evaluation.get("dataset_dir")
+    began = record.training.get("started") or record.evaluation.get("started")
+    about = [METHOD, f"dataset {Path(dataset).name}" if dataset else "dataset not recorded"]
+    about.append(
+        f"{'training' if record.training else 'evaluation'} of {_date(began)}" if began else "no date recorded"
+    )
+    parts = [f"<header><h1>{escape(_title(record))}</h1>", f'<p class="about">{escape(" · ".join(about))}</p>']
+    parts.append(f'<p class="research">{RESEARCH}</p>')
+    if record.caveat:
+        parts.append(f'<p class="caveat" role="note">{escape(record.caveat)}</p>')
+    links = {"provenance": "Origin", "results": "Results", "training": "Training"}
+    links |= {"slides": "Slides", "patches": "Patches"} if record.slides else {}
+    items = "".join(f'<li><a href="#{anchor}">{name}</a></li>' for anchor, name in links.items())
+    return "\n".join([*parts, f'<nav aria-label="Contents"><ul>{items}</ul></nav></header>'])
+
+
+def _provenance(record: Record) -> str:
+    if not record.training:
+        return "<h3>Training</h3>" + missing(
+            "Not recorded: this folder has no provenance.json; the model was trained elsewhere."
+        )
+    pairs = _origin(record.training)
+    for again in record.training.get("resumed", []):
+        config = again.get("config_sha256", "not recorded")
+        text = f"{_date(again.get('started'))}; code {_code(again)}; config {config}"
+        pairs.append(("resumed", escape(text)))
+    trained_on = record.metadata.get("trained_on", {})
+    if trained_on:
+        number = trained_on.get("pairs")
+        deployed = f"{trained_on.get('checkpoint')}.pt, trained on {number} pair{'s' * (number != 1)}"
+        pairs.append(("deployed", escape(deployed)))
+    return "<h3>Training</h3>" + definitions(pairs)
+
+
+def _measured(record: Record) -> str:
+    if not record.slides:
+        return ""
+    if not record.evaluation:
+        return "<h3>Evaluation</h3>" + missing(
+            "Not recorded: evaluation/ has no provenance.json; it was measured by an earlier version."
+        )
+    ids = record.evaluation.get("ids", {})
+    pairs = [pair for pair in _origin(record.evaluation) if pair not in _origin(record.training)]
+    pairs.append(("model", f"<code>{escape(str(ids.get('model_bundle')))}</code>"))
+    rest = "<p>What is not named here is as in training.</p>" if record.training else ""
+    return "<h3>Evaluation</h3>" + definitions(pairs) + rest
+
+
+def _origin(recorded: dict[str, Any]) -> list[tuple[str, str]]:
+    """Lines that training and evaluation have in common."""
+    code = lambda value: f"<code>{escape(str(value))}</code>"
+    versions = ", ".join(f"{name} {version}" for name, version in recorded.get("versions", {}).items())
+    return [
+        ("started", escape(_date(recorded.get("started")))),
+        ("command", code(_command(recorded.get("command", [])))),
+        ("code", code(_code(recorded))),
+        ("config SHA-256", code(recorded.get("config_sha256", "not recorded"))),
+        ("dataset", code(recorded.get("dataset_dir", "not recorded"))),
+        ("pixel size", escape(f"{recorded['pixel_um']:g} µm" if "pixel_um" in recorded else "not recorded")),
+        ("versions", escape(versions or "not recorded")),
+        ("machine", escape(recorded.get("machine", "not recorded"))),
+    ]
+
+
+def _code(recorded: dict[str, Any]) -> str:
+    commit = recorded.get("code") or "not recorded, it ran outside git"
+    return f"{commit[:-1]} with local changes" if commit.endswith("+") else commit
+
+
+def _command(words: list[str]) -> str:
+    if words and Path(words[0]).parts[-3:] == ("monai", "bundle", "__main__.py"):
+        words = ["python", "-m", "monai.bundle", *words[1:]]
+    return " ".join(_quoted(word) for word in words) or "not recorded"
+
+
+def _quoted(word: str) -> str:
+    """A word as the README writes it: a list of configs in double quotes."""
+    return f'"{word}"' if "'" in word and not set(word) & set('"$`\\!') else shlex.quote(word)
+
+
+def _date(text: str | None) -> str:
+    """``2026-11-22T00:56:10+0000`` → ``22 November 2026, 00:56 +0000``."""
+    if not text:
+        return "not recorded"
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S%z").strftime("%-d %B %Y, %H:%M %z")
+
+
+def _results(record: Record) -> list[str]:
+    if not record.slides:
+        return [missing("Not measured yet. This command measures it:"), f"<pre>{escape(_how_to_measure(record))}</pre>"]
+    parts = []
+    measured = record.evaluation.get("model_sha256")
+    if measured and record.model_sha256 not in (None, measured):
+        parts.append(
+            missing("The model has changed since it was measured: these figures and slides are of an earlier state.")
+        )
+    ids = record.evaluation.get("ids", {})
+    if ids:
+        share = f"{100 * ids['eval_overlap']:g} %"
+        parts.append(
+            f"<p>Patches of {ids['eval_patch']:g} px every {ids['eval_stride']:g} px with at least {share} of their "
+            "pixels in the mask; outside the mask every image has the same background (§2.8, §2.10).</p>"
+        )
+    splits = [split for split in SHOWN_SPLITS if record.slides_of(split)]
+    groups = [(_group_heading(record, split), _lines(record, split)) for split in splits]
+    parts.append(f"<p>{ROWS_EXPLAINED}</p>")
+    parts.append(table(CAPTION, ["image", *HEADINGS.values()], groups, words=1))
+    parts.append(grid("charts", _boxes(record, splits)))
+    return parts
+
+
+def _how_to_measure(record: Record) -> str:
+    dataset = record.training.get("dataset_dir", "DATA")
+    command = ["python", "-m", "monai.bundle", "run", "evaluation"]
+    command += ["--config_file", "['configs/train.json','configs/evaluate.json']"]
+    command += ["--dataset_dir", dataset, "--output_dir", str(record.folder)]
+    for name, default in (("datalist", "datalist.json"), ("fold", None)):
+        if record.config.get(name, default) not in (default, "null"):
+            command += [f"--{name}", str(record.config[name])]
+    return f"{' '.join(_quoted(word) for word in command)}\n# add --eval_patch 128 if an image is smaller than 256 px"
+
+
+def _group_heading(record: Record, split: str) -> str:
+    patches = {line["patches"] for line in record.summary if line["split"] == split}
+    slides_of = len(record.slides_of(split))
+    counted = f"{', '.join(sorted(patches))} patches" if patches else "no patch has enough of its pixels in the mask"
+    return f"{SPLIT_NAMES[split]} ({slides_of} slide{'s' * (slides_of != 1)}, {counted})"
+
+
+def _lines(record: Record, split: str) -> list[list[str]]:
+    lines = {line["row"]: line for line in record.summary if line["split"] == split}
+    best = {metric: _best(lines.values(), metric) for metric in METRICS}
+    return [[row, *(_cell(lines[row], metric, best[metric]) for metric in METRICS)] for row in ROWS if row in lines]
+
+
+def _best(lines: Iterable[dict[str, str]], metric: str) -> str | None:
+    """The best median of a metric as the table shows it; more than one row may show it."""
+    medians = [float(value) for line in lines if (value := line[f"{metric}_median"]) != "not computed"]
+    if not medians:
+        return None
+    return _number(min(medians) if metric == "lpips" else max(medians), metric)
+
+
+def _cell(line: dict[str, str], metric: str, best: str | None) -> str:
+    values = [line[f"{metric}_{name}"] for name in ("median", "q1", "q3")]
+    if "not computed" in values:
+        return "not computed"
+    median, low, high = (_number(float(value), metric) for value in values)
+    return f"{f'<b>{median}</b>' if median == best else median} <small>[{low}, {high}]</small>"
+
+
+def _number(value: float, metric: str) -> str:
+    return f"{value:.{DIGITS[metric]}f}".replace("-", "−")
+
+
+def _boxes(record: Record, splits: list[str]) -> Iterable[str]:
+    for metric in METRICS:
+        values: dict[str, dict[str, np.ndarray]] = {}
+        for split in splits:
+            for row in ROWS:
+                scores = [
+                    float(line[metric])
+                    for line in record.patches
+                    if (line["split"], line["row"]) == (split, row) and line[metric] != "not computed"
+                ]
+                finite = np.array(scores)[np.isfinite(scores)]  # PSNR of equal patches is infinite
+                if len(finite):
+                    values.setdefault(split, {})[row] = finite
+        if not values:
+            why = record.evaluation.get("lpips") if metric == "lpips" else None
+            yield missing(why or f"{HEADINGS[metric]}: not computed, so there is no chart.")
+            continue
+        better = "lower" if metric == "lpips" else "higher"
+        yield chart(
+            box_plot(values, HEADINGS[metric], f"box-{metric}"),
+            f"{HEADINGS[metric][:-2] if metric != 'psnr' else 'PSNR'} of the patches; {better} is better. "
+            "Boxes: quartiles and median. Whiskers: 5th to 95th percentile.",
+        )
+
+
+def _truth(record: Record) -> str:
+    head = list(record.truth[0])
+    lines = [[escape(_rounded(line[name] or "")) for name in head] for line in record.truth]
+    words = sum(name in ("split", "slide", "row") for name in head)
+    return table("Measures that need the truth behind the slides (evaluation/truth.csv).", head, [("", lines)], words)
+
+
+def _rounded(text: str) -> str:
+    try:
+        return f"{float(text):.4g}".replace("-", "−")
+    except ValueError:
+        return text
+
+
+def _training(record: Record) -> list[str]:
+    parts = []
+    charts = []
+    for number, (heading, tags) in enumerate(LOSSES.items()):
+        curves = {tag: record.losses[tag] for tag in tags if tag in record.losses}
+        if curves:
+            charts.append(chart(line_chart(curves, heading, f"loss-{number}"), f"{heading.capitalize()}."))
+    if charts:
+        steps = max(int(curve[0, -1]) for curve in record.losses.values())
+        weights = [
+            f"{tag} {record.config[f'lambda_{tag}']}" for tag in LOSSES[TERMS] if f"lambda_{tag}" in record.config
+        ]
+        text = f"{steps} steps are recorded; a point of a curve is the mean of the steps since the point before."
+        text += f" Weights of the terms: {', '.join(weights)}." if weights else ""
+        parts.append(f"<p>{escape(text)}</p>")
+        parts.append(grid("charts", charts))
+    else:
+        parts.append(missing("No loss curves: this folder has no TensorBoard events (tensorboard/)."))
+    if not record.sample:
+        return [*parts, missing("No sample pictures: this folder has none (samples/).")]
+    epoch = f"epoch {int(record.sample.stem.split('_')[1])} of {record.config.get('epochs', 'an unrecorded number')}"
+    caption = (
+        f"Training patches after {epoch}, a row each: source, generated stain, mask, real stain, generated source."
+    )
+    picture = reduced(read_slide(record.sample).pixels, "Training patches", caption)
+    return [*parts, f'<div class="sample">{picture}</div>']

@@ -1,0 +1,215 @@
+"""The part of the report that shows slides: whole, a region of each, and patches in both directions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html import escape
+
+import matplotlib
+import numpy as np
+
+from bundle.errors import InputError
+from bundle.image_io import read_slide
+from bundle.report.page import chart, exact, exact_with_line, grid, missing, reduced, scale_bar
+from bundle.report.panels import Region, best_region, histograms, profile
+from bundle.report.plots import histogram_chart, profile_chart
+from bundle.report.records import DIGITS, HEADINGS, METRICS, PANELS, PATCH_PANELS, SHOWN_SPLITS, Record
+
+SLIDES_SHOWN = 4  # of each split
+REGION_PX = 256  # Fig. 5
+DIFFERENCE_MAX = 128  # grey levels at the bright end of the colour bar
+HEAT = matplotlib.colormaps["magma"]
+SPLIT_HEADINGS = {"testing": "Test slides", "validation": "Validation slides", "training": "Training slides"}
+
+
+def slides(record: Record) -> Iterable[str]:
+    """Panels, region, histograms and profiles of the first slides of each split."""
+    yield (
+        "<p>Generated, real and colour table have the background’s colour outside the mask; “unmasked” is all that "
+        f"the network made. A frame on the source is the region shown below: the window of {REGION_PX} px with most of "
+        "the mask in it.</p>"
+    )
+    for split in SHOWN_SPLITS:
+        lines = record.slides_of(split)
+        for number, line in enumerate(lines[:SLIDES_SHOWN]):
+            yield f"<h3>{SPLIT_HEADINGS[split][:-1]}: {escape(line['slide'])}</h3>"
+            yield f'<p class="about keep">{escape(_about(line))}</p>'
+            yield from _slide(record, line["slide"], f"{split}-{number}")
+        if len(lines) > SLIDES_SHOWN:
+            rest = len(lines) - SLIDES_SHOWN
+            word = SPLIT_HEADINGS[split][0].lower() + SPLIT_HEADINGS[split][1 : -1 if rest == 1 else None]
+            yield missing(f"Not shown: {rest} more {word}. The panels of all lie in evaluation/slides.")
+
+
+def _about(line: dict[str, str]) -> str:
+    scores = _scores(line)
+    return f"Specimen {line['specimen']}. Whole slide, network: {scores} (SSIM and PSNR inside the mask)."
+
+
+def _scores(line: dict[str, str]) -> str:
+    parts = []
+    for metric in METRICS:
+        name, *unit = HEADINGS[metric].replace(" ↑", "").replace(" ↓", "").split()
+        if line[metric] != "not computed":
+            number = f"{float(line[metric]):.{DIGITS[metric]}f}".replace("-", "−")
+            parts.append(" ".join([name, number, *(word.strip("()") for word in unit)]))
+    return ", ".join(parts)
+
+
+def _slide(record: Record, name: str, place: str) -> Iterable[str]:
+    folder = record.slide_folder(name)
+    try:
+        read = {panel: read_slide(folder / f"{panel}.png") for panel in PANELS}
+    except InputError as error:
+        yield missing(f"Panels not shown: {error} Evaluate again to make them.")
+        return
+    pixel_um = read["source"].pixel_um
+    image = {panel: slide.pixels for panel, slide in read.items()}
+    height, width = image["source"].shape[1:]
+    inside = image["mask"][0] != 0
+    region = best_region(inside, REGION_PX)
+    frame = region if (region.height, region.width) != (height, width) else None
+    yield grid("slides" if width <= 2 * height else "wide", _panels(record, image, frame, pixel_um))
+    yield from _region(record, image, inside, region, pixel_um, place)
+
+
+def _names(record: Record) -> tuple[str, str]:
+    """What the dataset calls its source and its target, else just that."""
+    return record.evaluation.get("source", "source"), record.evaluation.get("target", "stain")
+
+
+def _panels(
+    record: Record, image: dict[str, np.ndarray], frame: Region | None, pixel_um: float | None
+) -> Iterable[str]:
+    source, target = _names(record)
+    height, width = image["source"].shape[1:]
+    scale = scale_bar(width, pixel_um) if pixel_um else ""
+    captions = {
+        "source": f"{source} (source), {width} × {height} px",
+        "generated": f"generated {target}",
+        "real": f"real {target}",
+        "mask": "mask: what may be compared is white",
+        "difference": "difference |generated − real|, mean of the channels",
+        "unmasked": "generated, unmasked",
+        "colour_table": "colour table, no network",
+    }
+    for panel, caption in captions.items():
+        if panel == "difference":
+            yield reduced(_heat(image[panel]), caption, caption, _heat_bar())
+        else:
+            first = panel == "source"
+            yield reduced(image[panel], caption, caption, scale if first else "", frame if first else None)
+
+
+def _heat(difference: np.ndarray) -> np.ndarray:
+    """(1, H, W) → (3, H, W), uint8, on a scale that is the same for every slide."""
+    colours = np.rint(255 * np.array([HEAT(value / DIFFERENCE_MAX)[:3] for value in range(256)])).astype(np.uint8)
+    return colours[difference[0]].transpose(2, 0, 1)
+
+
+def _heat_bar() -> str:
+    stops = ", ".join(matplotlib.colors.to_hex(HEAT(share)) for share in np.linspace(0, 1, 9))
+    return (
+        f'<span class="heat" style="background:linear-gradient(to right, {stops})"></span>'
+        f"0 to {DIFFERENCE_MAX} or more of 255<br>"
+    )
+
+
+def _region(
+    record: Record,
+    image: dict[str, np.ndarray],
+    inside: np.ndarray,
+    region: Region,
+    pixel_um: float | None,
+    place: str,
+) -> Iterable[str]:
+    source, target = _names(record)
+    cut = {panel: region.cut(image[panel]) for panel in ("source", "generated", "real")}
+    compared = region.cut(inside)
+    scale = scale_bar(region.width, pixel_um) if pixel_um else ""
+    at = f"region of {region.width} × {region.height} px at left {region.left}, top {region.top} px"
+    at = "the whole slide" if compared.shape == inside.shape else at
+    captions = {"source": f"{source}, {at}", "generated": f"generated {target}", "real": f"real {target}"}
+    yield grid(
+        "regions",
+        (
+            exact_with_line(cut[panel], f"{caption}, region", caption, scale if panel == "source" else "")
+            for panel, caption in captions.items()
+        ),
+    )
+    generated, real = cut["generated"], cut["real"]
+    row = region.height // 2
+    yield grid(
+        "charts",
+        [
+            chart(
+                histogram_chart(histograms(generated, compared), histograms(real, compared), f"histogram-{place}"),
+                "Histograms of the region’s pixels inside the mask.",
+            ),
+            chart(
+                profile_chart(
+                    profile(generated, row, compared), profile(real, row, compared), pixel_um, f"profile-{place}"
+                ),
+                "Profiles along the line between the arrows; gaps are outside the mask.",
+            ),
+        ],
+    )
+
+
+def both_ways(record: Record) -> Iterable[str]:
+    """Some scored patches of each split: source to stain, and stain to source (Fig. 4a)."""
+    source, target = _names(record)
+    shown = []
+    for split in SHOWN_SPLITS:
+        rows = [row for line in record.slides_of(split) for row in _patches(record, line["slide"])]
+        shown += [f"<h3>{SPLIT_HEADINGS[split]}</h3>", *rows] if rows else []
+    if not shown:
+        yield missing("Not shown: no patches were kept. Evaluate again to make them.")
+        return
+    reverse = any(
+        any(record.slide_folder(line["slide"]).glob("patch_*/generated_source.png")) for line in record.slides
+    )
+    yield (
+        f"<p>{escape(source)} → generated {escape(target)}, mask, real {escape(target)} → generated {escape(source)}. "
+        "The patches were drawn by a fixed seed among those that were scored. The generated stain is cut from the "
+        "stained slide; the generated source comes from the patch of real stain alone.</p>"
+    )
+    if not reverse:
+        yield missing("Not shown: the generated source. The model’s bundle has no reverse generator (reverse.pt).")
+    yield from shown
+
+
+def _patches(record: Record, slide: str) -> Iterable[str]:
+    source, target = _names(record)
+    captions = dict(
+        zip(
+            PATCH_PANELS,
+            (source, f"→ generated {target}", "mask", f"real {target}", f"→ generated {source}"),
+            strict=True,
+        )
+    )
+    for folder in sorted(record.slide_folder(slide).glob("patch_*"), key=lambda path: _corner(path.name)):
+        top, left = _corner(folder.name)
+        read = {name: read_slide(file) for name in PATCH_PANELS if (file := folder / f"{name}.png").is_file()}
+        if not read:
+            continue
+        first = next(iter(read.values()))
+        scale = scale_bar(first.pixels.shape[2], first.pixel_um) if first.pixel_um else ""
+        figures = [
+            exact(slide.pixels, f"{captions[name]}, patch", captions[name], scale if name == "source" else "")
+            for name, slide in read.items()
+        ]
+        scored = [
+            line
+            for line in record.patches
+            if (line["slide"], line["row"], int(line["top"]), int(line["left"])) == (slide, "network", top, left)
+        ]
+        scores = f": {_scores(scored[0])}" if scored else ""
+        yield f'<p class="about keep">{escape(f"{slide}, left {left}, top {top} px{scores}")}</p>'
+        yield grid("patches", figures)
+
+
+def _corner(name: str) -> tuple[int, int]:
+    """``patch_<top>_<left>`` → (top, left)."""
+    _, top, left = name.split("_")
+    return int(top), int(left)

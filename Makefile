@@ -8,9 +8,9 @@ PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2
 
 .PHONY: demo test test-slow lint bench clean
 
-demo: .venv/ready $(DEMO)/data/datalist.json  ## phantom pairs, train, stain, measure, report; some 13 minutes on two cores
+demo: .venv/ready $(DEMO)/data/datalist.json  ## phantom pairs, train, stain, measure, report; some 12 minutes on two cores
 	$(RUN) training --config_file "[$(TRAIN),$(PROFILE)]" --dataset_dir $(DEMO)/data --output_dir $(DEMO)/run \
-		--patches_per_pair 6 --epochs 24 --decay_epochs 12 --resume true
+		--patches_per_pair 6 --epochs 20 --decay_epochs 10 --resume true
 	$(RUN) inference --config_file $(DEMO)/run/bundle/configs/inference.json --bundle_root $(DEMO)/run/bundle \
 		--input $(DEMO)/data/ct --output_dir $(DEMO)/stained
 	$(RUN) evaluation --config_file "[$(TRAIN),'configs/evaluate.json',$(PROFILE)]" --dataset_dir $(DEMO)/data \

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +15,23 @@ from bundle import baselines
 from bundle.atomic import whole_file
 from bundle.data import SPLITS, Datalist, Pair
 from bundle.errors import InputError
-from bundle.image_io import to_8bit
+from bundle.image_io import read_labels, to_8bit
 from bundle.inference import TrainedModel, load_model, on_background
 from bundle.metrics import LPIPS_MISSING, Lpips, find_lpips, patch_corners, psnr, ssim, ssim_inside
 from bundle.patches import load_pair
 from bundle.report import write as write_report
 from bundle.report.panels import PATCHES_SHOWN, Region, difference, draw_corners, save_slide
-from bundle.report.records import DIGITS, HEADINGS, METRICS, ROWS, sha256_of
+from bundle.report.records import sha256_of
 from bundle.runs import check_writable, log_to, provenance, write_json
+from bundle.tables import METRICS, ROWS, SUMMARY_COLUMNS, markdown, summarise, write_csv
+from bundle.truth import MEASURES, TissueColours, measure, seam_index
 
 logger = logging.getLogger("bundle")
 
 PATCH_COLUMNS = ("split", "slide", "specimen", "row", "top", "left", *METRICS)
+TRUTH_ROWS = ("network", "colour table", "real section")  # the section itself says what a measure can reach
+TRUTH_COLUMNS = ("split", "slide", "row", *MEASURES)
 SLIDE_COLUMNS = ("split", "slide", "specimen", "row", *METRICS)
-SUMMARY_COLUMNS = ("split", "row", "patches", *(f"{metric}_{q}" for metric in METRICS for q in ("median", "q1", "q3")))
 
 
 def evaluate(
@@ -79,8 +81,10 @@ def evaluate(
     ids |= {"eval_overlap": eval_overlap, "eval_splits": list(eval_splits), "lpips_weights": lpips_weights}
     origin = {**_origin(data, ids), "lpips": "computed" if lpips else LPIPS_MISSING}
     colour_table = baselines.ColourTable(_in_8bit(data, load_pair(pair)) for pair in data.training)
+    colours = TissueColours(_labelled(data), data.tissues)
     patches: list[dict[str, Any]] = []
     slides: list[dict[str, Any]] = []
+    truth: list[dict[str, Any]] = []
     patches_kept = dict.fromkeys(SPLITS, 0)
     for split, pair in tqdm(work, unit="slide", desc="evaluating", dynamic_ncols=True):
         images = load_pair(pair)
@@ -105,6 +109,12 @@ def evaluate(
         for row in ROWS:
             patches += score_patches({**about, "row": row}, shown[row], real, corners, eval_patch, lpips)
             slides.append({**about, "row": row, **score_slide(shown[row], real, mask, lpips)})
+        labels = None if pair.labels is None else read_labels(pair.labels)
+        for row in TRUTH_ROWS:
+            values = measure(shown.get(row, real), real, mask, labels, colours, data.pixel_um)
+            if row == "network" and model.window:
+                values["seam_index"] = seam_index(stained, model.window, model.step)
+            truth.append({"split": split, "slide": name, "row": row, **values})
         panels = {"source": source, "generated": shown["network"], "real": real, "mask": np.uint8(255) * mask[None]}
         panels |= {"difference": difference(shown["network"], real)}
         panels |= {"unmasked": stained, "colour_table": shown["colour table"]}
@@ -116,9 +126,10 @@ def evaluate(
         }
         save_slide(folder / "slides" / name, panels, kept, data.pixel_um)
     summary = summarise(patches)
-    _write_csv(folder / "patches.csv", PATCH_COLUMNS, patches)
-    _write_csv(folder / "slides.csv", SLIDE_COLUMNS, slides)
-    _write_csv(folder / "summary.csv", SUMMARY_COLUMNS, summary)
+    write_csv(folder / "patches.csv", PATCH_COLUMNS, patches)
+    write_csv(folder / "slides.csv", SLIDE_COLUMNS, slides)
+    write_csv(folder / "summary.csv", SUMMARY_COLUMNS, summary)
+    write_csv(folder / "truth.csv", TRUTH_COLUMNS, truth)
     write_json(folder / "provenance.json", origin)
     table = markdown(summary, notes, eval_patch, eval_stride)
     with whole_file(folder / "table.md") as partial:
@@ -170,6 +181,14 @@ def _in_8bit(data: Datalist, images: dict[str, np.ndarray]) -> tuple[np.ndarray,
     """Source and target as uint8 by their declared ranges, the mask (H, W)."""
     source = to_8bit(images["source"], data.source.low, data.source.high)
     return source, to_8bit(images["target"], data.target.low, data.target.high), images["mask"][0]
+
+
+def _labelled(data: Datalist) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Stain, labels and mask of the training pairs that have labels."""
+    for pair in data.training:
+        if pair.labels is not None:
+            _, target, mask = _in_8bit(data, load_pair(pair))
+            yield target, read_labels(pair.labels), mask
 
 
 def load_reverse(model_bundle: str | Path, device: str | torch.device) -> TrainedModel | None:
@@ -245,49 +264,3 @@ def score_slide(image: np.ndarray, real: np.ndarray, mask: np.ndarray, lpips: Lp
         "psnr": psnr(image[:, mask], real[:, mask]),
         "lpips": lpips.of_slides(image[None], real[None])[0] if lpips else None,
     }
-
-
-def summarise(patches: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Median and quartiles of each metric, by split and row."""
-    summary = []
-    for split in SPLITS:
-        for row in ROWS:
-            chosen = [patch for patch in patches if patch["split"] == split and patch["row"] == row]
-            if not chosen:
-                continue
-            line: dict[str, Any] = {"split": split, "row": row, "patches": len(chosen)}
-            for metric in METRICS:
-                values = [patch[metric] for patch in chosen]
-                quantiles = [None] * 3 if None in values else np.quantile(values, (0.5, 0.25, 0.75)).tolist()
-                line |= {
-                    f"{metric}_{name}": value for name, value in zip(("median", "q1", "q3"), quantiles, strict=True)
-                }
-            summary.append(line)
-    return summary
-
-
-def markdown(summary: Sequence[dict[str, Any]], notes: Sequence[str], patch: int, stride: int) -> str:
-    """The summary as a table: medians, quartiles in brackets; notes below."""
-    headings = [HEADINGS[metric] for metric in METRICS]
-    lines = [f"Median [quartiles] over patches of {patch} px every {stride} px (§2.10).", ""]
-    lines += ["| split | image | patches | " + " | ".join(headings) + " |", "|---|---|---|---|---|---|"]
-    for line in summary:
-        cells = [_cell(line, metric, DIGITS[metric]) for metric in METRICS]
-        lines.append(f"| {line['split']} | {line['row']} | {line['patches']} | " + " | ".join(cells) + " |")
-    return "\n".join([*lines, "", *notes]).rstrip() + "\n"
-
-
-def _cell(line: dict[str, Any], metric: str, digits: int) -> str:
-    median, low, high = (line[f"{metric}_{name}"] for name in ("median", "q1", "q3"))
-    if median is None:
-        return "not computed"
-    show: Callable[[float], str] = lambda value: f"{value:.{digits}f}"  # noqa: E731
-    return f"{show(median)} [{show(low)}–{show(high)}]"
-
-
-def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
-    with whole_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({key: "not computed" if value is None else value for key, value in row.items()})

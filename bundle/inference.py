@@ -259,11 +259,15 @@ class TrainedModel:
         source: what it was trained on.
         target: what it makes.
         background_rgb: mean training stain outside the masks, if any.
+        window: side of the sliding window, px; None stains in one pass.
+        step: between windows, px.
     """
 
     source: Modality
     target: Modality
     background_rgb: list[float] | None
+    window: int | None
+    step: int
     preprocessing: Callable
     network: nn.Module
     inferer: Inferer
@@ -308,6 +312,8 @@ def load_model(bundle_root: str | Path, device: str | torch.device = "cpu", **id
         modality(item("source")),
         modality(item("target")),
         item("background_rgb"),
+        item("window"),
+        item("step"),
         without_loading(item("preprocessing")),
         item("network"),
         item("inferer"),

@@ -14,17 +14,20 @@ SPOT_CONTRAST = 0.05  # optical density; docs/phantom.md says how recall depends
 REACH_PX = 2.0  # a spot this close to a lacuna is that lacuna; registration is not better
 EDGE_PX = 2  # of the degradation layer, left out when cells are counted: its borders are dark
 BAND_UM = 100.0  # around the true degradation layer; farther pixels of its colour are another fault
+ENOUGH_PX = 50  # to know a tissue's colour
 SMOOTHING_PX = 0.7  # before a pixel's colour is classified
-LABEL_MEASURES = (
-    "lacunae_recall",
-    "lacunae_precision",
-    "false_cells_per_mm2",
-    "layer_boundary_um",
-    "new_bone_precision",
-    "new_bone_recall",
-)
-IMAGE_MEASURES = ("correlation", "seam_index")
-UNITS = {"false_cells_per_mm2": "per mm²", "layer_boundary_um": "µm"}
+NEEDED = ("bone", "new bone", "lacuna", "degradation layer")  # names in a datalist's ``tissues``
+HEADINGS = {
+    "lacunae_recall": "lacunae recall ↑",
+    "lacunae_precision": "lacunae precision ↑",
+    "false_cells_per_mm2": "false cells ↓ (per mm²)",
+    "layer_boundary_um": "layer boundary error ↓ (µm)",
+    "new_bone_precision": "new bone precision ↑",
+    "new_bone_recall": "new bone recall ↑",
+    "correlation": "brightness correlation ↑",
+    "seam_index": "seam index ↓ (1 = none)",
+}
+MEASURES = tuple(HEADINGS)
 
 
 def darkness(image: np.ndarray) -> np.ndarray:
@@ -99,15 +102,17 @@ class TissueColours:
 
     Args:
         pairs: (stain (3, H, W) uint8, labels (H, W), mask (H, W) bool) of each training pair.
-        tissues: the label values of each tissue; tissues with fewer than 50 px are left out.
+        tissues: the label values of each tissue; tissues with fewer than 50 px stay unknown.
 
     Attributes:
-        names: the tissues, in the order of the class numbers.
+        tissues: as given.
+        names: those whose colour is known, in the order of the class numbers.
     """
 
     def __init__(
         self, pairs: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]], tissues: Mapping[str, Sequence[int]]
     ) -> None:
+        self.tissues = dict(tissues)
         pixels: dict[str, list[np.ndarray]] = {name: [] for name in tissues}
         for stain, labels, mask in pairs:
             colours = _smooth(stain)
@@ -115,8 +120,8 @@ class TissueColours:
                 # without the edge, where misregistration mixes tissues
                 region = binary_erosion(np.isin(labels, values), iterations=EDGE_PX) & mask
                 pixels[name].append(colours[:, region])
-        joined = {name: np.concatenate(parts, axis=1) for name, parts in pixels.items()}
-        self.names = [name for name, colours in joined.items() if colours.shape[1] >= 50]
+        joined = {name: np.concatenate(parts, axis=1) for name, parts in pixels.items() if parts}
+        self.names = [name for name, colours in joined.items() if colours.shape[1] >= ENOUGH_PX]
         self.means = [np.median(joined[name], axis=1) for name in self.names]
         self.precisions, self.offsets = [], []
         for name, mean in zip(self.names, self.means, strict=True):
@@ -222,3 +227,39 @@ def seam_index(image: np.ndarray, window: int, step: int) -> float | None:
         beside.append(change[around])
     lines = np.concatenate(across)
     return float(lines.mean() / max(np.concatenate(beside).mean(), 1e-9)) if lines.size else None
+
+
+def measure(
+    image: np.ndarray,
+    real: np.ndarray,
+    mask: np.ndarray,
+    labels: np.ndarray | None,
+    colours: TissueColours,
+    pixel_um: float,
+) -> dict[str, float | None]:
+    """All measures of one slide but the seams.
+
+    Args:
+        image: (3, H, W), uint8, the stain to judge.
+        real: (3, H, W), uint8, the section.
+        mask: (H, W), bool; nothing outside counts.
+        labels: (H, W), uint8; None leaves what needs them as None.
+        colours: of the dataset's tissues.
+        pixel_um: pixel size.
+
+    Returns:
+        By name of ``MEASURES``; None for what is not defined here, for example recall without a lacuna.
+    """
+    values: dict[str, float | None] = dict.fromkeys(MEASURES)
+    values["correlation"] = correlation(image, real, mask)
+    if labels is None:
+        return values
+    true = {name: np.isin(labels, colours.tissues.get(name, ())) & mask for name in NEEDED}
+    bone = true["bone"] | true["new bone"]
+    values["lacunae_recall"], values["lacunae_precision"] = lacunae_found(image, true["lacuna"], bone)
+    values["false_cells_per_mm2"] = false_cells_per_mm2(image, true["degradation layer"], pixel_um)
+    layer = colours.region(image, "degradation layer") & mask
+    values["layer_boundary_um"] = boundary_error_um(layer, true["degradation layer"], pixel_um)
+    new_bone = colours.region(image, "new bone") & mask & ~true["lacuna"]
+    values["new_bone_precision"], values["new_bone_recall"] = precision_recall(new_bone, true["new bone"])
+    return values

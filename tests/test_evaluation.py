@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from bundle.data import load_datalist
 from bundle.errors import InputError
-from bundle.evaluation import METRICS, ROWS, evaluate, summarise
-from bundle.image_io import read_slide
+from bundle.evaluation import evaluate
+from bundle.image_io import read_slide, write_slide
 from bundle.metrics import patch_corners
+from bundle.tables import METRICS, ROWS, summarise
 from tests.conftest import make_dataset, run_bundle
 
 CONFIGS = "['configs/train.json','configs/evaluate.json']"
@@ -147,3 +149,24 @@ def test_summarise_by_hand():
     rows = [{"split": "testing", "row": "network", "ssim": v, "psnr": v, "lpips": None} for v in (1.0, 2.0, 4.0)]
     (line,) = summarise(rows)
     assert (line["patches"], line["ssim_median"], line["ssim_q1"], line["lpips_median"]) == (3, 2.0, 1.5, None)
+
+
+def test_truth_measures_stand_beside_those_of_the_section_itself(trained, tmp_path):
+    data_dir = make_dataset(tmp_path / "data")
+    listed = json.loads((data_dir / "datalist.json").read_text())
+    rng = np.random.default_rng(0)
+    for entry in listed["training"] + listed["testing"]:
+        labels = rng.integers(0, 2, (1, 8, 9), dtype=np.uint8).repeat(8, 1).repeat(8, 2)
+        write_slide(data_dir / "labels" / entry["source"][-6:], labels)
+        entry["labels"] = f"labels/{entry['source'][-6:]}"
+    listed["tissues"] = {"bone": [0], "new bone": [1]}
+    (data_dir / "datalist.json").write_text(json.dumps(listed))
+    evaluate(
+        load_datalist(str(data_dir)), str(trained / "bundle"), str(tmp_path), "cpu", 32, 16, 0.5, ["testing"], None
+    )
+    rows = {row["row"]: row for row in table(tmp_path / "evaluation" / "truth.csv")}
+    assert set(rows) == {"network", "colour table", "real section"}
+    assert float(rows["real section"]["correlation"]) == pytest.approx(1)
+    assert float(rows["real section"]["new_bone_recall"]) > 0
+    assert rows["network"]["lacunae_recall"] == "not computed"  # the dataset names no lacunae
+    assert rows["network"]["seam_index"] == "not computed"  # one window covers the slide

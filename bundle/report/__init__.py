@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from bundle import truth
 from bundle.atomic import whole_file
 from bundle.image_io import read_slide
 from bundle.report.page import chart, definitions, grid, missing, reduced, section, sheet, table
 from bundle.report.plots import box_plot, line_chart
-from bundle.report.records import DIGITS, HEADINGS, METRICS, ROWS, SHOWN_SPLITS, Record, read_record
+from bundle.report.records import SHOWN_SPLITS, Record, read_record
 from bundle.report.slides import both_ways, slides
+from bundle.tables import DIGITS, HEADINGS, METRICS, ROWS
 
 RESEARCH = "Research only. A generated stain is a prediction, not a stain."
 METHOD = "Paired CycleGAN after Irvine et al. (arXiv:2509.09235)"
@@ -29,6 +31,11 @@ ROWS_EXPLAINED = (
     "“Network” is what was trained. The other rows need no network: a colour table (each grey value becomes the mean "
     "colour it has in the training pairs), one mean colour, the negative of the slice, and the slice itself. A network "
     "that does not beat them has learnt nothing worth having."
+)
+TRUTH_EXPLAINED = (
+    "Measures that pixel metrics miss (docs/phantom.md defines them). Most need labels of what is truly there, as a "
+    "phantom has them. The real section is judged too: it shows how far a measure can get on this slide. A dash: "
+    "nothing of the kind on the slide, or not defined for this row."
 )
 CAPTION = "Median [quartiles] of the patches; the best median of each split and measure is bold."
 TERMS = "terms before weighting"
@@ -63,7 +70,7 @@ def _body(record: Record) -> Iterable[str]:
     yield section("provenance", "Where this comes from", _provenance(record), _measured(record))
     yield section("results", "How alike generated and real stain are", *_results(record))
     if record.truth:
-        yield section("truth", "Against the known truth", _truth(record))
+        yield section("truth", "Is the stain right", _truth(record))
     yield section("training", "Training", *_training(record))
     if record.slides:
         yield section("slides", "Slides", *slides(record))
@@ -259,15 +266,19 @@ def _boxes(record: Record, splits: list[str]) -> Iterable[str]:
 
 
 def _truth(record: Record) -> str:
-    head = list(record.truth[0])
-    lines = [[escape(_rounded(line[name] or "")) for name in head] for line in record.truth]
-    words = sum(name in ("split", "slide", "row") for name in head)
-    return table("Measures that need the truth behind the slides (evaluation/truth.csv).", head, [("", lines)], words)
+    words = [name for name in ("split", "slide", "row") if name in record.truth[0]]
+    known = [name for name in record.truth[0] if name not in words]
+    known = [name for name in known if any(line[name] not in ("", "not computed") for line in record.truth)]
+    lines = [[escape(_rounded(line[name] or "")) for name in (*words, *known)] for line in record.truth]
+    head = [*words, *(truth.HEADINGS.get(name, name) for name in known)]
+    return f"<p>{TRUTH_EXPLAINED}</p>" + table("Each slide (evaluation/truth.csv).", head, [("", lines)], len(words))
 
 
 def _rounded(text: str) -> str:
+    if text == "not computed":  # there is nothing of the kind on this slide
+        return "–"
     try:
-        return f"{float(text):.4g}".replace("-", "−")
+        return f"{float(text):.3g}".replace("-", "−")
     except ValueError:
         return text
 

@@ -11,10 +11,8 @@ from typing import Any
 
 import numpy as np
 
-ROWS = ("network", "colour table", "mean colour", "inverted source", "raw source")
-METRICS = ("ssim", "psnr", "lpips")
-HEADINGS = {"ssim": "SSIM ↑", "psnr": "PSNR ↑ (dB)", "lpips": "LPIPS ↓"}
-DIGITS = {"ssim": 2, "psnr": 1, "lpips": 2}
+from bundle.tables import ROWS
+
 SHOWN_SPLITS = ("testing", "validation", "training")  # what was never trained on comes first
 PANELS = ("source", "generated", "real", "mask", "difference", "unmasked", "colour_table")
 PATCH_PANELS = ("source", "generated", "mask", "real", "generated_source")

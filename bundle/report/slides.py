@@ -13,7 +13,8 @@ from bundle.image_io import read_slide
 from bundle.report.page import chart, exact, exact_with_line, grid, missing, reduced, scale_bar
 from bundle.report.panels import Region, best_region, histograms, profile
 from bundle.report.plots import histogram_chart, profile_chart
-from bundle.report.records import DIGITS, HEADINGS, METRICS, PANELS, PATCH_PANELS, SHOWN_SPLITS, Record
+from bundle.report.records import PANELS, PATCH_PANELS, SHOWN_SPLITS, Record
+from bundle.tables import DIGITS, HEADINGS, METRICS
 
 SLIDES_SHOWN = 4  # of each split
 REGION_PX = 256  # Fig. 5

@@ -1,0 +1,66 @@
+"""Tables of an evaluation: medians by split and image, as CSV and Markdown."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bundle.atomic import whole_file
+from bundle.data import SPLITS
+
+ROWS = ("network", "colour table", "mean colour", "inverted source", "raw source")
+METRICS = ("ssim", "psnr", "lpips")
+HEADINGS = {"ssim": "SSIM ↑", "psnr": "PSNR ↑ (dB)", "lpips": "LPIPS ↓"}
+DIGITS = {"ssim": 2, "psnr": 1, "lpips": 2}
+SUMMARY_COLUMNS = ("split", "row", "patches", *(f"{metric}_{q}" for metric in METRICS for q in ("median", "q1", "q3")))
+
+
+def summarise(patches: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Median and quartiles of each metric, by split and row."""
+    summary = []
+    for split in SPLITS:
+        for row in ROWS:
+            chosen = [patch for patch in patches if patch["split"] == split and patch["row"] == row]
+            if not chosen:
+                continue
+            line: dict[str, Any] = {"split": split, "row": row, "patches": len(chosen)}
+            for metric in METRICS:
+                values = [patch[metric] for patch in chosen]
+                quantiles = [None] * 3 if None in values else np.quantile(values, (0.5, 0.25, 0.75)).tolist()
+                line |= {
+                    f"{metric}_{name}": value for name, value in zip(("median", "q1", "q3"), quantiles, strict=True)
+                }
+            summary.append(line)
+    return summary
+
+
+def markdown(summary: Sequence[dict[str, Any]], notes: Sequence[str], patch: int, stride: int) -> str:
+    """The summary as a table: medians, quartiles in brackets; notes below."""
+    headings = [HEADINGS[metric] for metric in METRICS]
+    lines = [f"Median [quartiles] over patches of {patch} px every {stride} px (§2.10).", ""]
+    lines += ["| split | image | patches | " + " | ".join(headings) + " |", "|---|---|---|---|---|---|"]
+    for line in summary:
+        cells = [_cell(line, metric, DIGITS[metric]) for metric in METRICS]
+        lines.append(f"| {line['split']} | {line['row']} | {line['patches']} | " + " | ".join(cells) + " |")
+    return "\n".join([*lines, "", *notes]).rstrip() + "\n"
+
+
+def _cell(line: dict[str, Any], metric: str, digits: int) -> str:
+    median, low, high = (line[f"{metric}_{name}"] for name in ("median", "q1", "q3"))
+    if median is None:
+        return "not computed"
+    show: Callable[[float], str] = lambda value: f"{value:.{digits}f}"  # noqa: E731
+    return f"{show(median)} [{show(low)}–{show(high)}]"
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
+    """Write a table, whole or not at all; None becomes "not computed"."""
+    with whole_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({key: "not computed" if value is None else value for key, value in row.items()})

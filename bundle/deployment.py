@@ -10,7 +10,7 @@ from typing import Any
 
 from bundle.atomic import whole_folder
 from bundle.checkpoints import load_tensors, save_tensors
-from bundle.data import Datalist, Modality
+from bundle.datalist import Datalist, Modality
 from bundle.errors import InputError
 from bundle.runs import LATEST, write_json
 from bundle.workflow import resolved

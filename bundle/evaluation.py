@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from bundle import baselines
 from bundle.atomic import whole_file
-from bundle.data import SPLITS, Datalist, Pair
+from bundle.datalist import SPLITS, Datalist, Pair
 from bundle.errors import InputError
 from bundle.image_io import read_labels, to_8bit
 from bundle.inference import TrainedModel, load_model, on_background

@@ -17,7 +17,8 @@ from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
 from torch import nn
 from torch.utils.data import Dataset
 
-from bundle.data import Modality, image_faults
+from bundle.data import image_faults
+from bundle.datalist import Modality
 from bundle.errors import InputError
 from bundle.image_io import SUFFIXES, TIFF, read_mask, read_slide, suffix_of, write_slide
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset, Sampler
 
-from bundle.data import Pair
+from bundle.datalist import Pair
 from bundle.image_io import read_mask, read_slide
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bundle.atomic import whole_file
-from bundle.data import Datalist
+from bundle.datalist import Datalist
 from bundle.errors import InputError
 from bundle.workflow import current_parser, merged_config
 

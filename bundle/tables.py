@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from bundle.atomic import whole_file
-from bundle.data import SPLITS
+from bundle.datalist import SPLITS
 
 ROWS = ("network", "colour table", "mean colour", "inverted source", "raw source")
 METRICS = ("ssim", "psnr", "lpips")

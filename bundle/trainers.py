@@ -15,7 +15,7 @@ from monai.inferers import Inferer, SimpleInferer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from bundle.data import Datalist
+from bundle.datalist import Datalist
 from bundle.losses import Objective, least_squares
 from bundle.networks import score
 from bundle.pool import ImageBuffer

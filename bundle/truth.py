@@ -10,7 +10,7 @@ from skimage.feature import peak_local_max
 from skimage.measure import label as connected
 
 SPOT_SIGMA_PX = 1.2  # a lacuna of 10 to 25 µm at 5 µm pixels is 2 to 5 px wide
-SPOT_CONTRAST = 0.05  # optical density; docs/phantom.md says how recall depends on it
+SPOT_CONTRAST = 0.06  # optical density; docs/phantom.md says what it finds in perfect stains
 REACH_PX = 2.0  # a spot this close to a lacuna is that lacuna; registration is not better
 EDGE_PX = 2  # of the degradation layer, left out when cells are counted: its borders are dark
 BAND_UM = 100.0  # around the true degradation layer; farther pixels of its colour are another fault

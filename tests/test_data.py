@@ -47,6 +47,12 @@ def as_tiff(folder: Path) -> Path:
     return edited(folder, lambda listed: listed["training"][0].update(source="source/00.tif"))
 
 
+def labelled(folder: Path, labels: np.ndarray, tissues: dict[str, list[int]]) -> None:
+    write_slide(folder / "labels.png", labels)
+    edited(folder, lambda listed: listed["training"][0].update(labels="labels.png"))
+    edited(folder, lambda listed: listed.update(tissues=tissues))
+
+
 FAULTS = {
     "missing file": (lambda f: (f / "source/00.png").unlink(), "source/00.png does not exist"),
     "truncated png": (lambda f: truncate(f / "target/00.png"), "target/00.png cannot be read"),
@@ -80,6 +86,23 @@ FAULTS = {
     "one level": (
         lambda f: edited(f, lambda listed: listed["source"].update(bone_intensity=3)),
         "bone_intensity and background_intensity are [3, None]",
+    ),
+    "labels of no tissue": (
+        lambda f: labelled(f, np.uint8([[[3]]]).repeat(64, 1).repeat(72, 2), {"bone": [1, 2]}),
+        "has [3], which no entry of tissues names",
+    ),
+    "labels of another size": (lambda f: labelled(f, np.ones((1, 8, 8), np.uint8), {"bone": [1]}), "8×8 px"),
+    "labels with colour": (
+        lambda f: labelled(f, np.ones((3, 64, 72), np.uint8), {"bone": [1]}),
+        "is 3 channel(s) of uint8; labels are one",
+    ),
+    "one label, two tissues": (
+        lambda f: edited(f, lambda listed: listed.update(tissues={"bone": [1], "screw": [1, 2]})),
+        "tissues gives label [1] to more than one tissue",
+    ),
+    "tissues without values": (
+        lambda f: edited(f, lambda listed: listed.update(tissues={"bone": 6})),
+        "name tissues with their label values",
     ),
     "same specimen": (
         lambda f: edited(f, lambda listed: listed["testing"][0].update(specimen="rat 0")),

@@ -26,6 +26,7 @@ from bundle.report.panels import BINS, Region, best_region, difference, draw_cor
 from bundle.report.plots import POINTS, smoothed
 from bundle.report.records import read_losses
 from bundle.tables import METRICS, ROWS, summarise
+from bundle.truth import MEASURES
 from tests.conftest import TINY, make_dataset, run_bundle
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -346,15 +347,20 @@ def test_four_slides_of_a_split_are_shown_and_the_others_counted(measured):
     assert "Not shown: 2 more test slides." in text
 
 
-def test_the_truth_is_shown_if_it_is_there(measured):
-    (measured / "evaluation" / "truth.csv").unlink()
+def test_the_truth_is_shown_as_medians_over_slides_if_it_is_there(measured):
+    path = measured / "evaluation" / "truth.csv"
+    path.unlink()
     assert "Is the stain right" not in written(measured)
-    truth = [{"split": "testing", "slide": "a<b", "row": "network", "dice_bone": "0.87654321", "note": "none"}]
-    write_rows(measured / "evaluation" / "truth.csv", truth)
-    text = written(measured)
-    assert "Is the stain right" in text
-    for cell in ("a&lt;b", "dice_bone", "0.877", "none"):
-        assert cell in text
+    values = {"one": "0.25", "two": "0.5", "three": "not computed", "four": "0.375"}
+    rest = {name: "not computed" for name in MEASURES if name != "lacunae_recall"}
+    rows = [
+        {"split": "testing", "slide": slide, "row": "network", "lacunae_recall": value, **rest}
+        for slide, value in values.items()
+    ]
+    write_rows(path, rows)
+    text = words(written(measured))
+    assert re.search(r"lacunae recall ↑\s*testing: slides that training never saw\s*network\s*0\.375", text)
+    assert "new bone recall" not in text  # nothing of it was measured
 
 
 def test_the_caveat_stands_on_the_page(trained, tmp_path, monkeypatch):

@@ -73,7 +73,8 @@ def plan(pairs: int, materials: Mapping[str, int] = SHARES) -> list[Part]:
     testing = []
     for turn in range(pairs // TEST_SHARE if pairs >= TEST_SHARE else pairs > 1):
         wanted = TEST_GROUPS[turn % len(TEST_GROUPS)]
-        group = wanted if counts.get(wanted, 0) > 1 else max(counts, key=lambda name: counts[name])
+        spare = [name for name in counts if counts[name] > 1] or [name for name in counts if counts[name]][-1:]
+        group = wanted if wanted in spare else max(spare, key=lambda name: counts[name])
         counts[group] -= 1
         testing.append(group)
     training = [name for name in counts for _ in range(counts[name])]

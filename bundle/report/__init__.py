@@ -34,8 +34,8 @@ ROWS_EXPLAINED = (
 )
 TRUTH_EXPLAINED = (
     "Measures that pixel metrics miss (docs/phantom.md defines them). Most need labels of what is truly there, as a "
-    "phantom has them. The real section is judged too: it shows how far a measure can get on this slide. A dash: "
-    "nothing of the kind on the slide, or not defined for this row."
+    "phantom has them. The real section is judged too: it shows how far a measure can get. A dash: nothing of the kind "
+    "on the slides, or not defined for this row."
 )
 CAPTION = "Median [quartiles] of the patches; the best median of each split and measure is bold."
 TERMS = "terms before weighting"
@@ -266,21 +266,24 @@ def _boxes(record: Record, splits: list[str]) -> Iterable[str]:
 
 
 def _truth(record: Record) -> str:
-    words = [name for name in ("split", "slide", "row") if name in record.truth[0]]
-    known = [name for name in record.truth[0] if name not in words]
-    known = [name for name in known if any(line[name] not in ("", "not computed") for line in record.truth)]
-    lines = [[escape(_rounded(line[name] or "")) for name in (*words, *known)] for line in record.truth]
-    head = [*words, *(truth.HEADINGS.get(name, name) for name in known)]
-    return f"<p>{TRUTH_EXPLAINED}</p>" + table("Each slide (evaluation/truth.csv).", head, [("", lines)], len(words))
+    known = [name for name in truth.MEASURES if any(_values([line], name) for line in record.truth)]
+    groups = []
+    for split in SHOWN_SPLITS:
+        lines = [line for line in record.truth if line["split"] == split]
+        rows = [[row, *(_median(lines, row, name) for name in known)] for row in dict.fromkeys(x["row"] for x in lines)]
+        groups += [(SPLIT_NAMES[split], rows)] if rows else []
+    caption = "Medians over the slides; evaluation/truth.csv has each slide."
+    return f"<p>{TRUTH_EXPLAINED}</p>" + table(caption, ["image", *(truth.HEADINGS[name] for name in known)], groups, 1)
 
 
-def _rounded(text: str) -> str:
-    if text == "not computed":  # there is nothing of the kind on this slide
-        return "–"
-    try:
-        return f"{float(text):.3g}".replace("-", "−")
-    except ValueError:
-        return text
+def _values(lines: Iterable[dict[str, str]], name: str) -> list[float]:
+    """The figures of a column; there may be nothing of the kind on a slide."""
+    return [float(line[name]) for line in lines if line.get(name, "not computed") != "not computed"]
+
+
+def _median(lines: Iterable[dict[str, str]], row: str, name: str) -> str:
+    values = _values((line for line in lines if line["row"] == row), name)
+    return f"{np.median(values):.3g}".replace("-", "−") if values else "–"
 
 
 def _training(record: Record) -> list[str]:

@@ -27,7 +27,8 @@ from bundle.checkpoints import load_tensors, load_weights, save_tensors
 from bundle.errors import InputError
 from bundle.patches import PatchSampler
 from bundle.runs import LATEST
-from bundle.trainers import CycleTrainer, Translation
+from bundle.trainers import CycleTrainer
+from bundle.translation import Translation
 
 logger = logging.getLogger("bundle")
 
@@ -253,7 +254,7 @@ class Progress:
 class SamplePictures:
     """Patches of the last batch of every n-th epoch, in both directions, as in Fig. 4a.
 
-    A row a patch: source, generated target, mask, target, generated source.
+    A row a patch: source, generated target, mask, target, generated source (if the method makes one).
 
     Args:
         output_dir: the run's folder; pictures go to ``samples/``.
@@ -291,10 +292,12 @@ def sample_grid(translation: Translation, mask: Tensor, rows: int = 4) -> Tensor
         rows: most patches to show.
 
     Returns:
-        (rows · H, 5 · W, 3), uint8.
+        (rows · H, 5 · W or 4 · W, 3), uint8.
     """
     t = translation
-    columns = [t.x, t.fake_y, mask.to(t.x) * 2 - 1, t.y, t.fake_x]
+    columns = [t.x, t.fake_y, mask.to(t.x) * 2 - 1, t.y]
+    if t.networks.g_yx is not None:
+        columns.append(t.fake_x)
     shown = [column[:rows].detach().float().cpu().expand(-1, 3, -1, -1) for column in columns]
     grid = torch.cat([torch.cat(list(column), dim=1) for column in shown], dim=2)
     return ((grid.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).contiguous()

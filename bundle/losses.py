@@ -1,6 +1,6 @@
 """The terms of the generators' objective, one class per equation, and their weighted sum.
 
-Every term is called with a :class:`bundle.trainers.Translation` and returns a scalar. A term asks the
+Every term is called with a :class:`bundle.translation.Translation` and returns a scalar. A term asks the
 translation for the images it needs, and those are computed when first asked for; so a term of weight 0,
 which is never called, costs no forward pass.
 
@@ -21,7 +21,7 @@ from torch import Tensor
 from bundle.errors import InputError
 
 if TYPE_CHECKING:
-    from bundle.trainers import Translation
+    from bundle.translation import Translation
 
 
 def masked_l1(image: Tensor, other: Tensor, mask: Tensor | None) -> Tensor:
@@ -83,13 +83,27 @@ def least_squares(score: Tensor, label: float) -> Tensor:
 class AdversarialLoss:
     """Eq. 2: E_y (D_X[G_YX(y)] − 1)² + E_x (D_Y[G_XY(x)] − 1)². Never masked, as in the paper."""
 
+    needs = ("d_x", "d_y")
+
     def __call__(self, translation: Translation) -> Tensor:
         """Scalar."""
         return least_squares(translation.score_x, 1) + least_squares(translation.score_y, 1)
 
 
+class ForwardAdversarialLoss:
+    """Eq. 8: E_x (D[x, G(x)] − 1)², or of G(x) alone where the discriminator sees no source."""
+
+    needs = ("d_y",)
+
+    def __call__(self, translation: Translation) -> Tensor:
+        """Scalar."""
+        return least_squares(translation.score_y, 1)
+
+
 class CycleLoss:
     """Eq. 1: E_x ‖G_YX[G_XY(x)] − x‖₁ + E_y ‖G_XY[G_YX(y)] − y‖₁."""
+
+    needs = ("g_xy", "g_yx")
 
     def __call__(self, translation: Translation) -> Tensor:
         """Scalar."""
@@ -100,6 +114,8 @@ class CycleLoss:
 class IdentityLoss:
     """Eq. 3: E_y ‖G_XY(y) − y‖₁ + E_x ‖G_YX(x) − x‖₁."""
 
+    needs = ("g_xy", "g_yx")
+
     def __call__(self, translation: Translation) -> Tensor:
         """Scalar."""
         t = translation
@@ -109,14 +125,28 @@ class IdentityLoss:
 class PixelLoss:
     """Eq. 5: E ‖G_XY(x) − y‖₁ + E ‖G_YX(y) − x‖₁ over pairs (x, y)."""
 
+    needs = ("g_xy", "g_yx")
+
     def __call__(self, translation: Translation) -> Tensor:
         """Scalar."""
         t = translation
         return masked_l1(t.fake_y, t.y, t.mask) + masked_l1(t.fake_x, t.x, t.mask)
 
 
+class ForwardPixelLoss:
+    """Eq. 9: E ‖G(x) − y‖₁ over pairs (x, y)."""
+
+    needs = ("g_xy",)
+
+    def __call__(self, translation: Translation) -> Tensor:
+        """Scalar."""
+        return masked_l1(translation.fake_y, translation.y, translation.mask)
+
+
 class GreyscaleLoss:
     """Eq. 6 on the generated µCT G_YX(y), see :func:`greyscale_consistency`."""
+
+    needs = ("g_yx",)
 
     def __call__(self, translation: Translation) -> Tensor:
         """Scalar."""
@@ -128,6 +158,8 @@ class StructureLoss:
 
     SSIM is MONAI's (Gaussian window of 11 px, σ 1.5) on [−1, 1]. It is no ℓ1 term, so it is not masked.
     """
+
+    needs = ("g_xy", "g_yx")
 
     def __init__(self) -> None:
         self.ssim = SSIMLoss(spatial_dims=2, data_range=2.0)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from itertools import chain
 from typing import Any
 
 import torch
@@ -16,106 +13,18 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from bundle.datalist import Datalist
+from bundle.errors import InputError
 from bundle.losses import Objective, least_squares
 from bundle.networks import score
 from bundle.pool import ImageBuffer
-
-
-@dataclass
-class Networks:
-    """The two generators and two discriminators of a cycle, as in ``train.json``."""
-
-    g_xy: nn.Module
-    g_yx: nn.Module
-    d_x: nn.Module
-    d_y: nn.Module
-
-    def named(self) -> dict[str, nn.Module]:
-        """By their ids."""
-        return dict(vars(self))
-
-
-class Translation:
-    """One batch and what the networks make of it, each result computed when first asked for.
-
-    Args:
-        networks: generators and discriminators.
-        x: source, (B, C, H, W) in [−1, 1].
-        y: target, (B, C, H, W) in [−1, 1].
-        mask: (B, 1, H, W), 1 where x and y may be compared, for the ℓ1 terms; None compares everywhere.
-        shown: (B, 1, H, W), 1 where the discriminators may look; None shows them everything.
-        background_x: (1, C, 1, 1), what they see elsewhere in a source.
-        background_y: likewise in a target.
-        inferer: applies a generator to a batch.
-    """
-
-    def __init__(
-        self,
-        networks: Networks,
-        x: Tensor,
-        y: Tensor,
-        mask: Tensor | None = None,
-        shown: Tensor | None = None,
-        background_x: Tensor | None = None,
-        background_y: Tensor | None = None,
-        inferer: Inferer | None = None,
-    ) -> None:
-        self.networks = networks
-        self.x, self.y, self.mask, self.shown = x, y, mask, shown
-        self.background_x, self.background_y = background_x, background_y
-        self.infer = inferer or SimpleInferer()
-
-    @cached_property
-    def fake_y(self) -> Tensor:
-        """G_XY(x), the generated stain."""
-        return self.infer(self.x, self.networks.g_xy)
-
-    @cached_property
-    def fake_x(self) -> Tensor:
-        """G_YX(y), the generated µCT."""
-        return self.infer(self.y, self.networks.g_yx)
-
-    @cached_property
-    def cycled_x(self) -> Tensor:
-        """G_YX[G_XY(x)]."""
-        return self.infer(self.fake_y, self.networks.g_yx)
-
-    @cached_property
-    def cycled_y(self) -> Tensor:
-        """G_XY[G_YX(y)]."""
-        return self.infer(self.fake_x, self.networks.g_xy)
-
-    @cached_property
-    def identity_y(self) -> Tensor:
-        """G_XY(y)."""
-        return self.infer(self.y, self.networks.g_xy)
-
-    @cached_property
-    def identity_x(self) -> Tensor:
-        """G_YX(x)."""
-        return self.infer(self.x, self.networks.g_yx)
-
-    @cached_property
-    def score_x(self) -> Tensor:
-        """D_X of the generated µCT, with gradients to its generator."""
-        return score(self.networks.d_x, self.show(self.fake_x, self.background_x))
-
-    @cached_property
-    def score_y(self) -> Tensor:
-        """D_Y of the generated stain, with gradients to its generator."""
-        return score(self.networks.d_y, self.show(self.fake_y, self.background_y))
-
-    def show(self, image: Tensor, background: Tensor | None) -> Tensor:
-        """An image as a discriminator may see it: set to background where ``shown`` is 0."""
-        if self.shown is None or background is None:
-            return image
-        return torch.where(self.shown > 0, image, background)
+from bundle.translation import ConditionalTranslation, Networks, Translation
 
 
 class CycleTrainer(Trainer):
-    """Train two generators and two discriminators, paired or not (Irvine et al. §2.6).
+    """Train generators against discriminators, paired or not (Irvine et al. §2.6).
 
-    One step updates both generators on the objective, with the discriminators frozen, then each
+    A cycle has ``g_xy``, ``g_yx``, ``d_x`` and ``d_y``; a method that goes one way has ``g_xy`` and ``d_y`` alone.
+    One step updates all generators on the objective, with the discriminators frozen, then each
     discriminator on ½ [(D(real) − 1)² + D(generated)²], the generated images passed through a buffer.
 
     After each iteration ``state.output`` holds ``loss``, every term before weighting, ``d_x`` and ``d_y``
@@ -127,8 +36,8 @@ class CycleTrainer(Trainer):
         train_data_loader: batches with ``source``, ``target`` (B, C, H, W) in [−1, 1] and ``mask`` (B, 1, H, W).
         networks: generators and discriminators by id.
         objective: the generators' loss.
-        optimizers: ``g`` for both generators, ``d_x`` and ``d_y``.
-        buffers: ``x`` and ``y``, of generated images.
+        optimizers: ``g`` for all generators, and one for each discriminator by its id.
+        buffers: ``x`` and ``y``, of generated images, one for each discriminator.
         masked_loss: the mask multiplies the ℓ1 terms (§2.6.3).
         mask_discriminator: the discriminators see background instead of what is outside the mask. Off in
             the paper, whose discriminators see what the mask hides.
@@ -136,7 +45,12 @@ class CycleTrainer(Trainer):
         background_y: likewise in the target.
         inferer: applies a generator to a batch.
         train_handlers: as in MONAI.
+
+    Raises:
+        InputError: if a term of the objective needs a network that this method has not.
     """
+
+    translation: type[Translation] = Translation
 
     def __init__(
         self,
@@ -158,8 +72,8 @@ class CycleTrainer(Trainer):
         super().__init__(device, max_epochs, train_data_loader, handlers=train_handlers, decollate=False)
         self.networks = Networks(**{name: network.to(device) for name, network in networks.items()})
         self.objective = objective
-        self.optimizers = dict(optimizers)
-        self.buffers = dict(buffers)
+        self.optimizers = {name: optimizer for name, optimizer in optimizers.items() if optimizer is not None}
+        self.buffers = {name: buffer for name, buffer in buffers.items() if buffer is not None}
         self.masked_loss = masked_loss
         self.mask_discriminator = mask_discriminator
         self.background_x, self.background_y = (
@@ -167,6 +81,14 @@ class CycleTrainer(Trainer):
             for colour in (background_x, background_y)
         )
         self.inferer = inferer or SimpleInferer()
+        there = self.networks.named()
+        for name, term in objective.terms.items():
+            missing = [network for network in getattr(term, "needs", ()) if network not in there]
+            if missing:
+                raise InputError(
+                    f"lambda_{name} is {objective.weights[name]:g}, but this method has no {', '.join(missing)}; "
+                    "set it to 0."
+                )
 
     def _iteration(self, engine: Trainer, batchdata: Mapping[str, Tensor]) -> dict[str, float]:
         translation = self.translate(batchdata)
@@ -179,7 +101,7 @@ class CycleTrainer(Trainer):
     def translate(self, batch: Mapping[str, Tensor]) -> Translation:
         """Wrap a batch, moved to the device; nothing is computed yet."""
         x, y, mask = (batch[key].to(self.state.device, non_blocking=True) for key in ("source", "target", "mask"))
-        return Translation(
+        return self.translation(
             self.networks,
             x,
             y,
@@ -191,11 +113,11 @@ class CycleTrainer(Trainer):
         )
 
     def update_generators(self, translation: Translation) -> dict[str, Tensor]:
-        """One step of both generators; returns the total loss and its terms."""
+        """One step of all generators; returns the total loss and its terms."""
         for network in self.networks.named().values():
             network.train()
-        discriminators = chain(self.networks.d_x.parameters(), self.networks.d_y.parameters())
-        frozen = [parameter.requires_grad_(False) for parameter in discriminators]
+        discriminators = [network for name, network in self.networks.named().items() if name.startswith("d_")]
+        frozen = [weight.requires_grad_(False) for network in discriminators for weight in network.parameters()]
         self.optimizers["g"].zero_grad(set_to_none=True)
         total, terms = self.objective(translation)
         total.backward()
@@ -208,11 +130,12 @@ class CycleTrainer(Trainer):
         """One step of each discriminator that the objective uses; returns their losses."""
         if "adv" not in self.objective.terms:
             return {}
-        t = translation
-        losses = {
-            "d_x": self._discriminator_loss("x", t.show(t.x, t.background_x), t.show(t.fake_x, t.background_x)),
-            "d_y": self._discriminator_loss("y", t.show(t.y, t.background_y), t.show(t.fake_y, t.background_y)),
-        }
+        t, there = translation, self.networks.named()
+        losses = {}
+        if "d_x" in there:
+            losses["d_x"] = self._discriminator_loss("x", t.judged_x(t.x), t.judged_x(t.fake_x))
+        if "d_y" in there:
+            losses["d_y"] = self._discriminator_loss("y", t.judged_y(t.y), t.judged_y(t.fake_y))
         for name, loss in losses.items():
             self.optimizers[name].zero_grad(set_to_none=True)
             loss.backward()
@@ -229,6 +152,12 @@ class CycleTrainer(Trainer):
         parts: dict[str, Any] = {**self.networks.named()}
         parts |= {f"optimizer_{name}": optimizer for name, optimizer in self.optimizers.items()}
         return parts | {f"buffer_{name}": buffer for name, buffer in self.buffers.items()}
+
+
+class ConditionalTrainer(CycleTrainer):
+    """The same with a discriminator of the target that judges pairs: its images have the source's channels first."""
+
+    translation = ConditionalTranslation
 
 
 def scaled_background(data: Datalist, side: str, inverted: bool = False) -> list[float] | None:

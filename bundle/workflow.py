@@ -17,6 +17,7 @@ ENTRY_POINTS = {
     *("bundle_root", "device", "dataset_dir", "initialize", "run", "finalize", "imports"),
     *("training", "train", "evaluation", "inference", "evaluator", "dataset", "network_def"),
     *("preprocessing", "inferer", "postprocessing", "handlers", "model", "displayable_configs"),
+    *("g_xy", "g_yx", "d_x", "d_y"),  # a method may have no use for one
     *("output_dir", "save_execute_config", "_meta_"),
 }
 

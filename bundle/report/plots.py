@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 # Okabe and Ito's palette: told apart with any colour vision
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#7f7f7f", "#56b4e9")
+HATCHES = (None, "///", "xxx", "...")  # when there are more boxes than colours
 GENERATED, REAL = "#d55e00", "#000000"
 CHANNELS = ("red", "green", "blue")
 WIDTH_INCHES = 3.9  # shown at the width of a phone, 8 points are then some 10 px
@@ -69,7 +70,8 @@ def box_plot(values: Mapping[str, Mapping[str, np.ndarray]], heading: str, name:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH_INCHES, 2.9), layout="constrained")
         axes = figure.add_subplot()
-        for row, colour in zip(rows, COLOURS, strict=False):
+        for number, row in enumerate(rows):
+            colour = COLOURS[number % len(COLOURS)]
             groups = [place for place, group in enumerate(values.values()) if row in group]
             boxes = axes.boxplot(
                 [group[row] for group in values.values() if row in group],
@@ -79,7 +81,7 @@ def box_plot(values: Mapping[str, Mapping[str, np.ndarray]], heading: str, name:
                 showfliers=False,
                 patch_artist=True,
                 medianprops={"color": "black", "linewidth": 1.0},
-                boxprops={"facecolor": colour, "edgecolor": colour},
+                boxprops={"facecolor": colour, "edgecolor": colour, "hatch": HATCHES[number // len(COLOURS)]},
                 whiskerprops={"color": colour},
                 capprops={"color": colour},
             )

@@ -1,0 +1,248 @@
+"""Many runs on one dataset: variants × folds × seeds, shared out over any number of processes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bundle.errors import InputError
+from bundle.runs import write_json
+
+logger = logging.getLogger("bundle")
+
+METHODS = Path("configs") / "methods"
+PROFILES = Path("configs") / "profiles"
+BEAT_SECONDS = 30.0  # between two signs of life of a claim
+STALE_SECONDS = 600.0  # without one, the process is taken for dead
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a study.
+
+    Attributes:
+        variant: what is compared.
+        fold: the validation fold; None trains on all training pairs.
+        seed: of the run.
+        overlays: config files over ``train.json``, in order.
+        ids: what is set beside.
+    """
+
+    variant: str
+    fold: int | None
+    seed: int
+    overlays: tuple[str, ...]
+    ids: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The cell's folder."""
+        fold = "all" if self.fold is None else f"fold{self.fold}"
+        return f"{self.variant}-{fold}-seed{self.seed}"
+
+    def command(self, task: str, dataset_dir: str, folder: Path, **ids: Any) -> list[str]:
+        """The command line of its training or evaluation."""
+        files = ["configs/train.json", *(["configs/evaluate.json"] if task == "evaluation" else []), *self.overlays]
+        words = [sys.executable, "-m", "monai.bundle", "run", task, "--config_file", str(files)]
+        every = {"dataset_dir": dataset_dir, "output_dir": str(folder), "seed": self.seed, "fold": self.fold}
+        for name, value in {**every, **self.ids, **ids}.items():
+            words += [f"--{name}", value if isinstance(value, str) else json.dumps(value)]
+        return words
+
+
+def plan_cells(
+    variants: Mapping[str, Mapping[str, Any]],
+    folds: Sequence[int | None],
+    seeds: Sequence[int],
+    profile: str | None,
+    ids: Mapping[str, Any],
+) -> list[Cell]:
+    """Every variant on every fold with every seed.
+
+    Args:
+        variants: by name, ``methods`` (names of ``configs/methods``) and ``ids``, both optional.
+        folds: validation folds.
+        seeds: of the runs.
+        profile: name of ``configs/profiles``; None for the paper's scale.
+        ids: set in every cell; a variant's own come after.
+
+    Returns:
+        The cells; those of one fold and seed together, so that a study cut short compares all variants.
+
+    Raises:
+        InputError: if a variant has an unknown part, or names an overlay that is not there.
+    """
+    faults = []
+    overlays: dict[str, tuple[str, ...]] = {}
+    for variant, parts in variants.items():
+        faults += [
+            f"variant {variant!r} has {key!r}; it has methods and ids." for key in set(parts) - {"methods", "ids"}
+        ]
+        files = [METHODS / f"{method}.json" for method in parts.get("methods", ())]
+        files += [PROFILES / f"{profile}.json"] * (profile is not None)
+        for file in files:
+            if not file.is_file():
+                there = ", ".join(sorted(path.stem for path in file.parent.glob("*.json")))
+                faults.append(f"variant {variant!r}: there is no {file}; there are {there}.")
+        overlays[variant] = tuple(map(str, files))
+    for name, values in (("folds", folds), ("seeds", seeds), ("variants", list(variants))):
+        if not values:
+            faults.append(f"{name} is empty; name at least one.")
+    if faults:
+        raise InputError("\n".join(faults))
+    return [
+        Cell(variant, fold, seed, overlays[variant], {**ids, **parts.get("ids", {})})
+        for seed in seeds
+        for fold in folds
+        for variant, parts in variants.items()
+    ]
+
+
+class Study:
+    """A folder of cells, each a run's ``output_dir`` with ``done.json`` once it is trained and measured.
+
+    Args:
+        folder: the study; made, or joined if it has the same plan.
+        dataset_dir: the dataset of every cell.
+        cells: the plan.
+        evaluation_ids: set in every evaluation.
+
+    Raises:
+        InputError: if the folder holds another plan.
+    """
+
+    def __init__(
+        self, folder: str | Path, dataset_dir: str, cells: Sequence[Cell], evaluation_ids: Mapping[str, Any]
+    ) -> None:
+        self.folder = Path(folder)
+        self.dataset_dir = dataset_dir
+        self.cells = list(cells)
+        self.evaluation_ids = dict(evaluation_ids)
+        plan = {
+            "dataset_dir": str(Path(dataset_dir).resolve()),
+            "evaluation": self.evaluation_ids,
+            "cells": {cell.name: {"overlays": list(cell.overlays), "ids": dict(cell.ids)} for cell in self.cells},
+        }
+        path = self.folder / "study.json"
+        if path.exists():
+            there = json.loads(path.read_text(encoding="utf-8"))
+            differing = [key for key in plan if json.loads(json.dumps(plan[key])) != there.get(key)]
+            if differing:
+                raise InputError(
+                    f"{self.folder} holds a study with other {', '.join(differing)}; name another --output_dir, "
+                    "or repeat its own arguments to go on."
+                )
+        else:
+            write_json(path, plan)
+
+    def cell_folder(self, cell: Cell) -> Path:
+        """Its run's folder."""
+        return self.folder / "cells" / cell.name
+
+    def work(self) -> list[str]:
+        """Run every cell that nobody has done or is at work on.
+
+        Returns:
+            The names of the cells that failed here.
+        """
+        failed = []
+        for cell in self.cells:
+            folder = self.cell_folder(cell)
+            if (folder / "done.json").exists():
+                continue
+            with claimed(folder) as mine:
+                if not mine or (folder / "done.json").exists():
+                    continue
+                if not self.run(cell, folder):
+                    failed.append(cell.name)
+        return failed
+
+    def run(self, cell: Cell, folder: Path) -> bool:
+        """Train and measure one cell; a training that was cut short goes on."""
+        logger.info("%s", cell.name)
+        began = time.monotonic()
+        minutes = {}
+        for task, ids in (("training", {"resume": True}), ("evaluation", self.evaluation_ids)):
+            with (folder / f"{task}.out").open("a", encoding="utf-8") as out:
+                command = cell.command(task, self.dataset_dir, folder, **ids)
+                code = subprocess.run(command, stdout=out, stderr=subprocess.STDOUT, check=False).returncode
+            if code:
+                logger.error("%s: %s ended with code %d, see %s", cell.name, task, code, folder / f"{task}.out")
+                return False
+            minutes[task] = (time.monotonic() - began) / 60
+            began = time.monotonic()
+        write_json(folder / "done.json", {"variant": cell.variant, "fold": cell.fold, "seed": cell.seed, **minutes})
+        return True
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[bool]:
+    """Hold a cell, if nobody else does: a file in its folder that shows a sign of life every half minute.
+
+    Works on any file system that makes files exclusively, so machines can share a study.
+
+    Yields:
+        Whether the cell is ours.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    claim = folder / "claim.json"
+    if claim.exists() and _is_stale(claim):
+        stale = claim.with_name(f".claim.{socket.gethostname()}.{os.getpid()}")
+        try:
+            os.rename(claim, stale)  # of several who see it stale, one succeeds
+            stale.unlink()
+            logger.info("%s was left behind by a process that is gone; going on with it", folder.name)
+        except FileNotFoundError:
+            pass
+    try:
+        with claim.open("x", encoding="utf-8") as file:
+            json.dump({"host": socket.gethostname(), "pid": os.getpid()}, file)
+    except FileExistsError:
+        yield False
+        return
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.wait(BEAT_SECONDS):
+            if claim.exists():
+                os.utime(claim)
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield True
+    finally:
+        over.set()
+        thread.join()
+        claim.unlink(missing_ok=True)
+
+
+def _is_stale(claim: Path) -> bool:
+    """Whether who made a claim is gone: its process on this machine, its sign of life on another."""
+    try:
+        silent = time.time() - claim.stat().st_mtime
+        owner = json.loads(claim.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return False
+    except json.JSONDecodeError:  # in the middle of being written, or by a process that was killed there
+        return silent > BEAT_SECONDS
+    if owner["host"] != socket.gethostname():
+        return silent > STALE_SECONDS
+    try:
+        os.kill(owner["pid"], 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return silent > STALE_SECONDS

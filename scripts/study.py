@@ -1,0 +1,68 @@
+"""Compare methods on one dataset: ``python -m scripts.study --dataset_dir D --output_dir STUDY --methods "[…]"``."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import fire
+
+from bundle.data import load_datalist
+from bundle.errors import InputError, plain_errors
+from bundle.report.study import write_study
+from bundle.study import Study, plan_cells
+
+DEFAULT = "paired"  # train.json without an overlay
+
+
+def main(
+    dataset_dir: str,
+    output_dir: str,
+    methods: list[str] | tuple[str, ...] = (DEFAULT,),
+    variants: str | None = None,
+    folds: list[int | None] | tuple[int | None, ...] = (None,),
+    seeds: list[int] | tuple[int, ...] = (0,),
+    profile: str | None = None,
+    ids: dict[str, Any] | None = None,
+    evaluation: dict[str, Any] | None = None,
+) -> None:
+    """Train, stain and measure every variant on every fold with every seed, and compare them.
+
+    Start the same command again to go on after a stop, or a second time, also on another machine, to share the work.
+
+    Args:
+        dataset_dir: the dataset.
+        output_dir: the study's folder.
+        methods: "paired" (train.json as it is) and names of configs/methods.
+        variants: a JSON file instead: {"name": {"methods": […], "ids": {…}}}.
+        folds: validation folds; null trains on all training pairs.
+        seeds: of the runs.
+        profile: a name of configs/profiles; none for the paper's scale.
+        ids: set in every training, for example {epochs: 10}.
+        evaluation: set in every evaluation, for example {eval_patch: 128}.
+    """
+    plain_errors()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    if variants:
+        chosen = json.loads(Path(variants).read_text(encoding="utf-8"))
+    else:
+        chosen = {method: {"methods": [] if method == DEFAULT else [method]} for method in methods}
+    cells = plan_cells(chosen, folds, seeds, profile, ids or {})
+    for fold in folds:  # a fault in the data is said before anything runs
+        load_datalist(dataset_dir, (ids or {}).get("datalist", "datalist.json"), fold)
+    study = Study(output_dir, dataset_dir, cells, evaluation or {})
+    failed = study.work()
+    page = write_study(output_dir)
+    undone = [cell.name for cell in cells if not (study.cell_folder(cell) / "done.json").exists()]
+    print(f"{(Path(output_dir) / 'table.md').read_text(encoding='utf-8')}\n{page}")
+    if failed:
+        raise InputError(f"failed: {', '.join(failed)}; see their .out files, and start the study again.")
+    if undone:
+        print(f"another process is at work on {', '.join(undone)}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    fire.Fire(main)

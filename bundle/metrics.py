@@ -1,4 +1,4 @@
-"""How alike two slides are: SSIM, PSNR and LPIPS on patches inside the mask (Irvine et al. §2.10)."""
+"""How alike two slides are: SSIM, PSNR and LPIPS on patches inside the mask (Irvine et al. §2.10); how sharp one is."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import lpips
 import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter1d
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor, nn
 
@@ -20,6 +21,7 @@ LPIPS_MISSING = (
     "or let torchvision fetch them once: python -c \"import torchvision; torchvision.models.squeezenet1_1('DEFAULT')\"."
 )
 LPIPS_BATCH = 16
+RESOLUTION_THRESHOLD = 1 / 7
 
 
 def ssim(image: np.ndarray, reference: np.ndarray) -> float:
@@ -135,3 +137,79 @@ def patch_corners(height: int, width: int, patch: int, stride: int) -> Iterator[
         return sorted({*range(0, size - patch + 1, stride), size - patch})
 
     return ((top, left) for top in starts(height) for left in starts(width))
+
+
+def ring_correlation(image: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Fourier ring correlation of two images (van Heel 1987; Nieuwenhuizen et al. 2013).
+
+    FRC(q) = Re Σ F₁ F₂* / √(Σ |F₁|² Σ |F₂|²), summed over the ring of frequency q, after taking off the mean and a
+    Hann window.
+
+    Args:
+        image: (H, W), any units.
+        other: (H, W), likewise.
+
+    Returns:
+        Frequencies in cycles/px up to 0.5, and the correlation at each, −1 to 1; NaN where a ring has no power.
+
+    Raises:
+        ValueError: if the images are not of one shape.
+    """
+    if image.shape != other.shape:
+        raise ValueError(f"ring correlation needs images of one shape, got {image.shape} and {other.shape}")
+    window = np.outer(*(np.hanning(size + 2)[1:-1] for size in image.shape))
+    spectra = [np.fft.fft2((one - one.mean()) * window) for one in (image.astype(float), other.astype(float))]
+    radius = np.hypot(np.fft.fftfreq(image.shape[0])[:, None], np.fft.fftfreq(image.shape[1])[None, :])
+    rings = min(image.shape) // 2
+    ring = np.rint(radius * min(image.shape)).astype(int).ravel()
+    sums = [
+        np.bincount(ring, weights=values.ravel(), minlength=rings + 1)[1 : rings + 1]
+        for values in ((spectra[0] * spectra[1].conj()).real, np.abs(spectra[0]) ** 2, np.abs(spectra[1]) ** 2)
+    ]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.arange(1, rings + 1) / min(image.shape), sums[0] / np.sqrt(sums[1] * sums[2])
+
+
+def split_counts(image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Two images with independent noise from one, by a coin for each count (Rieger et al. 2024).
+
+    Args:
+        image: (H, W), counts: whole numbers of at least 0, whose variance is their mean.
+        rng: the coin.
+
+    Returns:
+        Two (H, W) images of half the counts, which add up to ``image``.
+
+    Raises:
+        ValueError: if a value is negative.
+    """
+    counts = np.rint(image).astype(np.int64)
+    if counts.min() < 0:
+        raise ValueError(f"counts are at least 0, got {counts.min()}; take off the camera's offset first")
+    half = rng.binomial(counts, 0.5)
+    return half, counts - half
+
+
+def resolution_px(
+    frequency: np.ndarray, correlation: np.ndarray, threshold: float = RESOLUTION_THRESHOLD, smoothing: float = 1.0
+) -> float:
+    """The period at which a ring correlation first falls below a threshold.
+
+    Args:
+        frequency: (N,), cycles/px, ascending.
+        correlation: (N,).
+        threshold: 1/7 (Nieuwenhuizen et al. 2013) or another.
+        smoothing: σ of the Gaussian smoothing of the curve, rings.
+
+    Returns:
+        px; inf if the curve begins below, 2 (the sampling limit) if it never falls so low.
+    """
+    curve = gaussian_filter1d(np.nan_to_num(correlation), smoothing, mode="nearest")
+    below = np.flatnonzero(curve < threshold)
+    if not below.size:
+        return 2.0
+    last = below[0]
+    if last == 0:
+        return float("inf")
+    share = (curve[last - 1] - threshold) / (curve[last - 1] - curve[last])
+    return float(1 / (frequency[last - 1] + share * (frequency[last] - frequency[last - 1])))

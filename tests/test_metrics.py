@@ -6,7 +6,19 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from bundle.errors import InputError
-from bundle.metrics import LPIPS_BATCH, LPIPS_FILE, Lpips, find_lpips, patch_corners, psnr, ssim, ssim_inside
+from bundle.metrics import (
+    LPIPS_BATCH,
+    LPIPS_FILE,
+    Lpips,
+    find_lpips,
+    patch_corners,
+    psnr,
+    resolution_px,
+    ring_correlation,
+    split_counts,
+    ssim,
+    ssim_inside,
+)
 
 SCIKIT_IMAGE = {"channel_axis": -1, "data_range": 255}
 
@@ -153,3 +165,46 @@ def test_patches_cover_every_pixel_and_stay_inside():
         assert covered[top : top + 16, left : left + 16].shape == (16, 16)
         covered[top : top + 16, left : left + 16] += 1
     assert covered.min() >= 1
+
+
+def band_limited(cutoff: float, side: int = 512, seed: int = 0) -> np.ndarray:
+    """Noise without any power above ``cutoff`` cycles/px, mean 0, standard deviation 1."""
+    spectrum = np.fft.fft2(np.random.default_rng(seed).normal(size=(side, side)))
+    frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.fftfreq(side)[None, :])
+    image = np.fft.ifft2(np.where(frequency <= cutoff, spectrum, 0)).real
+    return image / image.std()
+
+
+@pytest.mark.parametrize("cutoff", [0.08, 0.15, 0.3])
+def test_ring_correlation_finds_the_cut_off_of_a_band_limited_image(cutoff):
+    rng = np.random.default_rng(1)
+    signal = band_limited(cutoff)
+    noisy = [signal + rng.normal(0, 0.3, signal.shape) for _ in range(2)]
+    assert 1 / resolution_px(*ring_correlation(*noisy)) == pytest.approx(cutoff, abs=4 / 512)  # four rings
+
+
+@pytest.mark.parametrize("cutoff", [0.08, 0.2])
+def test_one_image_of_counts_gives_its_cut_off_too(cutoff):
+    rng = np.random.default_rng(1)
+    counts = rng.poisson(np.clip(200 + 50 * band_limited(cutoff), 0, None))
+    halves = split_counts(counts, rng)
+    np.testing.assert_array_equal(halves[0] + halves[1], counts)
+    assert 1 / resolution_px(*ring_correlation(*halves)) == pytest.approx(cutoff, abs=4 / 512)
+
+
+def test_ring_correlation_of_equal_inverted_and_unrelated_images():
+    one, other = band_limited(0.5), band_limited(0.5, seed=9)
+    frequency, same = ring_correlation(one, one)
+    assert frequency[-1] == 0.5
+    np.testing.assert_allclose(same, 1)
+    np.testing.assert_allclose(ring_correlation(one, -3 * one + 7)[1], -1, atol=1e-9)
+    assert np.abs(ring_correlation(one, other)[1][20:]).max() < 0.3
+    assert resolution_px(frequency, same) == 2.0
+    assert resolution_px(frequency, np.zeros_like(same)) == float("inf")
+
+
+def test_a_lower_threshold_claims_a_finer_resolution():
+    frequency = np.linspace(0.01, 0.5, 50)
+    falling = 1 - 2 * frequency
+    found = [resolution_px(frequency, falling, threshold, smoothing=1e-3) for threshold in (0.5, 1 / 7)]
+    assert found == [pytest.approx(1 / 0.25), pytest.approx(2 / (1 - 1 / 7))]

@@ -6,7 +6,9 @@ TRAIN := 'configs/train.json'
 PROFILE := 'configs/profiles/demo.json'
 PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2
 
-.PHONY: demo test test-slow lint bench clean
+.PHONY: setup demo test test-slow lint bench clean
+
+setup: .venv/ready  ## the installation alone
 
 demo: .venv/ready $(DEMO)/data/datalist.json  ## phantom pairs, train, stain, measure, report; some 12 minutes on two cores
 	$(RUN) training --config_file "[$(TRAIN),$(PROFILE)]" --dataset_dir $(DEMO)/data --output_dir $(DEMO)/run \

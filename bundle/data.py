@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from bundle.datalist import (
     tissues_of,
 )
 from bundle.errors import InputError
+from bundle.folds import assign_folds
 from bundle.image_io import read_labels, read_mask, read_slide
 
 
@@ -64,7 +66,8 @@ def load_datalist(
     if source is None or target is None:
         raise InputError("\n".join(faults))
     tissues = tissues_of(listed, datalist, faults)
-    data = Datalist(folder, pixel_um, source, target, bool(allow), testing=testing, tissues=tissues)
+    about = str(listed.get("description", ""))
+    data = Datalist(folder, pixel_um, source, target, bool(allow), testing=testing, tissues=tissues, description=about)
     _divide(data, training, fold, datalist, faults)
     _check_specimens(data, datalist, faults)
     data.checksums[datalist] = _checksum(folder / datalist)
@@ -79,9 +82,16 @@ def _divide(data: Datalist, training: list[Pair], fold: int | None, datalist: st
     data.training = training
     if fold is None:
         return
+    if all(pair.fold is None for pair in training):
+        try:
+            numbers = assign_folds(training)
+        except InputError as error:
+            faults.append(f"{datalist}: {error}")
+            return
+        training = [replace(pair, fold=number) for pair, number in zip(training, numbers, strict=True)]
     folds = sorted({pair.fold for pair in training if pair.fold is not None})
     if fold not in folds:
-        faults.append(f"{datalist}: fold {fold!r} has no training pair; the folds are {folds or 'not given'}.")
+        faults.append(f"{datalist}: fold {fold!r} has no training pair; the folds are {folds}.")
         return
     faults.extend(
         f"{pair.label}: has no fold, but fold {fold} was asked for." for pair in training if pair.fold is None
@@ -143,8 +153,10 @@ def _check_files(data: Datalist, datalist: str, patch_size: int, faults: list[st
 
 def _check_pair(data: Datalist, pair: Pair, faults: list[str]) -> dict[str, Any]:
     images: dict[str, Any] = {"mask": None}
-    for key, declared in (("source", data.source), ("target", data.target)):
+    for key, declared in (("source", data.source), ("target", data.target), ("perfect", data.target)):
         path = getattr(pair, key)
+        if path is None:
+            continue
         try:
             images[key] = read_slide(path).pixels
         except InputError as error:
@@ -169,7 +181,7 @@ def _check_pair(data: Datalist, pair: Pair, faults: list[str]) -> dict[str, Any]
         except InputError as error:
             faults.append(f"{pair.label}: labels {error}")
     if "source" in images:
-        for key in ("target", "mask", "labels"):
+        for key in ("target", "mask", "labels", "perfect"):
             other = images.get(key)
             if other is not None and other.shape[-2:] != images["source"].shape[-2:]:
                 faults.append(

@@ -14,7 +14,7 @@ from bundle.errors import InputError
 
 SPLITS = ("training", "validation", "testing")
 LIST_KEYS = {"pixel_um", "allow_same_specimen", "source", "target", "tissues", "training", "testing", "description"}
-ENTRY_KEYS = {"source", "target", "mask", "labels", "specimen", "group", "fold"}
+ENTRY_KEYS = {"source", "target", "mask", "labels", "perfect", "specimen", "group", "fold"}
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,29 @@ class Modality:
     bone_intensity: float | None = None
     background_intensity: float | None = None
 
+    def __str__(self) -> str:
+        """In words, for messages."""
+        levels = ""
+        if self.bone_intensity is not None and self.background_intensity is not None:
+            levels = f", bone {self.bone_intensity:g}, background {self.background_intensity:g}"
+        return f"{self.name} ({self.channels} channel(s), {self.low:g} to {self.high:g}{levels})"
+
 
 @dataclass(frozen=True)
 class Pair:
-    """One entry of a datalist: a registered source and target, where they may be compared, and what is there."""
+    """One entry of a datalist.
+
+    Attributes:
+        label: where it stands, for messages.
+        source: the image to stain.
+        target: the registered stain.
+        mask: where the two may be compared; None compares everywhere.
+        specimen: what must not be divided between splits.
+        group: what folds keep in proportion.
+        fold: of a cross-validation.
+        labels: the tissue in each pixel of the source, if known.
+        perfect: what a perfect stain of the source would be, if known (phantoms).
+    """
 
     label: str
     source: Path
@@ -50,6 +69,7 @@ class Pair:
     group: str | None
     fold: int | None
     labels: Path | None = None
+    perfect: Path | None = None
 
 
 @dataclass
@@ -65,6 +85,7 @@ class Datalist:
         validation: pairs of the validation fold; empty when no fold is named.
         testing: pairs that no training ever sees.
         tissues: the label values of each tissue, if the dataset has label images; else empty.
+        description: what the dataset says of itself.
         allow_same_specimen: the dataset divides one specimen between splits, and says so.
         source_background: mean source outside the training masks, in file units; None if nothing is outside.
         background_rgb: mean target outside the training masks, one value per channel; None likewise.
@@ -80,6 +101,7 @@ class Datalist:
     validation: list[Pair] = field(default_factory=list)
     testing: list[Pair] = field(default_factory=list)
     tissues: dict[str, list[int]] = field(default_factory=dict)
+    description: str = ""
     source_background: list[float] | None = None
     background_rgb: list[float] | None = None
     checksums: dict[str, str] = field(default_factory=dict)
@@ -173,7 +195,10 @@ def entries(listed: Mapping[str, Any], split: str, folder: Path, datalist: str, 
             faults.append(f"{label}: has no {key}; a paired method needs source and target in every entry.")
         if missing:
             continue
-        fold, mask, labels = entry.get("fold"), entry.get("mask"), entry.get("labels")
+        fold = entry.get("fold")
+        mask, labels, perfect = (
+            folder / entry[key] if entry.get(key) else None for key in ("mask", "labels", "perfect")
+        )
         if fold is not None and not isinstance(fold, int):
             faults.append(f"{label}: fold is {fold!r}; it must be a whole number.")
         pairs.append(
@@ -181,11 +206,12 @@ def entries(listed: Mapping[str, Any], split: str, folder: Path, datalist: str, 
                 label,
                 folder / entry["source"],
                 folder / entry["target"],
-                folder / mask if mask else None,
+                mask,
                 str(entry.get("specimen", entry["source"])),
                 entry.get("group"),
                 fold,
-                folder / labels if labels else None,
+                labels,
+                perfect,
             )
         )
     return pairs

@@ -15,12 +15,12 @@ from bundle import baselines
 from bundle.atomic import whole_file
 from bundle.datalist import SPLITS, Datalist, Pair
 from bundle.errors import InputError
-from bundle.image_io import read_labels, to_8bit
+from bundle.image_io import read_labels, read_slide, to_8bit
 from bundle.inference import TrainedModel, load_model, on_background
 from bundle.metrics import LPIPS_MISSING, Lpips, find_lpips, patch_corners, psnr, ssim, ssim_inside
 from bundle.patches import load_pair
 from bundle.report import write as write_report
-from bundle.report.panels import PATCHES_SHOWN, Region, difference, draw_corners, save_slide
+from bundle.report.panels import Region, difference, draw_corners, patches_to_keep, save_slide
 from bundle.report.records import sha256_of
 from bundle.runs import check_writable, log_to, provenance, write_json
 from bundle.tables import METRICS, ROWS, SUMMARY_COLUMNS, markdown, summarise, write_csv
@@ -29,9 +29,8 @@ from bundle.truth import MEASURES, TissueColours, measure, seam_index
 logger = logging.getLogger("bundle")
 
 PATCH_COLUMNS = ("split", "slide", "specimen", "row", "top", "left", *METRICS)
-TRUTH_ROWS = ("network", "colour table", "real section")  # the section itself says what a measure can reach
 TRUTH_COLUMNS = ("split", "slide", "row", *MEASURES)
-SLIDE_COLUMNS = ("split", "slide", "specimen", "row", *METRICS)
+SLIDE_COLUMNS = ("split", "slide", "specimen", "group", "row", *METRICS)
 
 
 def evaluate(
@@ -85,7 +84,7 @@ def evaluate(
     patches: list[dict[str, Any]] = []
     slides: list[dict[str, Any]] = []
     truth: list[dict[str, Any]] = []
-    patches_kept = dict.fromkeys(SPLITS, 0)
+    patches_kept = {split: patches_to_keep(len(getattr(data, split))) for split in SPLITS}
     for split, pair in tqdm(work, unit="slide", desc="evaluating", dynamic_ncols=True):
         images = load_pair(pair)
         source, target, mask = _in_8bit(data, images)
@@ -106,20 +105,26 @@ def evaluate(
             if mask[top : top + eval_patch, left : left + eval_patch].mean() >= eval_overlap
         ]
         about = {"split": split, "slide": name, "specimen": pair.specimen}
+        group = {"group": pair.group or ""}
         for row in ROWS:
             patches += score_patches({**about, "row": row}, shown[row], real, corners, eval_patch, lpips)
-            slides.append({**about, "row": row, **score_slide(shown[row], real, mask, lpips)})
+            slides.append({**about, **group, "row": row, **score_slide(shown[row], real, mask, lpips)})
         labels = None if pair.labels is None else read_labels(pair.labels)
-        for row in TRUTH_ROWS:
-            values = measure(shown.get(row, real), real, mask, labels, colours, data.pixel_um)
+        judged = {"network": shown["network"], "colour table": shown["colour table"], "real section": real}
+        if pair.perfect is not None:
+            perfect = to_8bit(read_slide(pair.perfect).pixels, data.target.low, data.target.high)
+            judged["perfect stain"] = on_background(perfect, mask, data.background_rgb)
+        for row, image in judged.items():
+            values = measure(image, real, mask, labels, colours, data.pixel_um)
             if row == "network" and model.window:
                 values["seam_index"] = seam_index(stained, model.window, model.step)
             truth.append({"split": split, "slide": name, "row": row, **values})
         panels = {"source": source, "generated": shown["network"], "real": real, "mask": np.uint8(255) * mask[None]}
         panels |= {"difference": difference(shown["network"], real)}
         panels |= {"unmasked": stained, "colour_table": shown["colour table"]}
-        drawn = draw_corners(corners, PATCHES_SHOWN - patches_kept[split])
-        patches_kept[split] += len(drawn)
+        if "perfect stain" in judged:
+            panels["perfect"] = judged["perfect stain"]
+        drawn = draw_corners(corners, patches_kept[split].pop(0))
         kept = {
             corner: cut_patch(Region(*corner, eval_patch, eval_patch), panels, images["target"], target, reverse)
             for corner in drawn

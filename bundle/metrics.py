@@ -18,7 +18,8 @@ from bundle.errors import InputError
 LPIPS_FILE = "squeezenet1_1-b8a52dc0.pth"  # torchvision's name for it in the torch hub cache
 LPIPS_MISSING = (
     "LPIPS not computed: no SqueezeNet weights. Pass --lpips_weights FILE (torchvision's SqueezeNet 1.1, ImageNet), "
-    "or let torchvision fetch them once: python -c \"import torchvision; torchvision.models.squeezenet1_1('DEFAULT')\"."
+    "or let torchvision fetch them once: "
+    "python -c \"import torchvision; torchvision.models.squeezenet1_1(weights='DEFAULT')\"."
 )
 LPIPS_BATCH = 16
 RESOLUTION_THRESHOLD = 1 / 7

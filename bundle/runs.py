@@ -69,7 +69,8 @@ def record(data: Datalist, output_dir: str) -> None:
         now = {**began, "resumed": [*began.get("resumed", []), now]}
     write_json(path, now)
     log_to(folder / "log.txt")
-    logger.info("training on %d pairs of %s, results in %s", len(data.training), data.folder, folder)
+    number = len(data.training)
+    logger.info("training on %d pair%s of %s, results in %s", number, "s" * (number != 1), data.folder, folder)
     if data.caveat:
         logger.warning(data.caveat)
 
@@ -121,6 +122,7 @@ def provenance(data: Datalist, config: dict[str, Any]) -> dict[str, Any]:
         "config_sha256": hashlib.sha256(text.encode()).hexdigest(),
         "code": code_version(),
         "dataset_dir": str(data.folder.resolve()),
+        "description": data.description,
         "data_sha256": data.checksums,
         "pixel_um": data.pixel_um,
         "allow_same_specimen": data.allow_same_specimen,

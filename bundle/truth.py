@@ -20,12 +20,25 @@ NEEDED = ("bone", "new bone", "lacuna", "degradation layer")  # names in a datal
 HEADINGS = {
     "lacunae_recall": "lacunae recall ↑",
     "lacunae_precision": "lacunae precision ↑",
+    "lacunae_chance": "lacunae recall by chance",
     "false_cells_per_mm2": "false cells ↓ (per mm²)",
     "layer_boundary_um": "layer boundary error ↓ (µm)",
     "new_bone_precision": "new bone precision ↑",
     "new_bone_recall": "new bone recall ↑",
     "correlation": "brightness correlation ↑",
     "seam_index": "seam index ↓ (1 = none)",
+}
+DIGITS = {"false_cells_per_mm2": 0, "layer_boundary_um": 1}  # of the others, 2
+EXPLAINED = {
+    "lacunae_recall": "share of the lacunae that show as a dark spot within 2 px",
+    "lacunae_precision": "share of the dark spots in bone that are a lacuna",
+    "lacunae_chance": "the recall that as many spots would have if they lay anywhere in the bone",
+    "false_cells_per_mm2": "dark spots in the degradation layer, which has no cells",
+    "layer_boundary_um": "mean distance between the outlines of the true layer and of what has its colour",
+    "new_bone_precision": "share of what has new bone's colour that is new bone",
+    "new_bone_recall": "share of the new bone that has its colour",
+    "correlation": "of brightness with the real section; negative means inverted intensities",
+    "seam_index": "change across the borders of inference windows, over that beside them",
 }
 MEASURES = tuple(HEADINGS)
 
@@ -51,8 +64,11 @@ def dark_spots(image: np.ndarray, contrast: float = SPOT_CONTRAST) -> np.ndarray
 
 def lacunae_found(
     image: np.ndarray, lacunae: np.ndarray, bone: np.ndarray, contrast: float = SPOT_CONTRAST
-) -> tuple[float | None, float | None]:
+) -> tuple[float | None, float | None, float | None]:
     """How many lacunae show as dark spots, and how many dark spots in bone are lacunae.
+
+    Spots lie close to lacunae by chance too: n spots anywhere in bone of A px find one whose surroundings have a px
+    with probability 1 − (1 − a/A)ⁿ.
 
     Args:
         image: (3, H, W), uint8.
@@ -61,7 +77,7 @@ def lacunae_found(
         contrast: see :func:`dark_spots`.
 
     Returns:
-        Recall and precision, 0 to 1; None where there is no lacuna, or no spot.
+        Recall, precision, and recall by chance, 0 to 1; None where there is no lacuna, or no spot.
     """
     regions = connected(lacunae)
     sizes = np.bincount(regions.ravel())
@@ -72,9 +88,14 @@ def lacunae_found(
     close = away[at] <= REACH_PX
     hit = set(regions[tuple(nearest[(slice(None), *at)])][close].tolist())
     recall = len(hit & set(wanted)) / len(wanted) if wanted else None
-    inside = (bone | lacunae)[at]
+    ground = bone | lacunae
+    inside = ground[at]
     precision = float(close[inside].mean()) if inside.any() else None
-    return recall, precision
+    if not wanted:
+        return recall, precision, None
+    around = np.bincount(regions[tuple(nearest)][ground & (away <= REACH_PX)], minlength=len(sizes))[wanted]
+    chance = 1 - (1 - around / ground.sum()) ** inside.sum()
+    return recall, precision, float(chance.mean())
 
 
 def false_cells_per_mm2(
@@ -256,7 +277,8 @@ def measure(
         return values
     true = {name: np.isin(labels, colours.tissues.get(name, ())) & mask for name in NEEDED}
     bone = true["bone"] | true["new bone"]
-    values["lacunae_recall"], values["lacunae_precision"] = lacunae_found(image, true["lacuna"], bone)
+    found = lacunae_found(image, true["lacuna"], bone)
+    values["lacunae_recall"], values["lacunae_precision"], values["lacunae_chance"] = found
     values["false_cells_per_mm2"] = false_cells_per_mm2(image, true["degradation layer"], pixel_um)
     layer = colours.region(image, "degradation layer") & mask
     values["layer_boundary_um"] = boundary_error_um(layer, true["degradation layer"], pixel_um)

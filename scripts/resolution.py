@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import fire
 import numpy as np
 
-from bundle.errors import InputError, plain_errors
+from bundle.commands import command
+from bundle.errors import InputError
 from bundle.image_io import read_slide
 from bundle.metrics import RESOLUTION_THRESHOLD, resolution_px, ring_correlation, split_counts
 
@@ -36,7 +36,6 @@ def main(
         between: correlate two images instead, by magnitude, since a stain can be a scan's negative.
         seed: of the coin.
     """
-    plain_errors()
     if not images or (between and len(images) != 2):
         raise InputError(f"{len(images)} images given; name at least one, and two with --between.")
     read = {path: read_slide(Path(path)) for path in images}
@@ -65,4 +64,4 @@ def _show(name: str, frequency: np.ndarray, correlation: np.ndarray, threshold: 
 
 
 if __name__ == "__main__":
-    fire.Fire(main)
+    command(main)

@@ -8,10 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import fire
-
+from bundle.commands import command
 from bundle.data import load_datalist
-from bundle.errors import InputError, plain_errors
+from bundle.errors import InputError
 from bundle.report.study import write_study
 from bundle.study import Study, plan_cells
 
@@ -44,7 +43,6 @@ def main(
         ids: set in every training, for example {epochs: 10}.
         evaluation: set in every evaluation, for example {eval_patch: 128}.
     """
-    plain_errors()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     if variants:
         chosen = json.loads(Path(variants).read_text(encoding="utf-8"))
@@ -65,4 +63,4 @@ def main(
 
 
 if __name__ == "__main__":
-    fire.Fire(main)
+    command(main)

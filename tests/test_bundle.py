@@ -88,7 +88,14 @@ def test_ids_that_stay_put(config):
     assert set(IDS_THAT_STAY[config].split()) <= set(json.loads((CONFIGS / config).read_text()))
 
 
+METHODS = sorted(path.stem for path in (CONFIGS / "methods").glob("*.json"))
 COMBINATIONS = ["train", "train profiles/demo", "train evaluate", "train evaluate profiles/demo", "inference"]
+COMBINATIONS += [
+    f"train {task}methods/{method}{profile}"
+    for method in METHODS
+    for task in ("", "evaluate ")
+    for profile in ("", " profiles/demo")
+]
 
 
 @pytest.mark.parametrize("files", COMBINATIONS)
@@ -100,6 +107,32 @@ def test_every_id_of_a_config_is_used(files):
     for key in set(config) - ENTRY_POINTS:
         misspelt = {**config, f"{key}z": 1}
         assert any(f"'{key}z'" in line for line in unknown_ids(misspelt))
+
+
+def test_a_method_is_a_short_overlay():
+    for method in METHODS:
+        text = (CONFIGS / "methods" / f"{method}.json").read_text()
+        assert len(text.splitlines()) < 40
+        assert "$" not in text.replace("$@bundle_root", "").replace("$list(", "")
+
+
+def test_the_methods_have_the_paper_s_weights_and_networks():
+    parsed = {}
+    for method in METHODS:
+        parser = ConfigParser()
+        parser.read_config([str(CONFIGS / "train.json"), str(CONFIGS / "methods" / f"{method}.json")])
+        parsed[method] = {
+            key: parser[key] for key in ("lambda_cycle", "lambda_identity", "lambda_pixel", "lambda_grey")
+        }
+        parsed[method]["invert"] = parser["invert_source"]
+        if method == "pix2pix":
+            generator, judge = parser.get_parsed_content("g_xy"), parser.get_parsed_content("d_y")
+            assert sum(weight.numel() for weight in generator.parameters()) == 54_404_099
+            assert judge(torch.zeros(1, 6, 256, 256))[-1].shape == (1, 1, 30, 30)  # fields of 70 px
+    names = ("lambda_cycle", "lambda_identity", "lambda_pixel", "lambda_grey", "invert")
+    assert parsed["cyclegan"] == dict(zip(names, (6, 3, 0, 0, False), strict=True))
+    assert parsed["cyclegan_inverted"] == dict(zip(names, (6, 3, 0, 0, True), strict=True))
+    assert parsed["pix2pix"] == dict(zip(names, (0, 0, 20, 0, False), strict=True))
 
 
 def test_the_nearest_id_is_named():

@@ -13,7 +13,9 @@ import torch
 from monai.data import DataLoader
 
 from bundle.data import load_datalist
+from bundle.datalist import Pair
 from bundle.errors import InputError
+from bundle.folds import assign_folds
 from bundle.image_io import read_slide, write_slide
 from bundle.patches import PatchDataset, PatchSampler
 from bundle.trainers import scaled_background
@@ -221,3 +223,39 @@ def test_rat_jaw_passes(shared):
 
 def test_make_dataset_is_valid(tmp_path):
     assert len(load_datalist(str(make_dataset(tmp_path, pairs=3))).training) == 3
+
+
+def pairs_of(*groups: tuple[str, int], pairs_each: int = 1) -> list[Pair]:
+    specimens = [(group, f"{group} {number}") for group, count in groups for number in range(count)]
+    path = Path("x.png")
+    return [Pair("", path, path, None, name, group, None) for group, name in specimens for _ in range(pairs_each)]
+
+
+@pytest.mark.parametrize("groups", [(("Mg", 36), ("Ti", 5), ("PEEK", 9)), (("Mg", 3), ("Ti", 1), ("PEEK", 2))])
+def test_folds_keep_specimens_whole_and_groups_within_one_of_proportion(groups):
+    pairs = pairs_of(*groups, pairs_each=2)
+    folds = assign_folds(pairs)
+    assert set(folds) == set(range(5))
+    assert all(folds[place] == folds[place + 1] for place in range(0, len(pairs), 2))
+    for group, count in groups:
+        for fold in range(5):
+            held = {p.specimen for p, f in zip(pairs, folds, strict=True) if f == fold and p.group == group}
+            assert abs(len(held) - count / 5) < 1
+
+
+def test_a_dataset_without_folds_is_given_five_and_test_pairs_are_in_none(tmp_path):
+    folder = make_dataset(tmp_path, pairs=6)
+    edited(folder, lambda listed: [entry.pop("fold") for entry in listed["training"]])
+    seen = []
+    for fold in range(5):
+        data = load_datalist(str(folder), fold=fold)
+        assert not {pair.specimen for pair in data.validation} & {pair.specimen for pair in data.training}
+        assert all(pair.fold is None for pair in data.testing)
+        seen += [pair.specimen for pair in data.validation]
+    assert sorted(seen) == sorted(pair.specimen for pair in load_datalist(str(folder)).training)
+
+
+def test_fewer_specimens_than_folds_are_refused(dataset):
+    edited(dataset, lambda listed: [entry.pop("fold") for entry in listed["training"]])
+    with pytest.raises(InputError, match=r"datalist.json: 2 training specimens cannot be divided into 5 folds; add"):
+        load_datalist(str(dataset), fold=0)

@@ -10,7 +10,15 @@ from monai.networks.nets import PatchDiscriminator
 from torch import nn
 
 from bundle.errors import InputError
-from bundle.networks import UPSAMPLING, ResidualBlock, ResnetGenerator, instance_norm, score
+from bundle.networks import (
+    UPSAMPLING,
+    ResidualBlock,
+    ResnetGenerator,
+    UnetGenerator,
+    instance_norm,
+    score,
+    unet_levels,
+)
 
 ARGUMENTS = {
     key: value
@@ -123,3 +131,45 @@ def test_torchscript_gives_the_same_image_at_any_size(upsampling, tmp_path):
         image = torch.rand(1, 3, *size) * 2 - 1
         with torch.no_grad():
             assert torch.allclose(scripted(image), generator(image), atol=1e-6)
+
+
+@pytest.mark.parametrize(("patch", "levels"), [(256, 8), (512, 8), (128, 7), (320, 6), (96, 5), (32, 5)])
+def test_the_u_net_halves_a_patch_as_often_as_it_can(patch, levels):
+    assert unet_levels(patch) == levels
+    torch.manual_seed(0)
+    network = UnetGenerator(width=2, patch_size=patch)
+    shapes = []
+    for layer in network.down:
+        layer.register_forward_hook(lambda module, inputs, output: shapes.append(output.shape[-1]))
+    assert network(torch.zeros(1, 3, patch, patch)).shape == (1, 3, patch, patch)
+    assert shapes == [patch // 2**level for level in range(1, levels + 1)]
+
+
+@pytest.mark.parametrize("patch", [250, 48, 16])
+def test_the_u_net_refuses_other_patches_with_the_list(patch):
+    with pytest.raises(InputError, match=f"patch_size is {patch}; .* multiples of 32: 32, 64, 96, 128"):
+        UnetGenerator(patch_size=patch)
+
+
+def test_the_u_net_is_the_cited_implementation_s():
+    """Linder-Norén 2019: channels and dropout level by level, no norm in the first and last of the encoder."""
+    network = UnetGenerator()
+    described = []
+    for layer in [*network.down, *network.up]:
+        parts = list(layer.layers)
+        normed = any(isinstance(part, nn.GroupNorm) for part in parts)
+        dropped = [part.p for part in parts if isinstance(part, nn.Dropout)]
+        described.append((parts[0].in_channels, parts[0].out_channels, normed, dropped))
+    down = [(3, 64, False, []), (64, 128, True, []), (128, 256, True, []), (256, 512, True, [0.5])]
+    down += [(512, 512, True, [0.5])] * 3 + [(512, 512, False, [0.5])]
+    up = [(512, 512, True, [0.5])] + [(1024, 512, True, [0.5])] * 3
+    up += [(1024, 256, True, []), (512, 128, True, []), (256, 64, True, [])]
+    assert described == down + up
+    assert [type(part).__name__ for part in network.final] == ["Upsample", "ZeroPad2d", "Conv2d", "Tanh"]
+
+
+def test_the_u_net_takes_any_size_once_trained():
+    network = UnetGenerator(width=2, patch_size=32).eval()
+    image = torch.rand(1, 3, 70, 41) * 2 - 1
+    whole = network(torch.nn.functional.pad(image, [0, 23, 0, 26], mode="replicate"))
+    torch.testing.assert_close(network(image), whole[..., :70, :41])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import subprocess
@@ -19,6 +20,7 @@ from skimage.transform import AffineTransform, warp
 
 from bundle.data import load_datalist
 from bundle.errors import InputError
+from bundle.evaluation import evaluate
 from bundle.image_io import read_labels, read_slide
 from bundle.phantom.block import BONES, MATERIALS, Block, Tissue, make_block
 from bundle.phantom.dataset import make_dataset, plan
@@ -214,7 +216,7 @@ def section(block: Block, seed: int = 5, **strengths):
 
 def test_without_faults_the_section_is_the_perfect_stain(block):
     clean = section(block)
-    assert peak_signal_noise_ratio(clean.truth, clean.target, data_range=255) > 24  # a microscope's blur, camera noise
+    assert peak_signal_noise_ratio(clean.perfect, clean.target, data_range=255) > 24  # blur, noise
     np.testing.assert_array_equal(clean.transform, np.eye(2, 3))
 
 
@@ -296,6 +298,8 @@ def test_ellipsoids_and_noise_are_what_they_say():
         ({"size": "big"}, "size is 'big'"),
         ({"voxel_um": 0}, "voxel_um is 0"),
         ({"material": "Zn"}, "material is 'Zn'; the screws are of Mg, Ti, PEEK"),
+        ({"material": ["Mg", "Ti"]}, r"material is \['Mg', 'Ti'\]"),
+        ({"spoiling": {"shear": 50}}, "spoiling shear is 50; it is a share"),
         ({"stain": "congo"}, "stain is 'congo'; the stains are toluidine, he"),
         ({"spoiling": {"crack": 1}}, "spoiling has no 'crack'; it has shift_px"),
         ({"spoiling": {"cracks": -1}}, "spoiling cracks is -1"),
@@ -316,3 +320,31 @@ def test_a_folder_that_is_not_empty_is_refused_in_one_line(tmp_path):
     assert done.returncode == 1
     assert done.stderr.strip() == f"error: output {tmp_path} is not empty; name a new folder, or empty this one first."
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.docx"]
+
+
+def test_a_mistyped_option_is_refused_before_anything_is_made(tmp_path):
+    command = [sys.executable, "-m", "scripts.phantom", "--output", str(tmp_path / "data"), "--pairs=1", "--sed", "3"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr.strip()) == (1, "error: --sed is not an option; did you mean --seed?")
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(("word", "written"), [("false", False), (False, False), ("True", True)])
+def test_volumes_are_left_out_when_asked(tmp_path, word, written):
+    folder = make_dataset(str(tmp_path / "data"), pairs=1, volumes=word, **SMALL)
+    assert any(folder.rglob("*.nii.gz")) is written
+    with pytest.raises(InputError, match="volumes is 'perhaps'; it must be true or false"):
+        make_dataset(str(tmp_path / "other"), pairs=1, volumes="perhaps", **SMALL)
+
+
+def test_the_perfect_stain_is_judged_beside_the_section(made, trained, tmp_path):
+    data = load_datalist(str(made))
+    data.target = replace(data.target, name="toluidine blue")
+    data.source = replace(data.source, name="µCT", bone_intensity=None, background_intensity=None)
+    evaluate(data, str(trained / "bundle"), str(tmp_path), "cpu", 32, 32, 0.5, ["testing"], None)
+    with (tmp_path / "evaluation" / "truth.csv").open(newline="") as file:
+        rows = {row["row"]: row for row in csv.DictReader(file)}
+    assert set(rows) == {"network", "colour table", "real section", "perfect stain"}
+    assert float(rows["perfect stain"]["lacunae_recall"]) > float(rows["real section"]["lacunae_recall"])
+    assert float(rows["perfect stain"]["lacunae_recall"]) > 0.8 > 0.5 > float(rows["perfect stain"]["lacunae_chance"])
+    assert (tmp_path / "evaluation" / "slides" / "testing_000_07" / "perfect.png").exists()

@@ -19,10 +19,20 @@ from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
 from bundle.data import load_datalist
+from bundle.errors import InputError
 from bundle.evaluation import evaluate
 from bundle.image_io import read_slide
-from bundle.report import RESEARCH, write
-from bundle.report.panels import BINS, Region, best_region, difference, draw_corners, histograms, profile
+from bundle.report import RESEARCH, remake, write
+from bundle.report.panels import (
+    BINS,
+    Region,
+    best_region,
+    difference,
+    draw_corners,
+    histograms,
+    patches_to_keep,
+    profile,
+)
 from bundle.report.plots import POINTS, smoothed
 from bundle.report.records import read_losses
 from bundle.tables import METRICS, ROWS, summarise
@@ -204,7 +214,7 @@ def test_slides_come_test_first_with_all_their_panels(measured_once):
     text = words(written(measured_once))
     assert text.index("Test slide: testing_002_02") < text.index("Training slide: training_000_00")
     for caption in (
-        "µCT (source), 72 × 64 px",
+        "source: µCT, 72 × 64 px",
         "generated toluidine blue",
         "real toluidine blue",
         "generated, unmasked",
@@ -359,7 +369,7 @@ def test_the_truth_is_shown_as_medians_over_slides_if_it_is_there(measured):
     ]
     write_rows(path, rows)
     text = words(written(measured))
-    assert re.search(r"lacunae recall ↑\s*testing: slides that training never saw\s*network\s*0\.375", text)
+    assert re.search(r"lacunae recall ↑\s*testing: slides that training never saw\s*network\s*0\.38", text)
     assert "new bone recall" not in text  # nothing of it was measured
 
 
@@ -511,3 +521,21 @@ def test_the_page_prints(measured, chromium, tmp_path):
     sizes = set(re.findall(rb"/MediaBox\s*\[([^\]]*)\]", content))
     assert {tuple(round(float(side)) for side in size.split()) for size in sizes} == {(0, 0, 595, 842)}
     assert len(re.findall(rb"/Type\s*/Page\b", content)) >= 4
+
+
+@pytest.mark.parametrize(("slides", "kept"), [(0, []), (1, [3]), (2, [1, 2]), (3, [1, 1, 1]), (5, [1, 0, 1, 0, 1])])
+def test_the_patches_shown_are_spread_over_the_slides(slides, kept):
+    assert sorted(patches_to_keep(slides)) == sorted(kept)
+    assert patches_to_keep(slides)[::2] == kept[::2] or slides == 2
+
+
+def test_a_folder_without_a_run_gets_no_report(tmp_path):
+    with pytest.raises(InputError, match="holds no run"):
+        remake(str(tmp_path / "RUM"))
+    assert not (tmp_path / "RUM").exists()
+
+
+def test_a_report_is_made_again_by_its_command(measured):
+    (measured / "report.html").unlink()
+    assert remake(str(measured)) == str(measured / "report.html")
+    assert "Research only" in (measured / "report.html").read_text(encoding="utf-8")

@@ -35,14 +35,14 @@ def painted(spots: np.ndarray, ground=BONE) -> np.ndarray:
 
 def test_every_lacuna_shown_is_found_and_a_removed_one_is_missed():
     lacunae, bone = discs(CENTRES), np.ones((72, 72), bool)
-    assert lacunae_found(painted(lacunae), lacunae, bone) == (1.0, 1.0)
-    recall, precision = lacunae_found(painted(discs(CENTRES[1:])), lacunae, bone)
+    assert lacunae_found(painted(lacunae), lacunae, bone)[:2] == (1.0, 1.0)
+    recall, precision, _ = lacunae_found(painted(discs(CENTRES[1:])), lacunae, bone)
     assert (recall, precision) == (pytest.approx(15 / 16), 1.0)
 
 
 def test_an_added_spot_costs_precision_but_no_recall():
     lacunae, bone = discs(CENTRES), np.ones((72, 72), bool)
-    recall, precision = lacunae_found(painted(discs([*CENTRES, (18, 18)])), lacunae, bone)
+    recall, precision, _ = lacunae_found(painted(discs([*CENTRES, (18, 18)])), lacunae, bone)
     assert (recall, precision) == (1.0, pytest.approx(16 / 17))
 
 
@@ -53,11 +53,23 @@ def test_spots_two_pixels_off_count_and_four_do_not():
     assert lacunae_found(shifted(5), lacunae, bone)[0] == 0.0
 
 
+def test_recall_by_chance_is_that_of_spots_laid_anywhere():
+    rng, bone = np.random.default_rng(0), np.ones((72, 72), bool)
+    lacunae = discs(CENTRES)
+    found = []
+    for _ in range(200):
+        spots = rng.integers(3, 69, (12, 2))
+        recall, _, chance = lacunae_found(painted(discs([tuple(spot) for spot in spots], radius=1.0)), lacunae, bone)
+        found.append((recall, chance))
+    measured, expected = np.mean(found, axis=0)
+    assert measured == pytest.approx(expected, abs=0.04)
+
+
 def test_nothing_to_find_is_none_and_nothing_found_is_zero():
     lacunae, bone = discs(CENTRES), np.ones((72, 72), bool)
     flat = painted(np.zeros((72, 72), bool))
-    assert lacunae_found(flat, lacunae, bone) == (0.0, None)
-    assert lacunae_found(painted(lacunae), np.zeros((72, 72), bool), bone) == (None, 0.0)
+    assert lacunae_found(flat, lacunae, bone) == (0.0, None, 0.0)
+    assert lacunae_found(painted(lacunae), np.zeros((72, 72), bool), bone) == (None, 0.0, None)
     assert dark_spots(255 - painted(lacunae)).shape[0] < len(CENTRES)  # bright spots are no cells
 
 

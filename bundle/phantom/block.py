@@ -79,14 +79,14 @@ class Block:
 def check_block(material: str, size: int, voxel_um: float, screw_mm: float) -> list[str]:
     """What is wrong with a block's measures; empty if nothing is."""
     faults = []
-    if material not in MATERIALS:
+    if not isinstance(material, str) or material not in MATERIALS:
         faults.append(f"material is {material!r}; the screws are of {', '.join(MATERIALS)}.")
     if not isinstance(size, int) or isinstance(size, bool) or size < 1:
         return [*faults, f"size is {size!r}; give the block's side as a whole number of voxels, for example 256."]
     faults += [
         f"{name} is {value!r}; it must be more than 0."
         for name, value in (("voxel_um", voxel_um), ("screw_mm", screw_mm))
-        if not value > 0
+        if isinstance(value, (bool, str)) or not value > 0
     ]
     if not faults and size * voxel_um < screw_mm * 1000 + 2 * BORE_UM:
         faults.append(

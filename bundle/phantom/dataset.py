@@ -13,18 +13,20 @@ import numpy as np
 from tqdm import tqdm
 
 from bundle.atomic import whole_folder
+from bundle.commands import as_bool
 from bundle.errors import InputError
+from bundle.folds import FOLDS
 from bundle.image_io import write_slide
 from bundle.phantom.block import MATERIALS, TISSUE_NAMES, Tissue, check_block, make_block
 from bundle.phantom.sectioning import Section, cut, draw_plane
 from bundle.phantom.spoiling import spoiling_of
 from bundle.phantom.staining import STAIN_NAMES, check_stain, stain_block
 from bundle.phantom.tomography import BACKGROUND_INTENSITY, BONE_INTENSITY, draw_scan, scan_block
+from bundle.runs import check_writable
 
 SHARES = {"Mg": 7, "Ti": 1, "PEEK": 2}  # §2.4
 TEST_SHARE = 6  # a test pair for every so many pairs; Mg, Mg, PEEK in turn as in §2.4
 TEST_GROUPS = ("Mg", "PEEK", "Mg")
-FOLDS = 5
 RGB24 = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
 
 # The tissues that evaluation tells apart, and the labels that count as each
@@ -99,15 +101,15 @@ def make_dataset(
 
     Args:
         output: the dataset folder; made, or empty.
-        pairs: how many.
+        pairs: how many, one of each specimen.
         seed: the same seed gives the same files, another one other specimens.
         stain: ``toluidine`` or ``he``.
         size: side of a block, voxels.
         voxel_um: side of a voxel, µm.
         screw_mm: diameter of the screw, mm.
-        material: of all screws; None mixes 7 Mg : 1 Ti : 2 PEEK.
-        spoiling: strengths to change, see :class:`bundle.phantom.sectioning.Spoiling`.
-        volumes: also write each specimen's tomogram, labels and stain as NIfTI (some 60 MB a specimen of 256³).
+        material: of all screws, ``Mg``, ``Ti`` or ``PEEK``; None mixes 7 Mg : 1 Ti : 2 PEEK.
+        spoiling: strengths to change by name, ``{cracks: 0, shear: 0.03}``; docs/phantom.md lists the names.
+        volumes: also write each specimen's tomogram, labels and stain as NIfTI (some 45 MB a specimen of 256³).
 
     Returns:
         The folder.
@@ -119,12 +121,16 @@ def make_dataset(
     for name, value, least in (("pairs", pairs, 1), ("seed", seed, 0)):
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             faults.append(f"{name} is {value!r}; give a whole number of at least {least}.")
-    folder = Path(output)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    folder = Path(str(output))
+    if folder.is_file():
+        faults.append(f"output {folder} is a file; name a new folder.")
+    elif folder.exists() and any(folder.iterdir()):
         faults.append(f"output {folder} is not empty; name a new folder, or empty this one first.")
     if faults:
         raise InputError("\n".join(faults))
     usual = spoiling_of(stain, spoiling)
+    keep_volumes = as_bool("volumes", volumes)
+    check_writable(folder.parent)
     parts = plan(pairs, {material: 1} if material else SHARES)
     entries: dict[str, list[dict[str, Any]]] = {"training": [], "testing": []}
     with whole_folder(folder) as partial:
@@ -154,13 +160,17 @@ def make_dataset(
                     "rows_columns": plane.shape,
                     "pair_corner": section.corner,
                 },
-                "section_from_pair": section.transform.tolist(),
+                "section_from_pair": {
+                    "what": "row and column in the section before it was registered = matrix · (row, column, 1) of the "
+                    "whole plane, px; soft tissue has moved besides",
+                    "matrix": section.transform.tolist(),
+                },
                 "spoiling": section.faults,
                 "labels": TISSUE_NAMES,
             }
             specimen.mkdir(parents=True)
             (specimen / "truth.json").write_text(json.dumps(truth, indent=4) + "\n", encoding="utf-8")
-            if volumes:
+            if keep_volumes:
                 for name, volume in (("ct", tomogram), ("labels", block.labels), ("stain", stained)):
                     _write_volume(specimen / f"{name}.nii.gz", volume, voxel_um)
         listed = {
@@ -189,8 +199,9 @@ def _write_section(folder: Path, part: Part, section: Section, voxel_um: float) 
         "target": ("stain", section.target),
         "mask": ("mask", section.mask[None].astype(np.uint8) * 255),
         "labels": ("labels", section.labels[None]),
+        "perfect": ("perfect", section.perfect),
     }
-    for where, pixels in [*images.values(), ("truth", section.truth)]:
+    for where, pixels in images.values():
         write_slide(folder / where / name, pixels, voxel_um)
     entry: dict[str, Any] = {key: f"{where}/{name}" for key, (where, _) in images.items()}
     entry |= {"specimen": f"phantom {part.number:02d}", "group": part.material}

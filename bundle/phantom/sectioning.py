@@ -78,7 +78,7 @@ class Section:
         target: (3, H, W), uint8, the spoiled and registered section.
         mask: (H, W), bool, where the two may be compared (§2.8).
         labels: (H, W), uint8, the tissues in the plane.
-        truth: (3, H, W), uint8, the perfect stain in the plane.
+        perfect: (3, H, W), uint8, the perfect stain in the plane.
         transform: (2, 3); pixel (row, column, 1) of the pair → where the section was photographed.
         corner: top left pixel of the pair on the whole plane.
         faults: the strengths drawn for this section.
@@ -88,7 +88,7 @@ class Section:
     target: np.ndarray
     mask: np.ndarray
     labels: np.ndarray
-    truth: np.ndarray
+    perfect: np.ndarray
     transform: np.ndarray
     corner: tuple[int, int]
     faults: dict[str, float]
@@ -120,7 +120,7 @@ def cut(
     labels = map_coordinates(block.labels, flat, order=0, mode="nearest")
     transform = misregistration(plane.shape, spoiling, rng)
     places = _displaced(labels, plane, transform, spoiling, rng)
-    truth = light(_density(stained, flat))
+    perfect = light(_density(stained, flat))
     density = _through_thickness(stained, plane, places, spoiling.thickness_um, block.voxel_um)
     moved = map_coordinates(block.labels, plane.points(places[0], places[1]), order=0, mode="nearest")
     lost = lost_tissue(moved, spoiling, rng)
@@ -135,7 +135,7 @@ def cut(
         target[window].transpose(2, 0, 1),
         mask[window],
         labels[window],
-        truth[window].transpose(2, 0, 1),
+        perfect[window].transpose(2, 0, 1),
         transform,
         (window[0].start, window[1].start),
         asdict(spoiling),

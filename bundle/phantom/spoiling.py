@@ -68,7 +68,7 @@ def spoiling_of(stain: str, changes: dict[str, float] | None = None) -> Spoiling
             faults.append(f"spoiling has no {name!r}; it has {', '.join(names)}.")
         elif isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
             faults.append(f"spoiling {name} is {value!r}; give its strength, 0 or more (0 switches it off).")
-        elif name in ("soft_missing", "illumination", "partial") and value > 1:
+        elif name in ("soft_missing", "illumination", "partial", "shear") and value > 1:
             faults.append(f"spoiling {name} is {value!r}; it is a share, 0 to 1.")
     if faults:
         raise InputError("\n".join(faults))

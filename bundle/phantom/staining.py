@@ -47,7 +47,11 @@ OTHER_SOFT = {"toluidine": (186, 164, 142), "he": (206, 150, 176)}  # what soft 
 
 def check_stain(stain: str) -> list[str]:
     """What is wrong with a stain's name; empty if nothing is."""
-    return [] if stain in STAINS else [f"stain is {stain!r}; the stains are {', '.join(STAINS)}."]
+    return (
+        []
+        if isinstance(stain, str) and stain in STAINS
+        else [f"stain is {stain!r}; the stains are {', '.join(STAINS)}."]
+    )
 
 
 def optical_density(rgb: np.ndarray) -> np.ndarray:

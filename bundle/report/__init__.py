@@ -13,6 +13,7 @@ import numpy as np
 
 from bundle import truth
 from bundle.atomic import whole_file
+from bundle.errors import InputError
 from bundle.image_io import read_slide
 from bundle.report.page import chart, definitions, grid, missing, reduced, section, sheet, table
 from bundle.report.plots import box_plot, line_chart
@@ -33,9 +34,9 @@ ROWS_EXPLAINED = (
     "that does not beat them has learnt nothing worth having."
 )
 TRUTH_EXPLAINED = (
-    "Measures that pixel metrics miss (docs/phantom.md defines them). Most need labels of what is truly there, as a "
-    "phantom has them. The real section is judged too: it shows how far a measure can get. A dash: nothing of the kind "
-    "on the slides, or not defined for this row."
+    "Measures that pixel metrics miss. Most need labels of what is truly there, as a phantom has them. The real "
+    "section is judged too, which is spoiled and thicker than the source; and so is the perfect stain, where it is "
+    "known: no measure can get further. A dash: nothing of the kind on the slides, or not defined for this row."
 )
 CAPTION = "Median [quartiles] of the patches; the best median of each split and measure is bold."
 TERMS = "terms before weighting"
@@ -65,6 +66,26 @@ def write(output_dir: str | Path) -> Path:
     return path
 
 
+def remake(output_dir: str) -> str:
+    """Make the report of a run again.
+
+    Args:
+        output_dir: the run's folder.
+
+    Returns:
+        The page.
+
+    Raises:
+        InputError: if the folder holds no run and no evaluation.
+    """
+    folder = Path(str(output_dir))
+    if not any((folder / name).is_file() for name in ("provenance.json", "evaluation/provenance.json")):
+        raise InputError(
+            f"{folder} holds no run: it has neither provenance.json nor evaluation/; name a run's output_dir."
+        )
+    return str(write(folder))
+
+
 def _body(record: Record) -> Iterable[str]:
     yield _header(record)
     yield section("provenance", "Where this comes from", _provenance(record), _measured(record))
@@ -92,10 +113,15 @@ def _header(record: Record) -> str:
         f"{'training' if record.training else 'evaluation'} of {_date(began)}" if began else "no date recorded"
     )
     parts = [f"<header><h1>{escape(_title(record))}</h1>", f'<p class="about">{escape(" · ".join(about))}</p>']
+    description = record.evaluation.get("description") or record.training.get("description")
+    if description:
+        parts.append(f"<p>{escape(description)}</p>")
     parts.append(f'<p class="research">{RESEARCH}</p>')
     if record.caveat:
         parts.append(f'<p class="caveat" role="note">{escape(record.caveat)}</p>')
-    links = {"provenance": "Origin", "results": "Results", "training": "Training"}
+    links = {"provenance": "Origin", "results": "Results"}
+    links |= {"truth": "Is it right"} if record.truth else {}
+    links |= {"training": "Training"}
     links |= {"slides": "Slides", "patches": "Patches"} if record.slides else {}
     items = "".join(f'<li><a href="#{anchor}">{name}</a></li>' for anchor, name in links.items())
     return "\n".join([*parts, f'<nav aria-label="Contents"><ul>{items}</ul></nav></header>'])
@@ -272,8 +298,10 @@ def _truth(record: Record) -> str:
         lines = [line for line in record.truth if line["split"] == split]
         rows = [[row, *(_median(lines, row, name) for name in known)] for row in dict.fromkeys(x["row"] for x in lines)]
         groups += [(SPLIT_NAMES[split], rows)] if rows else []
-    caption = "Medians over the slides; evaluation/truth.csv has each slide."
-    return f"<p>{TRUTH_EXPLAINED}</p>" + table(caption, ["image", *(truth.HEADINGS[name] for name in known)], groups, 1)
+    head = ["image", *(truth.HEADINGS[name] for name in known)]
+    told = definitions((truth.HEADINGS[name], escape(truth.EXPLAINED[name])) for name in known)
+    caption = "Medians over the slides where there is something to measure."
+    return f"<p>{TRUTH_EXPLAINED}</p>{table(caption, head, groups, 1)}{told}"
 
 
 def _values(lines: Iterable[dict[str, str]], name: str) -> list[float]:
@@ -283,7 +311,7 @@ def _values(lines: Iterable[dict[str, str]], name: str) -> list[float]:
 
 def _median(lines: Iterable[dict[str, str]], row: str, name: str) -> str:
     values = _values((line for line in lines if line["row"] == row), name)
-    return f"{np.median(values):.3g}".replace("-", "−") if values else "–"
+    return f"{np.median(values):.{truth.DIGITS.get(name, 2)}f}".replace("-", "−") if values else "–"
 
 
 def _training(record: Record) -> list[str]:

@@ -81,6 +81,18 @@ def difference(image: np.ndarray, reference: np.ndarray) -> np.ndarray:
     return np.rint(distance.mean(0, keepdims=True)).astype(np.uint8)
 
 
+def patches_to_keep(slides: int, number: int = PATCHES_SHOWN) -> list[int]:
+    """How many patches of each of so many slides to keep, spread over them: 1, 0, 1, 0, 1 of five."""
+    if not slides:
+        return []
+    return np.bincount(np.linspace(0, slides - 1, number).round().astype(int), minlength=slides).tolist()
+
+
+def spread(slides: int, number: int) -> list[int]:
+    """At most ``number`` places out of ``slides``, first and last among them."""
+    return sorted({int(place) for place in np.linspace(0, slides - 1, min(number, slides)).round()})
+
+
 def draw_corners(corners: Sequence[tuple[int, int]], number: int) -> list[tuple[int, int]]:
     """Some of the patches of a slide, by a fixed seed, so that nobody chooses the good ones.
 

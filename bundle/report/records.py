@@ -15,6 +15,7 @@ from bundle.tables import ROWS
 
 SHOWN_SPLITS = ("testing", "validation", "training")  # what was never trained on comes first
 PANELS = ("source", "generated", "real", "mask", "difference", "unmasked", "colour_table")
+PERFECT = "perfect"  # a panel where the perfect stain is known
 PATCH_PANELS = ("source", "generated", "mask", "real", "generated_source")
 SAME_SPECIMEN = "This dataset allows one specimen in more than one split (allow_same_specimen)."
 

@@ -11,9 +11,9 @@ import numpy as np
 from bundle.errors import InputError
 from bundle.image_io import read_slide
 from bundle.report.page import chart, exact, exact_with_line, grid, missing, reduced, scale_bar
-from bundle.report.panels import Region, best_region, histograms, profile
+from bundle.report.panels import Region, best_region, histograms, profile, spread
 from bundle.report.plots import histogram_chart, profile_chart
-from bundle.report.records import PANELS, PATCH_PANELS, SHOWN_SPLITS, Record
+from bundle.report.records import PANELS, PATCH_PANELS, PERFECT, SHOWN_SPLITS, Record
 from bundle.tables import DIGITS, HEADINGS, METRICS
 
 SLIDES_SHOWN = 4  # of each split
@@ -27,12 +27,13 @@ def slides(record: Record) -> Iterable[str]:
     """Panels, region, histograms and profiles of the first slides of each split."""
     yield (
         "<p>Generated, real and colour table have the background’s colour outside the mask; “unmasked” is all that "
-        f"the network made. A frame on the source is the region shown below: the window of {REGION_PX} px with most of "
-        "the mask in it.</p>"
+        f"the network made. The region below each slide is the window of {REGION_PX} px with most of the mask in it, "
+        "framed on the source; a slide no larger than that is its own region. Sources are brightened for the eye. A "
+        "slide is named by its split, its place in the evaluation and its file.</p>"
     )
     for split in SHOWN_SPLITS:
         lines = record.slides_of(split)
-        for number, line in enumerate(lines[:SLIDES_SHOWN]):
+        for number, line in enumerate([lines[place] for place in spread(len(lines), SLIDES_SHOWN)]):
             yield f"<h3>{SPLIT_HEADINGS[split][:-1]}: {escape(line['slide'])}</h3>"
             yield f'<p class="about keep">{escape(_about(line))}</p>'
             yield from _slide(record, line["slide"], f"{split}-{number}")
@@ -44,7 +45,8 @@ def slides(record: Record) -> Iterable[str]:
 
 def _about(line: dict[str, str]) -> str:
     scores = _scores(line)
-    return f"Specimen {line['specimen']}. Whole slide, network: {scores} (SSIM and PSNR inside the mask)."
+    group = f" ({line['group']})" if line.get("group") else ""
+    return f"Specimen {line['specimen']}{group}. Whole slide, network: {scores} (SSIM and PSNR inside the mask)."
 
 
 def _scores(line: dict[str, str]) -> str:
@@ -65,13 +67,22 @@ def _slide(record: Record, name: str, place: str) -> Iterable[str]:
         yield missing(f"Panels not shown: {error} Evaluate again to make them.")
         return
     pixel_um = read["source"].pixel_um
+    if (folder / f"{PERFECT}.png").is_file():
+        read[PERFECT] = read_slide(folder / f"{PERFECT}.png")
     image = {panel: slide.pixels for panel, slide in read.items()}
+    image["source"] = brightened(image["source"])
     height, width = image["source"].shape[1:]
     inside = image["mask"][0] != 0
     region = best_region(inside, REGION_PX)
     frame = region if (region.height, region.width) != (height, width) else None
     yield grid("slides" if width <= 2 * height else "wide", _panels(record, image, frame, pixel_um))
     yield from _region(record, image, inside, region, pixel_um, place)
+
+
+def brightened(image: np.ndarray) -> np.ndarray:
+    """A source stretched from its 0.5th to its 99.5th percentile, to be looked at, (C, H, W) uint8."""
+    low, high = np.percentile(image, (0.5, 99.5))
+    return np.clip((image - low) * (255 / max(high - low, 1)), 0, 255).astype(np.uint8)
 
 
 def _names(record: Record) -> tuple[str, str]:
@@ -86,14 +97,16 @@ def _panels(
     height, width = image["source"].shape[1:]
     scale = scale_bar(width, pixel_um) if pixel_um else ""
     captions = {
-        "source": f"{source} (source), {width} × {height} px",
+        "source": f"source: {source}, {width} × {height} px",
         "generated": f"generated {target}",
         "real": f"real {target}",
         "mask": "mask: what may be compared is white",
         "difference": "difference |generated − real|, mean of the channels",
         "unmasked": "generated, unmasked",
         "colour_table": "colour table, no network",
+        PERFECT: "perfect stain: what a section would show if nothing went wrong",
     }
+    captions = {panel: caption for panel, caption in captions.items() if panel in image}
     for panel, caption in captions.items():
         if panel == "difference":
             yield reduced(_heat(image[panel]), caption, caption, _heat_bar())

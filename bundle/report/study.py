@@ -235,9 +235,8 @@ def _truth(results: Results) -> str:
         rows = []
         for image in images:
             values = results.truths[(split, image)]
-            rows.append(
-                [escape(image), *(f"{np.median(values[name]):.3g}" if values.get(name) else "–" for name in known)]
-            )
+            told = {name: f"{np.median(found):.{truth.DIGITS.get(name, 2)}f}" for name, found in values.items()}
+            rows.append([escape(image), *(told.get(name, "–") for name in known)])
         groups += [(split, rows)] if rows else []
     head = ["image", *(truth.HEADINGS[name] for name in known)]
     return table("Medians over the slides of all cells; docs/phantom.md defines the measures.", head, groups, 1)

@@ -1,0 +1,53 @@
+"""How ``python -m scripts.NAME`` reads its command line: by fire, and strictly."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import fire
+
+from bundle.errors import InputError, plain_errors
+
+
+def command(function: Callable[..., Any]) -> None:
+    """Run a function with the options of the command line, and print what it returns.
+
+    fire alone would run the function first and find a mistyped option afterwards.
+
+    Args:
+        function: its arguments are the options; see its ``Args`` for ``--help``.
+
+    Raises:
+        InputError: if an option is none of its arguments.
+    """
+    plain_errors()
+    known = list(inspect.signature(function).parameters)
+    for word in sys.argv[1:]:
+        if word == "--":
+            break
+        name = word[2:].split("=")[0].replace("-", "_")
+        if not word.startswith("--") or name in known or name == "help":
+            continue
+        if name.startswith("no") and name[2:] in known:  # fire's way to say false
+            continue
+        nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+        hint = f"did you mean --{nearest[0]}?" if nearest else f"there are --{', --'.join(known)}."
+        raise InputError(f"--{name} is not an option; {hint}")
+    fire.Fire(function, serialize=str)
+
+
+def as_bool(name: str, value: Any) -> bool:
+    """An option that is on or off, as fire reads it: ``true`` and ``false`` arrive as words.
+
+    Raises:
+        InputError: if it is neither.
+    """
+    words = {"true": True, "false": False}
+    found = words.get(value.lower()) if isinstance(value, str) else value
+    if not isinstance(found, bool):
+        raise InputError(f"{name} is {value!r}; it must be true or false.")
+    return found

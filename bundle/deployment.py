@@ -19,7 +19,9 @@ logger = logging.getLogger("bundle")
 HOME = Path(__file__).parents[1]
 
 
-def publish(data: Datalist, output_dir: str, deploy_checkpoint: str, patch_size: int, invert_source: bool) -> None:
+def publish(
+    data: Datalist, output_dir: str, deploy_checkpoint: str, patch_size: int, invert_source: bool, method: str
+) -> None:
     """Write ``output_dir/bundle``: configs, code and weights that need nothing else of this repository.
 
     Its ``inference.json`` is this repository's with the trained network's own values. Windows are never
@@ -32,6 +34,7 @@ def publish(data: Datalist, output_dir: str, deploy_checkpoint: str, patch_size:
         deploy_checkpoint: ``latest``, or ``best_<term>``.
         patch_size: side of the training patches, px.
         invert_source: the source was inverted in training.
+        method: what reports call it.
 
     Raises:
         InputError: if there is no such checkpoint.
@@ -54,7 +57,12 @@ def publish(data: Datalist, output_dir: str, deploy_checkpoint: str, patch_size:
     }
     metadata = json.loads((HOME / "configs" / "metadata.json").read_text(encoding="utf-8"))
     metadata["pixel_um"] = data.pixel_um
-    metadata["trained_on"] = {"pairs": len(data.training), "checkpoint": deploy_checkpoint, "caveat": data.caveat}
+    metadata["trained_on"] = {
+        "method": method,
+        "pairs": len(data.training),
+        "checkpoint": deploy_checkpoint,
+        "caveat": data.caveat,
+    }
     metadata["task"] = f"Virtual staining: {data.target.name} from {data.source.name}"
     for tensor in ("inputs", "outputs"):
         for entry in metadata["network_data_format"][tensor].values():

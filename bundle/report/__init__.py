@@ -22,7 +22,6 @@ from bundle.report.slides import both_ways, slides
 from bundle.tables import DIGITS, HEADINGS, METRICS, ROWS
 
 RESEARCH = "Research only. A generated stain is a prediction, not a stain."
-METHOD = "Paired CycleGAN after Irvine et al. (arXiv:2509.09235)"
 SPLIT_NAMES = {
     "testing": "testing: slides that training never saw",
     "validation": "validation: the fold left out of training",
@@ -108,7 +107,8 @@ def _title(record: Record) -> str:
 def _header(record: Record) -> str:
     dataset = record.training.get("dataset_dir") or record.evaluation.get("dataset_dir")
     began = record.training.get("started") or record.evaluation.get("started")
-    about = [METHOD, f"dataset {Path(dataset).name}" if dataset else "dataset not recorded"]
+    method = record.metadata.get("trained_on", {}).get("method", "method not recorded")
+    about = [method, f"dataset {Path(dataset).name}" if dataset else "dataset not recorded"]
     about.append(
         f"{'training' if record.training else 'evaluation'} of {_date(began)}" if began else "no date recorded"
     )

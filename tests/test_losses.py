@@ -14,6 +14,8 @@ from bundle.errors import InputError
 from bundle.losses import (
     AdversarialLoss,
     CycleLoss,
+    ForwardAdversarialLoss,
+    ForwardPixelLoss,
     GreyscaleLoss,
     IdentityLoss,
     Objective,
@@ -24,7 +26,8 @@ from bundle.losses import (
     masked_l1,
 )
 from bundle.pool import ImageBuffer
-from bundle.trainers import CycleTrainer, Networks, Translation
+from bundle.trainers import ConditionalTrainer, CycleTrainer
+from bundle.translation import ConditionalTranslation, Networks, Translation
 
 CONFIG = json.loads((ROOT / "configs/train.json").read_text())
 TERMS = {name: globals()[term["_target_"].split(".")[-1]]() for name, term in CONFIG["objective"]["terms"].items()}
@@ -273,3 +276,62 @@ def test_the_mask_leaves_the_discriminators_alone_unless_asked(networks, batch):
     assert torch.equal(AdversarialLoss()(translation), AdversarialLoss()(plain))
     for loss in (CycleLoss(), IdentityLoss(), PixelLoss(), GreyscaleLoss()):
         assert not torch.isclose(loss(translation), loss(plain))
+
+
+def forward_equations(networks, batch, mask):
+    f, d = as_function(networks.g_xy), networks.d_y
+    x, y = batch.x.numpy(), batch.y.numpy()
+    fake = f(x)
+    weight, bias = d.weight.detach().numpy()[:, :, 0, 0], d.bias.detach().numpy()
+    judged = np.einsum("oc,bchw->bohw", weight, np.concatenate([x, fake], axis=1)) + bias[:, None, None]
+    adversarial = ((judged - 1) ** 2).mean()  # eq. 8
+    pixel = (np.abs(fake - y) * mask[:, None]).sum() / (3 * mask.sum())  # eq. 9
+    return adversarial, pixel
+
+
+def test_pix2pix_s_terms_are_equations_8_and_9(batch):
+    torch.manual_seed(0)
+    networks = Networks(g_xy=nn.Conv2d(3, 3, 1, dtype=torch.float64), d_y=nn.Conv2d(6, 1, 1, dtype=torch.float64))
+    translation = ConditionalTranslation(networks, batch.x, batch.y, mask=batch.mask[:, None].double())
+    adversarial, pixel = forward_equations(networks, batch, batch.mask.numpy())
+    assert ForwardAdversarialLoss()(translation).item() == pytest.approx(adversarial, abs=1e-9)
+    assert ForwardPixelLoss()(translation).item() == pytest.approx(pixel, abs=1e-9)
+
+
+def one_way(**weights):
+    torch.manual_seed(0)
+    networks = {"g_xy": nn.Conv2d(3, 3, 1, dtype=torch.float64), "d_y": nn.Conv2d(6, 1, 1, dtype=torch.float64)}
+    optimizers = {
+        "g": torch.optim.SGD(networks["g_xy"].parameters(), lr=0),
+        "d_x": None,
+        "d_y": torch.optim.SGD(networks["d_y"].parameters(), lr=0),
+    }
+    terms = {"adv": ForwardAdversarialLoss(), "pixel": ForwardPixelLoss(), "cycle": TERMS["cycle"]}
+    objective = Objective(terms, {"adv": 1, "pixel": 20, "cycle": 0, **weights})
+    buffers = {"x": None, "y": ImageBuffer(0)}
+    return ConditionalTrainer("cpu", 1, [None], networks, objective, optimizers, buffers)
+
+
+def test_a_conditional_discriminator_judges_pairs_real_and_generated(batch):
+    train = one_way()
+    losses = train.update_discriminators(train.translate(as_batch(batch)))
+    assert set(losses) == {"d_y"}
+    weight = train.networks.d_y.weight.detach().numpy()[:, :, 0, 0]
+    bias = train.networks.d_y.bias.detach().numpy()[:, None, None]
+    judge = lambda image: np.einsum("oc,bchw->bohw", weight, np.concatenate([batch.x.numpy(), image], 1)) + bias
+    fake = as_function(train.networks.g_xy)(batch.x.numpy())
+    expected = ((judge(batch.y.numpy()) - 1) ** 2).mean() / 2 + (judge(fake) ** 2).mean() / 2
+    assert losses["d_y"].item() == pytest.approx(expected, abs=1e-9)
+    assert set(train.state_parts()) == {"g_xy", "d_y", "optimizer_g", "optimizer_d_y", "buffer_y"}
+
+
+def test_a_term_that_needs_a_network_that_is_not_there_is_refused():
+    with pytest.raises(InputError, match="lambda_cycle is 6, but this method has no g_yx; set it to 0"):
+        one_way(cycle=6)
+
+
+def test_the_discriminators_are_frozen_while_the_generator_learns(batch):
+    train = one_way()
+    train.update_generators(train.translate(as_batch(batch)))
+    assert all(weight.grad is None and weight.requires_grad for weight in train.networks.d_y.parameters())
+    assert train.networks.g_xy.weight.grad.abs().sum() > 0

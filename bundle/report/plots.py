@@ -68,10 +68,11 @@ def box_plot(values: Mapping[str, Mapping[str, np.ndarray]], heading: str, name:
     rows = list(dict.fromkeys(row for group in values.values() for row in group))
     step = 1 / (len(rows) + 1)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH_INCHES, 2.9), layout="constrained")
+        columns = 3 if max(map(len, rows)) <= 16 else 2
+        figure = Figure(figsize=(WIDTH_INCHES, 2.6 + 0.15 * -(-len(rows) // columns)), layout="constrained")
         axes = figure.add_subplot()
         for number, row in enumerate(rows):
-            colour = COLOURS[number % len(COLOURS)]
+            colour, hatch = COLOURS[number % len(COLOURS)], HATCHES[number // len(COLOURS)]
             groups = [place for place, group in enumerate(values.values()) if row in group]
             boxes = axes.boxplot(
                 [group[row] for group in values.values() if row in group],
@@ -81,7 +82,7 @@ def box_plot(values: Mapping[str, Mapping[str, np.ndarray]], heading: str, name:
                 showfliers=False,
                 patch_artist=True,
                 medianprops={"color": "black", "linewidth": 1.0},
-                boxprops={"facecolor": colour, "edgecolor": colour, "hatch": HATCHES[number // len(COLOURS)]},
+                boxprops={"facecolor": "white" if hatch else colour, "edgecolor": colour, "hatch": hatch},
                 whiskerprops={"color": colour},
                 capprops={"color": colour},
             )
@@ -92,7 +93,7 @@ def box_plot(values: Mapping[str, Mapping[str, np.ndarray]], heading: str, name:
         axes.set_ylabel(heading)
         axes.grid(axis="y", linewidth=0.4, alpha=0.5)
         axes.set_axisbelow(True)
-        figure.legend(loc="outside lower center", ncols=3, columnspacing=1.0, handlelength=1.0)
+        figure.legend(loc="outside lower center", ncols=columns, columnspacing=1.0, handlelength=1.0)
         return as_svg(figure, name, f"Box plots of {heading} by split: {', '.join(rows)}.")
 
 

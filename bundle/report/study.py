@@ -83,7 +83,7 @@ def read_results(folder: Path) -> Results:
                 continue
             slide = truths.setdefault((line["split"], image), {})
             for measure in truth.MEASURES:
-                if line[measure] != "not computed":
+                if line.get(measure, "not computed") != "not computed":
                     slide.setdefault(measure, []).append(float(line[measure]))
     return Results(plan, done, scores, truths)
 
@@ -186,7 +186,8 @@ def _body(folder: Path, results: Results, lines: list[dict[str, Any]]) -> Iterab
     yield f'<p class="research">{RESEARCH}</p></header>'
     groups = []
     for split in dict.fromkeys(line["split"] for line in lines):
-        rows = [[escape(x["image"]), *cells_of(lines, x, ("<b>", "</b>"))] for x in lines if x["split"] == split]
+        chosen = [line for line in lines if line["split"] == split]
+        rows = [[escape(x["image"]), *map(_small, cells_of(lines, x, ("<b>", "</b>")))] for x in chosen]
         groups.append((split, rows))
     parts = [table(CAPTION, ["image", *(HEADINGS[metric] for metric in METRICS)], groups, 1)] if groups else []
     yield section("results", "How alike generated and real stain are", *parts, grid("charts", _boxes(results)))
@@ -204,6 +205,11 @@ def _body(folder: Path, results: Results, lines: list[dict[str, Any]]) -> Iterab
         for name, cell in plan["cells"].items()
     ]
     yield section("cells", "The trainings", definitions(told))
+
+
+def _small(cell: str) -> str:
+    """The spread of a figure in small print."""
+    return cell.replace("[", "<small>[").replace("]", "]</small>")
 
 
 def _minutes(results: Results, name: str) -> str:
@@ -231,7 +237,9 @@ def _truth(results: Results) -> str:
     known = [name for name in truth.MEASURES if any(name in values for values in results.truths.values())]
     groups = []
     for split in SPLITS:
-        images = [image for place, image in results.truths if place == split]
+        there = [image for place, image in results.truths if place == split]
+        images = [image for image in results.images if image in there]
+        images += [image for image in there if image not in images]
         rows = []
         for image in images:
             values = results.truths[(split, image)]

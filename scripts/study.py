@@ -43,6 +43,9 @@ def main(
         ids: set in every training, for example {epochs: 10}.
         evaluation: set in every evaluation, for example {eval_patch: 128}.
     """
+    for name, value in (("ids", ids), ("evaluation", evaluation)):
+        if value is not None and not isinstance(value, dict):
+            raise InputError(f"{name} is {value!r}; give ids by name, as JSON: '{{\"eval_patch\": 128}}'.")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     if variants:
         chosen = json.loads(Path(variants).read_text(encoding="utf-8"))

@@ -22,7 +22,8 @@ from bundle.data import load_datalist
 from bundle.errors import InputError
 from bundle.evaluation import evaluate
 from bundle.image_io import read_slide
-from bundle.report import RESEARCH, remake, write
+from bundle.report import remake, write
+from bundle.report.page import RESEARCH
 from bundle.report.panels import (
     BINS,
     Region,

@@ -9,6 +9,7 @@ from bundle.phantom.block import BONES, MATERIALS, Block, Tissue
 from bundle.phantom.fields import smooth_noise
 
 GLASS = (241, 240, 238)
+LIGHT = np.asarray(GLASS, np.float32)
 
 # Colours in transmitted light. Toluidine blue and pyronin Y: bone in purples, darker when young, new woven bone
 # bright blue, soft tissue bluish, screw black (§2.1, Fig. 1). Osteocytes and nuclei take most of the dye.
@@ -56,12 +57,12 @@ def check_stain(stain: str) -> list[str]:
 
 def optical_density(rgb: np.ndarray) -> np.ndarray:
     """−log10 of the transmitted light over the glass's, (…, 3) float32; 0 for glass, additive along the light."""
-    return -np.log10(np.maximum(np.asarray(rgb, np.float32), 1) / np.asarray(GLASS, np.float32))
+    return -np.log10(np.maximum(np.asarray(rgb, np.float32), 1) / LIGHT)
 
 
-def light(density: np.ndarray) -> np.ndarray:
-    """The inverse: (…, 3) optical density → (…, 3) uint8."""
-    return np.clip(np.rint(np.asarray(GLASS, np.float32) * 10**-density), 0, 255).astype(np.uint8)
+def light(density: np.ndarray, glass: np.ndarray = LIGHT) -> np.ndarray:
+    """The inverse: optical density (…, 3), or one channel of it with that channel's ``glass`` → uint8."""
+    return np.clip(np.rint(glass * 10 ** -np.maximum(density, 0)), 0, 255).astype(np.uint8)
 
 
 def stain_block(block: Block, stain: str, rng: np.random.Generator) -> np.ndarray:
@@ -98,10 +99,5 @@ def stain_block(block: Block, stain: str, rng: np.random.Generator) -> np.ndarra
     for channel in range(3):
         density = table[:, channel][labels]
         density += brown * (other[:, channel] - table[:, channel])[labels]
-        stained[..., channel] = light_channel(density * tone, channel)
+        stained[..., channel] = light(density * tone, LIGHT[channel])
     return stained
-
-
-def light_channel(density: np.ndarray, channel: int) -> np.ndarray:
-    """:func:`light` for one channel."""
-    return np.clip(np.rint(np.float32(GLASS[channel]) * 10 ** -np.maximum(density, 0)), 0, 255).astype(np.uint8)

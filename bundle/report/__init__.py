@@ -15,13 +15,12 @@ from bundle import truth
 from bundle.atomic import whole_file
 from bundle.errors import InputError
 from bundle.image_io import read_slide
-from bundle.report.page import chart, definitions, grid, missing, reduced, section, sheet, table
+from bundle.report.page import RESEARCH, chart, definitions, grid, missing, reduced, section, sheet, table
 from bundle.report.plots import box_plot, line_chart
 from bundle.report.records import SHOWN_SPLITS, Record, read_record
 from bundle.report.slides import both_ways, slides
 from bundle.tables import DIGITS, HEADINGS, METRICS, ROWS
 
-RESEARCH = "Research only. A generated stain is a prediction, not a stain."
 SPLIT_NAMES = {
     "testing": "testing: slides that training never saw",
     "validation": "validation: the fold left out of training",
@@ -35,7 +34,7 @@ ROWS_EXPLAINED = (
 TRUTH_EXPLAINED = (
     "Measures that pixel metrics miss. Most need labels of what is truly there, as a phantom has them. The real "
     "section is judged too, which is spoiled and thicker than the source; and so is the perfect stain, where it is "
-    "known: no measure can get further. A dash: nothing of the kind on the slides, or not defined for this row."
+    "known: no measure can get further. Slides where there is nothing of the kind do not count; a dash: none has it."
 )
 CAPTION = "Median [quartiles] of the patches; the best median of each split and measure is bold."
 TERMS = "terms before weighting"
@@ -300,7 +299,7 @@ def _truth(record: Record) -> str:
         groups += [(SPLIT_NAMES[split], rows)] if rows else []
     head = ["image", *(truth.HEADINGS[name] for name in known)]
     told = definitions((truth.HEADINGS[name], escape(truth.EXPLAINED[name])) for name in known)
-    caption = "Medians over the slides where there is something to measure."
+    caption = "Medians over the slides."
     return f"<p>{TRUTH_EXPLAINED}</p>{table(caption, head, groups, 1)}{told}"
 
 

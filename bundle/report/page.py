@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 
 from bundle.report.panels import Region
 
+RESEARCH = "Research only. A generated stain is a prediction, not a stain."
 LARGEST = (640, 960)  # width and height of a reduced picture, px
 QUALITY = 88  # of a reduced picture, WebP; the generated stain of a 640 px slide then takes some 100 kB
 FRAME = (255, 120, 0)

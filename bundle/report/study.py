@@ -15,12 +15,11 @@ import numpy as np
 from bundle import truth
 from bundle.atomic import whole_file
 from bundle.image_io import read_slide
-from bundle.report.page import chart, definitions, grid, missing, reduced, section, sheet, table
+from bundle.report.page import RESEARCH, chart, definitions, grid, missing, reduced, section, sheet, table
 from bundle.report.plots import box_plot
+from bundle.report.records import SHOWN_SPLITS
 from bundle.tables import DIGITS, HEADINGS, METRICS, ROWS, write_csv
 
-RESEARCH = "Research only. A generated stain is a prediction, not a stain."
-SPLITS = ("testing", "validation", "training")
 BASELINES = ROWS[1:]
 CAPTION = (
     "Median over the patches of all cells [lowest, highest median of a cell]; the best of each split is bold. A cell "
@@ -96,7 +95,7 @@ def _read(path: Path) -> list[dict[str, str]]:
 def summary(results: Results) -> list[dict[str, Any]]:
     """A line for each split and image: the median of all patches, the lowest and highest median of a cell."""
     lines = []
-    for split in SPLITS:
+    for split in SHOWN_SPLITS:
         for image in results.images:
             cells = results.scores.get((split, image), {})
             if not cells:
@@ -220,7 +219,7 @@ def _minutes(results: Results, name: str) -> str:
 def _boxes(results: Results) -> Iterable[str]:
     for metric in METRICS:
         values: dict[str, dict[str, np.ndarray]] = {}
-        for split in SPLITS:
+        for split in SHOWN_SPLITS:
             for image in results.images:
                 cells = results.scores.get((split, image), {})
                 pooled = [value for cell in cells.values() for value in cell.get(metric, []) if np.isfinite(value)]
@@ -236,7 +235,7 @@ def _boxes(results: Results) -> Iterable[str]:
 def _truth(results: Results) -> str:
     known = [name for name in truth.MEASURES if any(name in values for values in results.truths.values())]
     groups = []
-    for split in SPLITS:
+    for split in SHOWN_SPLITS:
         there = [image for place, image in results.truths if place == split]
         images = [image for image in results.images if image in there]
         images += [image for image in there if image not in images]
@@ -252,7 +251,7 @@ def _truth(results: Results) -> str:
 
 def _pictures(folder: Path, results: Results) -> Iterable[str]:
     """Fig. 6: the first slide of testing and of validation, by every variant's first cell that has it."""
-    for split in SPLITS[:2]:
+    for split in SHOWN_SPLITS[:2]:
         chosen: dict[str, Path] = {}
         for name, done in results.done.items():
             slides = sorted((folder / "cells" / name / "evaluation" / "slides").glob(f"{split}_*"))

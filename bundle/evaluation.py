@@ -42,6 +42,7 @@ def evaluate(
     eval_stride: int,
     eval_overlap: float,
     eval_splits: Sequence[str],
+    eval_baselines: bool,
     lpips_weights: str | None,
 ) -> None:
     """Stain every slide of a dataset and score it: tables, panels, and the run's report.
@@ -60,6 +61,7 @@ def evaluate(
         eval_stride: distance between patches, px.
         eval_overlap: smallest share of a patch in the mask.
         eval_splits: which of training, validation and testing to measure.
+        eval_baselines: also score what needs no network, and the section and the perfect stain by the measures of truth.
         lpips_weights: SqueezeNet weights; None looks in the torch hub cache.
 
     Raises:
@@ -77,7 +79,8 @@ def evaluate(
     for note in notes:
         logger.warning(note)
     ids = {"model_bundle": str(model_bundle), "eval_patch": eval_patch, "eval_stride": eval_stride}
-    ids |= {"eval_overlap": eval_overlap, "eval_splits": list(eval_splits), "lpips_weights": lpips_weights}
+    ids |= {"eval_overlap": eval_overlap, "eval_splits": list(eval_splits), "eval_baselines": eval_baselines}
+    ids |= {"lpips_weights": lpips_weights}
     origin = {**_origin(data, ids), "lpips": "computed" if lpips else LPIPS_MISSING}
     colour_table = baselines.ColourTable(_in_8bit(data, load_pair(pair)) for pair in data.training)
     colours = TissueColours(_labelled(data), data.tissues)
@@ -85,11 +88,11 @@ def evaluate(
     slides: list[dict[str, Any]] = []
     truth: list[dict[str, Any]] = []
     patches_kept = {split: patches_to_keep(len(getattr(data, split))) for split in SPLITS}
-    for split, pair in tqdm(work, unit="slide", desc="evaluating", dynamic_ncols=True):
+    for number, (split, pair) in enumerate(tqdm(work, unit="slide", desc="evaluating", dynamic_ncols=True)):
         images = load_pair(pair)
         source, target, mask = _in_8bit(data, images)
         stained = model(images["source"])
-        name = f"{split}_{len(slides) // len(ROWS):03d}_{pair.source.name.split('.')[0]}"
+        name = f"{split}_{number:03d}_{pair.source.name.split('.')[0]}"
         made = {
             "network": stained,
             "colour table": colour_table(source),
@@ -106,7 +109,7 @@ def evaluate(
         ]
         about = {"split": split, "slide": name, "specimen": pair.specimen}
         group = {"group": pair.group or ""}
-        for row in ROWS:
+        for row in ROWS if eval_baselines else ROWS[:1]:
             patches += score_patches({**about, "row": row}, shown[row], real, corners, eval_patch, lpips)
             slides.append({**about, **group, "row": row, **score_slide(shown[row], real, mask, lpips)})
         labels = None if pair.labels is None else read_labels(pair.labels)
@@ -114,7 +117,7 @@ def evaluate(
         if pair.perfect is not None:
             perfect = to_8bit(read_slide(pair.perfect).pixels, data.target.low, data.target.high)
             judged["perfect stain"] = on_background(perfect, mask, data.background_rgb)
-        for row, image in judged.items():
+        for row, image in judged.items() if eval_baselines else [("network", judged["network"])]:
             values = measure(image, real, mask, labels, colours, data.pixel_um)
             if row == "network" and model.window:
                 values["seam_index"] = seam_index(stained, model.window, model.step)

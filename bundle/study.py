@@ -23,6 +23,7 @@ logger = logging.getLogger("bundle")
 
 METHODS = Path("configs") / "methods"
 PROFILES = Path("configs") / "profiles"
+PARTS = ("methods", "ids", "folds", "seeds", "tables", "curves")  # of a variant
 BEAT_SECONDS = 30.0  # between two signs of life of a claim
 STALE_SECONDS = 600.0  # without one, the process is taken for dead
 
@@ -44,6 +45,16 @@ class Cell:
     seed: int
     overlays: tuple[str, ...]
     ids: Mapping[str, Any]
+
+    @property
+    def data(self) -> tuple[str, int | None]:
+        """What its rows without a network depend on."""
+        return self.datalist, self.fold
+
+    @property
+    def datalist(self) -> str:
+        """The list it is trained on and measured with."""
+        return self.ids.get("datalist", "datalist.json")
 
     @property
     def name(self) -> str:
@@ -71,7 +82,9 @@ def plan_cells(
     """Every variant on every fold with every seed.
 
     Args:
-        variants: by name, ``methods`` (names of ``configs/methods``) and ``ids``, both optional.
+        variants: by name, what :data:`PARTS` names, all of it optional: ``methods`` (names of ``configs/methods``),
+            ``ids``, ``folds`` and ``seeds`` of its own, ``tables`` it stands in, ``curves`` it is a point of
+            (``{"axis": …, "curve": …, "x": …}``).
         folds: validation folds.
         seeds: of the runs.
         profile: name of ``configs/profiles``; None for the paper's scale.
@@ -87,8 +100,10 @@ def plan_cells(
     overlays: dict[str, tuple[str, ...]] = {}
     for variant, parts in variants.items():
         faults += [
-            f"variant {variant!r} has {key!r}; it has methods and ids." for key in set(parts) - {"methods", "ids"}
+            f"variant {variant!r} has {key!r}; it may have {', '.join(PARTS)}." for key in set(parts) - set(PARTS)
         ]
+        if "dataset_dir" in parts.get("ids", {}):
+            faults.append(f"variant {variant!r} sets dataset_dir; a study has one dataset, variants may set datalist.")
         files = [METHODS / f"{method}.json" for method in parts.get("methods", ())]
         files += [PROFILES / f"{profile}.json"] * (profile is not None)
         for file in files:
@@ -101,12 +116,14 @@ def plan_cells(
             faults.append(f"{name} is empty; name at least one.")
     if faults:
         raise InputError("\n".join(faults))
-    return [
+    cells = [
         Cell(variant, fold, seed, overlays[variant], {**ids, **parts.get("ids", {})})
-        for seed in seeds
-        for fold in folds
         for variant, parts in variants.items()
+        for seed in parts.get("seeds", seeds)
+        for fold in parts.get("folds", folds)
     ]
+    order = list(dict.fromkeys((cell.seed, cell.fold) for cell in cells))
+    return sorted(cells, key=lambda cell: order.index((cell.seed, cell.fold)))
 
 
 class Study:
@@ -117,13 +134,19 @@ class Study:
         dataset_dir: the dataset of every cell.
         cells: the plan.
         evaluation_ids: set in every evaluation.
+        variants: what the report needs to know of each; see :func:`plan_cells`.
 
     Raises:
         InputError: if the folder holds another plan.
     """
 
     def __init__(
-        self, folder: str | Path, dataset_dir: str, cells: Sequence[Cell], evaluation_ids: Mapping[str, Any]
+        self,
+        folder: str | Path,
+        dataset_dir: str,
+        cells: Sequence[Cell],
+        evaluation_ids: Mapping[str, Any],
+        variants: Mapping[str, Mapping[str, Any]],
     ) -> None:
         self.folder = Path(folder)
         self.dataset_dir = dataset_dir
@@ -134,6 +157,7 @@ class Study:
             "evaluation": self.evaluation_ids,
             "cells": {cell.name: {"overlays": list(cell.overlays), "ids": dict(cell.ids)} for cell in self.cells},
         }
+        shown = {name: {key: parts.get(key, []) for key in ("tables", "curves")} for name, parts in variants.items()}
         path = self.folder / "study.json"
         if path.exists():
             there = json.loads(path.read_text(encoding="utf-8"))
@@ -143,8 +167,7 @@ class Study:
                     f"{self.folder} holds a study with other {', '.join(differing)}; name another --output_dir, "
                     "or repeat its own arguments to go on."
                 )
-        else:
-            write_json(path, plan)
+        write_json(path, {**plan, "variants": shown})
 
     def cell_folder(self, cell: Cell) -> Path:
         """Its run's folder."""
@@ -173,7 +196,9 @@ class Study:
         logger.info("%s", cell.name)
         began = time.monotonic()
         minutes = {}
-        for task, ids in (("training", {"resume": True}), ("evaluation", self.evaluation_ids)):
+        first = next(other for other in self.cells if other.data == cell.data)
+        measured = {"eval_baselines": cell is first, **self.evaluation_ids}
+        for task, ids in (("training", {"resume": True}), ("evaluation", measured)):
             with (folder / f"{task}.out").open("a", encoding="utf-8") as out:
                 command = cell.command(task, self.dataset_dir, folder, **ids)
                 code = subprocess.run(command, stdout=out, stderr=subprocess.STDOUT, check=False).returncode
@@ -182,7 +207,8 @@ class Study:
                 return False
             minutes[task] = (time.monotonic() - began) / 60
             began = time.monotonic()
-        write_json(folder / "done.json", {"variant": cell.variant, "fold": cell.fold, "seed": cell.seed, **minutes})
+        about = {"variant": cell.variant, "datalist": cell.datalist, "fold": cell.fold, "seed": cell.seed}
+        write_json(folder / "done.json", {**about, **minutes})
         return True
 
 

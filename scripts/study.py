@@ -54,7 +54,7 @@ def main(
     cells = plan_cells(chosen, folds, seeds, profile, ids or {})
     for fold in folds:  # a fault in the data is said before anything runs
         load_datalist(dataset_dir, (ids or {}).get("datalist", "datalist.json"), fold)
-    study = Study(output_dir, dataset_dir, cells, evaluation or {})
+    study = Study(output_dir, dataset_dir, cells, evaluation or {}, chosen)
     failed = study.work()
     page = write_study(output_dir)
     undone = [cell.name for cell in cells if not (study.cell_folder(cell) / "done.json").exists()]

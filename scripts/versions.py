@@ -1,0 +1,7 @@
+"""Versions of a dataset for studies: ``python -m scripts.versions --dataset_dir D --output V --misalign_px "[2,5]"``."""
+
+from bundle.commands import command
+from bundle.versions import write_versions
+
+if __name__ == "__main__":
+    command(write_versions)

@@ -37,7 +37,7 @@ def command(function: Callable[..., Any]) -> None:
         nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
         hint = f"did you mean --{nearest[0]}?" if nearest else f"there are --{', --'.join(known)}."
         raise InputError(f"--{name} is not an option; {hint}")
-    fire.Fire(function, serialize=str)
+    fire.Fire(function, serialize=lambda result: None if result is None else str(result))
 
 
 def as_bool(name: str, value: Any) -> bool:

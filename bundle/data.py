@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from bundle.datalist import (
+    DATALIST,
     LIST_KEYS,
     SPLITS,
     Datalist,
@@ -27,7 +28,7 @@ from bundle.image_io import read_labels, read_mask, read_slide
 
 
 def load_datalist(
-    dataset_dir: str | None, datalist: str = "datalist.json", fold: int | None = None, patch_size: int = 1
+    dataset_dir: str | None, datalist: str = DATALIST, fold: int | None = None, patch_size: int = 1
 ) -> Datalist:
     """Read a datalist and check every file it names.
 

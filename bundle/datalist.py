@@ -12,6 +12,7 @@ import numpy as np
 
 from bundle.errors import InputError
 
+DATALIST = "datalist.json"  # the list of a dataset, if no other is named
 SPLITS = ("training", "validation", "testing")
 LIST_KEYS = {"pixel_um", "allow_same_specimen", "source", "target", "tissues", "training", "testing", "description"}
 ENTRY_KEYS = {"source", "target", "mask", "labels", "perfect", "specimen", "group", "fold"}
@@ -183,6 +184,7 @@ def tissues_of(listed: Mapping[str, Any], datalist: str, faults: list[str]) -> d
 def entries(listed: Mapping[str, Any], split: str, folder: Path, datalist: str, faults: list[str]) -> list[Pair]:
     """The pairs of a split; entries that are no pair become lines in ``faults``."""
     pairs = []
+    halves: list[str] = []
     for number, entry in enumerate(listed.get(split) or []):
         label = f"{datalist}, {split}[{number}]"
         if not isinstance(entry, dict):
@@ -191,9 +193,8 @@ def entries(listed: Mapping[str, Any], split: str, folder: Path, datalist: str, 
         for key in sorted(set(entry) - ENTRY_KEYS):
             faults.append(f"{label}: unknown key {key!r}; known are {', '.join(sorted(ENTRY_KEYS))}.")
         missing = [key for key in ("source", "target") if not isinstance(entry.get(key), str)]
-        for key in missing:
-            faults.append(f"{label}: has no {key}; a paired method needs source and target in every entry.")
         if missing:
+            halves.append(f"{split}[{number}] has no {' and no '.join(missing)}")
             continue
         fold = entry.get("fold")
         mask, labels, perfect = (
@@ -214,4 +215,7 @@ def entries(listed: Mapping[str, Any], split: str, folder: Path, datalist: str, 
                 perfect,
             )
         )
+    if halves:
+        more = f" and {len(halves) - 1} more are no pairs either" if len(halves) > 1 else ""
+        faults.append(f"{datalist}: {halves[0]}{more}; this method needs pairs, source and target in every entry.")
     return pairs

@@ -18,18 +18,25 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
+def input_error(error: BaseException) -> InputError | None:
+    """The fault of the user that lies behind an error; None if there is none.
+
+    MONAI wraps what a config raises in RuntimeErrors of its own, so the whole chain is searched.
+    """
+    return next((link for link in _chain(error) if isinstance(link, InputError)), None)
+
+
 def plain_errors() -> None:
     """Print an uncaught :class:`InputError` as its message alone; the exit code stays 1.
 
-    MONAI wraps what a config raises in RuntimeErrors of its own, so the whole chain is searched. Any
-    other error keeps its traceback.
+    Any other error keeps its traceback.
     """
 
     def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-        for link in _chain(error):
-            if isinstance(link, InputError):
-                print(f"\nerror: {link}", file=sys.stderr)
-                return
-        sys.__excepthook__(kind, error, traceback)
+        fault = input_error(error)
+        if fault is None:
+            sys.__excepthook__(kind, error, traceback)
+        else:
+            print(f"\nerror: {fault}", file=sys.stderr)
 
     sys.excepthook = hook

@@ -42,8 +42,8 @@ def evaluate(
     eval_stride: int,
     eval_overlap: float,
     eval_splits: Sequence[str],
-    eval_baselines: bool,
     lpips_weights: str | None,
+    eval_baselines: bool = True,
 ) -> None:
     """Stain every slide of a dataset and score it: tables, panels, and the run's report.
 
@@ -61,8 +61,8 @@ def evaluate(
         eval_stride: distance between patches, px.
         eval_overlap: smallest share of a patch in the mask.
         eval_splits: which of training, validation and testing to measure.
-        eval_baselines: also score what needs no network, and the section and the perfect stain by the measures of truth.
         lpips_weights: SqueezeNet weights; None looks in the torch hub cache.
+        eval_baselines: also score what needs no network, and judge the section itself by the measures of truth.
 
     Raises:
         InputError: if the model and dataset do not belong together, or a value makes no sense.
@@ -70,8 +70,10 @@ def evaluate(
     model = load_model(model_bundle, device)
     reverse = load_reverse(model_bundle, device)
     lpips = find_lpips(lpips_weights, device)
-    work = [(split, pair) for split in SPLITS if split in eval_splits for pair in getattr(data, split)]
-    _check(data, model, work, eval_patch, eval_stride, eval_overlap, eval_splits)
+    work = slides_to_measure(data, eval_splits)
+    faults = value_faults(data, eval_patch, eval_stride, eval_overlap, eval_splits) + _model_faults(data, model)
+    if faults:
+        raise InputError("\n".join(faults))
     folder = Path(output_dir) / "evaluation"
     check_writable(folder)
     log_to(Path(output_dir) / "log.txt")
@@ -145,15 +147,13 @@ def evaluate(
     print(f"\n{table}\n{write_report(output_dir)}")
 
 
-def _check(
-    data: Datalist,
-    model: TrainedModel,
-    work: Sequence[tuple[str, Pair]],
-    patch: int,
-    stride: int,
-    overlap: float,
-    splits: Sequence[str],
-) -> None:
+def slides_to_measure(data: Datalist, splits: Sequence[str]) -> list[tuple[str, Pair]]:
+    """Split and pair of every slide, in order."""
+    return [(split, pair) for split in SPLITS if split in splits for pair in getattr(data, split)]
+
+
+def value_faults(data: Datalist, patch: int, stride: int, overlap: float, splits: Sequence[str]) -> list[str]:
+    """What is wrong with the values of an evaluation for a dataset, a line each."""
     faults = []
     if patch < 7:
         faults.append(f"eval_patch is {patch!r}; SSIM needs at least 7 px.")
@@ -162,20 +162,23 @@ def _check(
     if not 0 <= overlap <= 1:
         faults.append(f"eval_overlap is {overlap!r}; it must be from 0 to 1.")
     faults += [f"eval_splits has {split!r}; the splits are {', '.join(SPLITS)}." for split in set(splits) - set(SPLITS)]
+    work = slides_to_measure(data, splits)
     if not work:
         faults.append(f"there is nothing to evaluate: no pair in {', '.join(splits)}.")
-    for side in ("source", "target"):
-        trained, given = getattr(model, side), getattr(data, side)
-        if trained != given:
-            faults.append(
-                f"the model was trained on {side} {trained}, but the dataset has {given}; use its own dataset."
-            )
     for _, pair in work:
         height, width = load_pair(pair)["mask"].shape[1:]
         if min(height, width) < patch:
             faults.append(f"{pair.label}: is {height}×{width} px, smaller than eval_patch {patch}; set --eval_patch.")
-    if faults:
-        raise InputError("\n".join(faults))
+    return faults
+
+
+def _model_faults(data: Datalist, model: TrainedModel) -> list[str]:
+    return [
+        f"the model was trained on {side} {getattr(model, side)}, but the dataset has {getattr(data, side)}; "
+        "use its own dataset."
+        for side in ("source", "target")
+        if getattr(model, side) != getattr(data, side)
+    ]
 
 
 def _origin(data: Datalist, ids: dict[str, Any]) -> dict[str, Any]:

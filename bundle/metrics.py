@@ -191,6 +191,37 @@ def split_counts(image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarra
     return half, counts - half
 
 
+def flat_gain(image: np.ndarray, top: int, left: int, height: int, width: int, offset: float = 0.0) -> float:
+    """The value of one count, from a uniform part of an image: its variance over its mean above the offset.
+
+    Args:
+        image: (H, W).
+        top: of the part, px; then ``left``, ``height`` and ``width``.
+        left: likewise.
+        height: likewise.
+        width: likewise.
+        offset: value of no count.
+
+    Returns:
+        In the units of the image.
+
+    Raises:
+        InputError: if the part is not inside the image, or has no noise or nothing above the offset.
+    """
+    part = image[max(top, 0) : top + height, max(left, 0) : left + width].astype(np.float64) - offset
+    if part.shape != (height, width) or part.size < 2:
+        raise InputError(
+            f"flat is rows {top} to {top + height}, columns {left} to {left + width}; the image is "
+            f"{image.shape[0]}×{image.shape[1]} px."
+        )
+    if part.mean() <= 0 or part.var() == 0:
+        raise InputError(
+            f"flat has mean {part.mean():g} above the offset and variance {part.var():g}; choose a part with noise, "
+            "above --offset."
+        )
+    return float(part.var() / part.mean())
+
+
 def resolution_px(
     frequency: np.ndarray, correlation: np.ndarray, threshold: float = RESOLUTION_THRESHOLD, smoothing: float = 1.0
 ) -> float:

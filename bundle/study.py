@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -16,11 +17,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bundle.errors import InputError
+from monai.bundle import ConfigParser
+
+from bundle.data import load_datalist
+from bundle.datalist import DATALIST, Datalist
+from bundle.errors import InputError, input_error
+from bundle.evaluation import value_faults
+from bundle.metrics import find_lpips
 from bundle.runs import write_json
+from bundle.workflow import unknown_ids
 
 logger = logging.getLogger("bundle")
 
+TRAINING, EVALUATION = "configs/train.json", "configs/evaluate.json"
 METHODS = Path("configs") / "methods"
 PROFILES = Path("configs") / "profiles"
 PARTS = ("methods", "ids", "folds", "seeds", "tables", "curves")  # of a variant
@@ -54,7 +63,7 @@ class Cell:
     @property
     def datalist(self) -> str:
         """The list it is trained on and measured with."""
-        return self.ids.get("datalist", "datalist.json")
+        return self.ids.get("datalist", DATALIST)
 
     @property
     def name(self) -> str:
@@ -64,7 +73,7 @@ class Cell:
 
     def command(self, task: str, dataset_dir: str, folder: Path, **ids: Any) -> list[str]:
         """The command line of its training or evaluation."""
-        files = ["configs/train.json", *(["configs/evaluate.json"] if task == "evaluation" else []), *self.overlays]
+        files = [TRAINING, *([EVALUATION] if task == "evaluation" else []), *self.overlays]
         words = [sys.executable, "-m", "monai.bundle", "run", task, "--config_file", str(files)]
         every = {"dataset_dir": dataset_dir, "output_dir": str(folder), "seed": self.seed, "fold": self.fold}
         for name, value in {**every, **self.ids, **ids}.items():
@@ -126,6 +135,55 @@ def plan_cells(
     return sorted(cells, key=lambda cell: order.index((cell.seed, cell.fold)))
 
 
+def check_cells(cells: Sequence[Cell], dataset_dir: str, evaluation_ids: Mapping[str, Any]) -> None:
+    """See that every cell can be trained and measured, as far as that shows beforehand; nothing is written.
+
+    Args:
+        cells: the plan.
+        dataset_dir: the dataset of every cell.
+        evaluation_ids: set in every evaluation.
+
+    Raises:
+        InputError: with one line for each fault, and the variants that have it.
+    """
+    variants: dict[str, dict[str, None]] = {}
+    lists: dict[tuple[Any, ...], Datalist] = {}
+    for cell in cells:
+        try:
+            _check(cell, dataset_dir, evaluation_ids, lists)
+        except Exception as error:  # MONAI wraps what a component raises
+            found = input_error(error)
+            if found is None:
+                raise
+            for fault in str(found).splitlines():
+                variants.setdefault(fault, {})[cell.variant] = None
+    if variants:
+        raise InputError("\n".join(f"{', '.join(names)}: {fault}" for fault, names in variants.items()))
+
+
+def _check(
+    cell: Cell, dataset_dir: str, evaluation_ids: Mapping[str, Any], lists: dict[tuple[Any, ...], Datalist]
+) -> None:
+    """Make the networks and the objective of a cell; ``lists`` keeps the datalists that were checked."""
+    parser = ConfigParser()
+    parser.read_config([TRAINING, EVALUATION, *cell.overlays])
+    parser.update({**cell.ids, **evaluation_ids, "seed": cell.seed, "fold": cell.fold})
+    mistyped = unknown_ids(parser.get())
+    if mistyped:
+        raise InputError("\n".join(mistyped))
+    value = parser.get_parsed_content
+    place = (*cell.data, value("patch_size"))
+    if place not in lists:
+        lists[place] = load_datalist(dataset_dir, *place)
+    data = lists[place]
+    faults = value_faults(data, *(value(f"eval_{name}") for name in ("patch", "stride", "overlap", "splits")))
+    if faults:
+        raise InputError("\n".join(faults))
+    find_lpips(value("lpips_weights"))
+    parser.update({"data": data, "device": "cpu", "train#dataloader": [], "train#handlers": []})
+    parser.get_parsed_content("train#trainer")
+
+
 class Study:
     """A folder of cells, each a run's ``output_dir`` with ``done.json`` once it is trained and measured.
 
@@ -185,9 +243,7 @@ class Study:
             if (folder / "done.json").exists():
                 continue
             with claimed(folder) as mine:
-                if not mine or (folder / "done.json").exists():
-                    continue
-                if not self.run(cell, folder):
+                if mine and not (folder / "done.json").exists() and not self.run(cell, folder):
                     failed.append(cell.name)
         return failed
 
@@ -210,6 +266,19 @@ class Study:
         about = {"variant": cell.variant, "datalist": cell.datalist, "fold": cell.fold, "seed": cell.seed}
         write_json(folder / "done.json", {**about, **minutes})
         return True
+
+
+@contextmanager
+def full_disk_told(folder: str | Path) -> Iterator[None]:
+    """Say in one line that the disk is full; what is done stays."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise InputError(
+            f"{folder}: {error.strerror}; what is done stays, so make room and start the study again."
+        ) from error
 
 
 @contextmanager

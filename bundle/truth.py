@@ -41,6 +41,7 @@ EXPLAINED = {
     "seam_index": "change across the borders of inference windows, over that beside them",
 }
 MEASURES = tuple(HEADINGS)
+JUDGED_TOO = ("real section", "perfect stain")  # by the same measures, for comparison
 
 
 def darkness(image: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from scipy.ndimage import map_coordinates
 
 from bundle.atomic import whole_folder
 from bundle.data import load_datalist
-from bundle.datalist import Datalist, Pair
+from bundle.datalist import DATALIST, Datalist, Pair
 from bundle.errors import InputError
 from bundle.folds import assign_folds
 from bundle.image_io import read_slide, write_slide
@@ -29,7 +29,7 @@ def write_versions(
     misalign_px: Sequence[float] = (),
     pairs_per_fold: Sequence[int] = (),
     material: bool = False,
-    datalist: str = "datalist.json",
+    datalist: str = DATALIST,
     seed: int = 0,
 ) -> Path:
     """Copy a dataset and add versions of it, a datalist each in the same folder.
@@ -63,7 +63,7 @@ def write_versions(
         for name in sorted(set(data.checksums) - {datalist}):
             (partial / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(data.folder / name, partial / name)
-        lists = {"datalist.json": listed}
+        lists = {DATALIST: listed}
         for px in misalign_px:
             lists[f"datalist_{px:g}px.json"] = _misaligned(data, listed, partial, px, seed)
         for count in pairs_per_fold:

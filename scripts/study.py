@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from bundle.commands import command
-from bundle.data import load_datalist
 from bundle.errors import InputError
 from bundle.report.study import write_study
-from bundle.study import Study, plan_cells
+from bundle.study import Study, check_cells, full_disk_told, plan_cells
 
 DEFAULT = "paired"  # train.json without an overlay
 
@@ -52,11 +51,11 @@ def main(
     else:
         chosen = {method: {"methods": [] if method == DEFAULT else [method]} for method in methods}
     cells = plan_cells(chosen, folds, seeds, profile, ids or {})
-    for fold in folds:  # a fault in the data is said before anything runs
-        load_datalist(dataset_dir, (ids or {}).get("datalist", "datalist.json"), fold)
+    check_cells(cells, dataset_dir, evaluation or {})
     study = Study(output_dir, dataset_dir, cells, evaluation or {}, chosen)
-    failed = study.work()
-    page = write_study(output_dir)
+    with full_disk_told(output_dir):
+        failed = study.work()
+        page = write_study(output_dir)
     undone = [cell.name for cell in cells if not (study.cell_folder(cell) / "done.json").exists()]
     print(f"{(Path(output_dir) / 'table.md').read_text(encoding='utf-8')}\n{page}")
     if failed:

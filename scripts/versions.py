@@ -1,4 +1,4 @@
-"""Versions of a dataset for studies: ``python -m scripts.versions --dataset_dir D --output V --misalign_px "[2,5]"``."""
+"""Versions of a dataset for studies: ``python -m scripts.versions --dataset_dir D --output V …``."""
 
 from bundle.commands import command
 from bundle.versions import write_versions

@@ -82,7 +82,7 @@ FAULTS = {
     "no range": (lambda f: edited(f, lambda listed: listed["source"].pop("range")), "source.range is None"),
     "no target": (
         lambda f: edited(f, lambda listed: listed["training"][1].pop("target")),
-        "training[1]: has no target",
+        "training[1] has no target; this method needs pairs",
     ),
     "typo": (lambda f: edited(f, lambda listed: listed["training"][0].update(specimn="a")), "unknown key 'specimn'"),
     "one level": (

@@ -6,11 +6,13 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from bundle.errors import InputError
+from bundle.image_io import write_slide
 from bundle.metrics import (
     LPIPS_BATCH,
     LPIPS_FILE,
     Lpips,
     find_lpips,
+    flat_gain,
     patch_corners,
     psnr,
     resolution_px,
@@ -19,6 +21,7 @@ from bundle.metrics import (
     ssim,
     ssim_inside,
 )
+from scripts.resolution import main as measure
 
 SCIKIT_IMAGE = {"channel_axis": -1, "data_range": 255}
 
@@ -208,3 +211,37 @@ def test_a_lower_threshold_claims_a_finer_resolution():
     falling = 1 - 2 * frequency
     found = [resolution_px(frequency, falling, threshold, smoothing=1e-3) for threshold in (0.5, 1 / 7)]
     assert found == [pytest.approx(1 / 0.25), pytest.approx(2 / (1 - 1 / 7))]
+
+
+def test_the_gain_of_counts_is_found_on_a_flat_part():
+    counts = np.random.default_rng(0).poisson(np.full((80, 60), 50.0))
+    assert flat_gain(7.0 * counts + 300, 5, 5, 70, 50, offset=300) == pytest.approx(7, rel=0.1)
+    for part, message in (((0, 50, 20, 20), "the image is 80×60 px"), ((-1, 0, 9, 9), "flat is rows -1")):
+        with pytest.raises(InputError, match=message):
+            flat_gain(counts, *part)
+    with pytest.raises(InputError, match="variance 0"):
+        flat_gain(np.ones((9, 9)), 0, 0, 9, 9)
+
+
+def test_the_script_names_the_resolution_and_refuses_to_guess_a_gain(tmp_path, capsys):
+    rng = np.random.default_rng(1)
+    flat = np.full((512, 40), 200.0)
+    counts = rng.poisson(np.hstack([np.clip(200 + 50 * band_limited(0.1), 0, None), flat]))
+    path, inverse = tmp_path / "counts.tif", tmp_path / "inverse.tif"
+    write_slide(path, (40 * counts[None]).astype(np.uint16), pixel_um=5.0)
+    write_slide(inverse, (65535 - 40 * counts[None]).astype(np.uint16), pixel_um=5.0)
+    measure(str(path), gain=40)
+    measure(str(path), flat=[0, 512, 512, 40])
+    measure(str(path), str(inverse), between=True)  # a negative shows the same structure
+    given, found, both = (float(line.split("(")[1].split(" px")[0]) for line in capsys.readouterr().out.splitlines())
+    assert given == pytest.approx(10, rel=0.1)
+    assert found == pytest.approx(10, rel=0.1)
+    assert both == 2
+    for options, message in (
+        ({}, "pass --gain, the value of one count, or --flat"),
+        ({"gain": 0}, "gain is 0"),
+        ({"flat": [1, 2]}, "flat is .1, 2.; give"),
+        ({"gain": 40, "offset": 1e5}, "cannot be counts; lower it"),
+    ):
+        with pytest.raises(InputError, match=message):
+            measure(str(path), **options)

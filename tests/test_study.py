@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -14,8 +15,9 @@ import numpy as np
 import pytest
 
 from bundle.errors import InputError
+from bundle.report.results import COLOUR_TABLE, Results, curves, half_gain
 from bundle.report.study import write_study
-from bundle.study import STALE_SECONDS, Study, claimed, plan_cells
+from bundle.study import STALE_SECONDS, Study, check_cells, claimed, plan_cells
 from tests.conftest import ROOT, TINY, make_dataset
 
 IDS = {**TINY, "epochs": 1, "patches_per_pair": 2}
@@ -51,6 +53,20 @@ def test_two_processes_do_every_cell_once(done):
         assert (folder / "done.json").exists()
         assert not (folder / "claim.json").exists()
         assert (folder / "training.out").read_text().count("results in") == 1  # trained once
+
+
+def test_rows_without_a_network_are_measured_once_a_fold(done):
+    measured = {}
+    for path in (done / "cells").glob("*/evaluation/patches.csv"):
+        with path.open(newline="") as file:
+            measured[path.parents[1].name] = {row["row"] for row in csv.DictReader(file)}
+    rows = {"network", "colour table", "mean colour", "inverted source", "raw source"}
+    assert measured == {
+        "paired-fold0-seed0": rows,
+        "paired-fold1-seed0": rows,
+        "pix2pix-fold0-seed0": {"network"},
+        "pix2pix-fold1-seed0": {"network"},
+    }
 
 
 def test_the_table_holds_the_medians_of_the_cells(done):
@@ -140,9 +156,45 @@ def test_a_killed_study_goes_on_where_it_was(tmp_path):
     assert (tmp_path / "study" / "cells" / "cyclegan-all-seed0" / "done.json").exists()
 
 
+def test_a_full_disk_loses_no_more_than_the_cell_in_work(tmp_path, done):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(disk)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("only root can mount a small disk to fill")
+    try:
+        words = command(done.parent / "data", disk / "study", "--methods", "[paired,pix2pix]", "--folds", "[0,1]")
+        first = disk / "study" / "cells" / "paired-fold0-seed0" / "done.json"
+        with (tmp_path / "errors").open("w") as errors:
+            study = subprocess.Popen(words, cwd=ROOT, env=environment(tmp_path), stderr=errors)
+            while not first.exists() and study.poll() is None:
+                time.sleep(0.1)
+            filler = disk / "filler"
+            with contextlib.suppress(OSError):
+                filler.write_bytes(bytes(2**26))  # no space left
+            assert study.wait(timeout=600) == 1
+        said = (tmp_path / "errors").read_text()
+        assert "No space left on device; what is done stays" in said
+        assert "Traceback" not in said
+        before = first.stat().st_mtime
+        filler.unlink()
+        again = subprocess.run(words, cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True, timeout=600)
+        assert again.returncode == 0, again.stderr
+        assert first.stat().st_mtime == before
+        # one process with a full disk in between measures what two undisturbed ones do
+        tables = []
+        for folder in (done, disk / "study"):
+            write_study(folder)
+            with (folder / "table.csv").open(newline="") as file:
+                tables.append([{**line, "minutes": ""} for line in csv.DictReader(file)])
+        assert tables[0] == tables[1]
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
 def test_a_cell_that_fails_is_named_and_the_others_go_on(tmp_path):
     make_dataset(tmp_path / "data", pairs=2)
-    variants = {"broken": {"ids": {"lambda_pixel": -1}}, "one way": {"methods": ["pix2pix"]}}
+    variants = {"broken": {"ids": {"deploy_checkpoint": "best_nothing"}}, "one way": {"methods": ["one_way"]}}
     (tmp_path / "variants.json").write_text(json.dumps(variants))
     words = command(tmp_path / "data", tmp_path / "study", "--variants", str(tmp_path / "variants.json"))
     done = subprocess.run(words, cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True, timeout=600)
@@ -155,7 +207,8 @@ def test_a_cell_that_fails_is_named_and_the_others_go_on(tmp_path):
     ("variants", "message"),
     [
         ({"a": {"methods": ["pix3pix"]}}, "there is no configs/methods/pix3pix.json; there are cyclegan"),
-        ({"a": {"id": {}}}, "variant 'a' has 'id'; it has methods and ids"),
+        ({"a": {"id": {}}}, "variant 'a' has 'id'; it may have methods, ids, folds, seeds, tables, curves"),
+        ({"a": {"ids": {"dataset_dir": "D"}}}, "variant 'a' sets dataset_dir; a study has one dataset"),
         ({}, "variants is empty"),
     ],
 )
@@ -179,4 +232,94 @@ def test_cells_of_one_fold_and_seed_stand_together(tmp_path, monkeypatch):
     assert (
         " ".join(words[7:]) == f"--dataset_dir D --output_dir {tmp_path} --seed 5 --fold 0 --epochs 3 --eval_patch 64"
     )
-    assert Study(tmp_path / "study", "D", cells, {}).cell_folder(cells[0]).name == "a-fold0-seed5"
+    assert Study(tmp_path / "study", "D", cells, {}, {}).cell_folder(cells[0]).name == "a-fold0-seed5"
+
+
+def test_a_variant_can_have_folds_and_seeds_of_its_own(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    cells = plan_cells({"a": {}, "b": {"folds": [1], "seeds": [7]}}, [0, 1], [5], None, {})
+    assert [cell.name for cell in cells] == ["a-fold0-seed5", "a-fold1-seed5", "b-fold1-seed7"]
+
+
+def test_what_no_cell_can_use_is_refused_before_anything_starts(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    data = make_dataset(tmp_path / "data")
+    listed = json.loads((data / "datalist.json").read_text())
+    sides = [{"source": entry["source"]} for entry in listed["training"]]
+    sides += [{"target": entry["target"]} for entry in listed["training"]]
+    (data / "unpaired.json").write_text(json.dumps({**listed, "training": sides}))
+    variants = {
+        "Pix2Pix on unpaired data": {"methods": ["pix2pix"], "ids": {"datalist": "unpaired.json"}},
+        "odd patches": {"methods": ["pix2pix"], "ids": {"patch_size": 36}},
+        "no way back": {"methods": ["one_way"], "ids": {"lambda_cycle": 1}},
+        "mistyped": {"ids": {"lambda_pixl": 1}},
+        "large patches": {"ids": {"patch_size": 96}},
+        "good": {},
+    }
+    cells = plan_cells(variants, [None], [0, 1], None, TINY)
+    with pytest.raises(InputError) as refused:
+        check_cells(cells, str(data), EVALUATION)
+    lines = str(refused.value).splitlines()
+    assert lines[0] == (
+        "Pix2Pix on unpaired data: unpaired.json: training[0] has no target and 3 more are no pairs either; "
+        "this method needs pairs, source and target in every entry."
+    )
+    assert lines[1].startswith("odd patches: patch_size is 36; this U-Net")
+    assert lines[2] == "no way back: lambda_cycle is 1, but this method has no g_yx; set it to 0."
+    assert lines[3].startswith("mistyped: 'lambda_pixl' is not an id")
+    assert "large patches: datalist.json, training[0]: 00.png is 64×72 px, smaller than a patch of 96 px" in lines[4]
+    assert not any(line.startswith("good") for line in lines)
+    good = [cell for cell in cells if cell.variant == "good"]
+    check_cells(good, str(data), EVALUATION)
+    with pytest.raises(InputError, match="good: datalist.json, training.0.: is 64×72 px, smaller than eval_patch 256"):
+        check_cells(good, str(data), {})
+    with pytest.raises(InputError, match="good: 'eval_ptch' is not an id of this config; did you mean 'eval_patch'"):
+        check_cells(good, str(data), {"eval_ptch": 32})
+
+
+def planted(
+    scores: dict[str, dict[tuple[int, int], float]], told: dict[str, dict], datalists: dict[str, str]
+) -> Results:
+    """Results of a study; by image, by fold and seed, the SSIM that every patch of the cell has."""
+    results = Results({"variants": {name: {"tables": [], "curves": [told[name]]} for name in told}, "cells": {}})
+    for image, cells in scores.items():
+        for (fold, seed), value in cells.items():
+            variant = image if image in told else next(name for name in told if datalists[name] == datalists[image])
+            name = f"{variant}-{fold}-{seed}"
+            done = {"variant": variant, "datalist": datalists[image], "fold": fold, "seed": seed, "training": 1.0}
+            results.done[name] = done
+            results.scores.setdefault(("testing", image), {})[name] = {"ssim": [value, value]}
+    return results
+
+
+def test_a_curve_compares_the_same_folds_and_seeds():
+    point = lambda x: {"axis": "px", "curve": "one way", "x": x}
+    told = {"still": point(0), "moved": point(10)}
+    datalists = {"still": "datalist.json", "moved": "datalist_10px.json"}
+    datalists |= {"colour table": "datalist.json", "colour table, 10px": "datalist_10px.json"}
+    scores = {
+        "still": {(0, 0): 0.8, (1, 0): 0.2, (0, 1): 0.1},  # the others have no partner at 10 px
+        "moved": {(0, 0): 0.5},
+        "colour table": {(0, 0): 0.3},
+        "colour table, 10px": {(0, 0): 0.25},
+    }
+    found = curves(planted(scores, told, datalists), "px", "ssim")
+    assert found == {"one way": {0: 0.8, 10: 0.5}, COLOUR_TABLE: {0: 0.3, 10: 0.25}}
+
+
+def test_half_the_gain_is_found_between_two_points():
+    table = {0: 0.2, 5: 0.2, 10: 0.2}
+    assert half_gain({0: 0.6, 5: 0.5, 10: 0.3}, table, "ssim") == (pytest.approx(0.4), "8")  # 0.2 left at 7.5
+    assert half_gain({0: 0.1, 5: 0.2, 10: 0.35}, {0: 0.5, 5: 0.5, 10: 0.5}, "lpips") == (pytest.approx(0.4), "8")
+    assert half_gain({0: 0.6, 5: 0.6, 10: 0.5}, table, "ssim")[1] == "more than 10"
+    assert half_gain({0: 0.1, 5: 0.0}, table, "ssim")[1] == "no gain to lose"
+
+
+def test_tables_hold_their_variants_and_the_rows_to_beat(tmp_path):
+    told = {name: {"axis": "px", "curve": "a", "x": 0} for name in ("still", "moved")}
+    datalists = {"still": "datalist.json", "moved": "datalist_10px.json"}
+    results = planted({name: {(0, 0): 0.5} for name in told}, told, datalists)
+    results.plan["variants"]["still"]["tables"] = ["first", "second"]
+    results.plan["variants"]["moved"]["tables"] = ["second"]
+    rows = ["colour table", "mean colour", "inverted source", "raw source"]
+    assert results.tables == {"first": ["still", *rows], "second": ["still", "moved", *rows, "colour table, 10px"]}

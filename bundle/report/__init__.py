@@ -13,6 +13,7 @@ import numpy as np
 
 from bundle import truth
 from bundle.atomic import whole_file
+from bundle.datalist import DATALIST
 from bundle.errors import InputError
 from bundle.image_io import read_slide
 from bundle.report.page import RESEARCH, chart, definitions, grid, missing, reduced, section, sheet, table
@@ -226,7 +227,7 @@ def _how_to_measure(record: Record) -> str:
     command = ["python", "-m", "monai.bundle", "run", "evaluation"]
     command += ["--config_file", "['configs/train.json','configs/evaluate.json']"]
     command += ["--dataset_dir", dataset, "--output_dir", str(record.folder)]
-    for name, default in (("datalist", "datalist.json"), ("fold", None)):
+    for name, default in (("datalist", DATALIST), ("fold", None)):
         if record.config.get(name, default) not in (default, "null"):
             command += [f"--{name}", str(record.config[name])]
     return f"{' '.join(_quoted(word) for word in command)}\n# add --eval_patch 128 if an image is smaller than 256 px"

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 # Okabe and Ito's palette: told apart with any colour vision
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#7f7f7f", "#56b4e9")
 HATCHES = (None, "///", "xxx", "...")  # when there are more boxes than colours
+MOST_BOXES = 2 * len(COLOURS)  # in one group; more cannot be told apart
 GENERATED, REAL = "#d55e00", "#000000"
 CHANNELS = ("red", "green", "blue")
 WIDTH_INCHES = 3.9  # shown at the width of a phone, 8 points are then some 10 px
@@ -135,6 +136,41 @@ def line_chart(curves: Mapping[str, np.ndarray], heading: str, name: str) -> str
         if len(curves) > 1:
             figure.legend(loc="outside lower center", ncols=3, columnspacing=1.0)
         return as_svg(figure, name, f"{heading} over the steps: {', '.join(curves)}.")
+
+
+def point_chart(curves: Mapping[str, Mapping[float, float]], axis: str, heading: str, name: str) -> str:
+    """A metric at a few settings, one line a method; the settings stand at equal distances.
+
+    Args:
+        curves: by label, the value at each x, ascending.
+        axis: heading of the horizontal axis.
+        heading: of the vertical axis.
+        name: see :func:`as_svg`.
+
+    Returns:
+        SVG.
+    """
+    places = sorted({x for points in curves.values() for x in points})
+    lines, marks = ("-", "--", "-.", ":"), "osD^vP"
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH_INCHES, 2.8), layout="constrained")
+        axes = figure.add_subplot()
+        for number, (label, points) in enumerate(curves.items()):
+            axes.plot(
+                [places.index(x) for x in points],
+                list(points.values()),
+                color=COLOURS[number % len(COLOURS)],
+                linestyle=lines[number % len(lines)],
+                marker=marks[number % len(marks)],
+                markersize=4,
+                label=label,
+            )
+        axes.set_xticks(range(len(places)), [f"{x:g}" for x in places])
+        axes.set_xlabel(axis)
+        axes.set_ylabel(heading)
+        axes.grid(linewidth=0.4, alpha=0.5)
+        figure.legend(loc="outside lower center", ncols=3, columnspacing=1.0)
+        return as_svg(figure, name, f"{heading} by {axis}: {', '.join(curves)}.")
 
 
 def histogram_chart(generated: np.ndarray, real: np.ndarray, name: str) -> str:

@@ -1,0 +1,259 @@
+"""What the finished cells of a study measured: medians, curves, and where a gain is half lost."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bundle import truth
+from bundle.datalist import DATALIST
+from bundle.report.records import SHOWN_SPLITS
+from bundle.tables import DIGITS, HEADINGS, METRICS, ROWS
+
+BASELINES = ROWS[1:]
+COLOUR_TABLE = BASELINES[0]
+CAPTION = (
+    "Median over the patches of all cells [lowest, highest median of a cell]; the best of each split is bold. A cell "
+    "is one training: a variant on a fold with a seed. Minutes: of a training, median."
+)
+MEDIANS = tuple(f"{metric}_{part}" for metric in METRICS for part in ("median", "low", "high"))
+COLUMNS = ("split", "image", "cells", "minutes", *MEDIANS)
+Line = Mapping[str, Any]
+
+
+@dataclass
+class Results:
+    """What the finished cells of a study measured.
+
+    Attributes:
+        plan: ``study.json``.
+        done: by cell, ``done.json``.
+        scores: by (split, image), by cell, by metric: the patches' values. Images are variants and, named by
+            :func:`baseline`, the rows without a network.
+        truths: by (split, image), by measure: the slides' values.
+    """
+
+    plan: dict[str, Any]
+    done: dict[str, dict[str, Any]] = field(default_factory=dict)
+    scores: dict[tuple[str, str], dict[str, dict[str, list[float]]]] = field(default_factory=dict)
+    truths: dict[tuple[str, str], dict[str, list[float]]] = field(default_factory=dict)
+
+    @property
+    def variants(self) -> dict[str, str]:
+        """Those with a finished cell, in the order of the plan, and the datalist of each."""
+        datalists = {done["variant"]: done["datalist"] for done in self.done.values()}
+        return {variant: datalists[variant] for variant in self.plan["variants"] if variant in datalists}
+
+    @property
+    def tables(self) -> dict[str, list[str]]:
+        """The images of each table of the plan: its variants, then what they must beat.
+
+        Of another datalist than ``datalist.json``, that is the colour table alone.
+        """
+        members: dict[str, list[str]] = {}
+        for variant in self.variants:
+            for heading in self.plan["variants"][variant]["tables"] or [""]:
+                members.setdefault(heading, []).append(variant)
+        for images in members.values():
+            for datalist in dict.fromkeys(self.variants[variant] for variant in images):
+                rows = BASELINES if datalist == DATALIST else (COLOUR_TABLE,)
+                images += [baseline(row, datalist) for row in rows]
+        return members
+
+    def cells_of(self, variant: str) -> set[tuple[Any, Any]]:
+        """Fold and seed of its finished cells."""
+        return {(done["fold"], done["seed"]) for done in self.done.values() if done["variant"] == variant}
+
+
+def baseline(row: str, datalist: str) -> str:
+    """What a row without a network is called: with the datalist, if it is not ``datalist.json``."""
+    version = Path(datalist).stem.removeprefix(Path(DATALIST).stem).strip("_-")
+    return f"{row}, {version}" if version else row
+
+
+def read_results(folder: Path) -> Results:
+    """Read the finished cells of a study.
+
+    What needs no network is the same in every variant, so it is taken once for each datalist and fold.
+    """
+    results = Results(json.loads((folder / "study.json").read_text(encoding="utf-8")))
+    seen: dict[tuple[str, Any], str] = {}  # the cell whose rows without a network count
+    for name in results.plan["cells"]:
+        path = folder / "cells" / name
+        if not (path / "done.json").is_file():
+            continue
+        done = results.done[name] = json.loads((path / "done.json").read_text(encoding="utf-8"))
+        for file in ("patches", "truth"):
+            for line in _read(path / "evaluation" / f"{file}.csv"):
+                if line["row"] == ROWS[0]:
+                    image = done["variant"]
+                elif seen.setdefault((done["datalist"], done["fold"]), name) == name:
+                    image = baseline(line["row"], done["datalist"])
+                else:
+                    continue
+                if file == "patches":
+                    _add(results.scores.setdefault((line["split"], image), {}).setdefault(name, {}), line, METRICS)
+                else:
+                    _add(results.truths.setdefault((line["split"], image), {}), line, truth.MEASURES)
+    return results
+
+
+def _read(path: Path) -> Iterator[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        yield from csv.DictReader(file)
+
+
+def _add(values: dict[str, list[float]], line: dict[str, str], names: Sequence[str]) -> None:
+    for name in names:
+        if line.get(name, "not computed") != "not computed":
+            values.setdefault(name, []).append(float(line[name]))
+
+
+def summary(results: Results, images: Sequence[str]) -> list[dict[str, Any]]:
+    """A line for each split and image: the median of all patches, the lowest and highest median of a cell."""
+    lines = []
+    for split in SHOWN_SPLITS:
+        for image in images:
+            cells = results.scores.get((split, image), {})
+            if not cells:
+                continue
+            minutes = [results.done[name]["training"] for name in cells] if image in results.variants else []
+            line: dict[str, Any] = {"split": split, "image": image, "cells": len(cells)}
+            line["minutes"] = float(np.median(minutes)) if minutes else None
+            for metric in METRICS:
+                values = [cell[metric] for cell in cells.values() if metric in cell]
+                medians = [float(np.median(value)) for value in values]
+                pooled = float(np.median(np.concatenate(values))) if values else None
+                line |= {f"{metric}_median": pooled}
+                line |= {f"{metric}_low": min(medians, default=None), f"{metric}_high": max(medians, default=None)}
+            lines.append(line)
+    return lines
+
+
+def best_of(lines: Sequence[Line], split: str, metric: str) -> float | None:
+    """The best median of a split."""
+    medians = [line[f"{metric}_median"] for line in lines if line["split"] == split]
+    known = [value for value in medians if value is not None]
+    return None if not known else min(known) if metric == "lpips" else max(known)
+
+
+def cells_of(lines: Sequence[Line], line: Line, bold: tuple[str, str]) -> list[str]:
+    """Minutes and figures of one line, the best between the two marks of ``bold``."""
+    texts = ["" if line["minutes"] is None else f"{line['minutes']:.1f}"]
+    for metric in METRICS:
+        values = [line[f"{metric}_{part}"] for part in ("median", "low", "high")]
+        if values[0] is None:
+            texts.append("not computed")
+            continue
+        median, low, high = (f"{value:.{DIGITS[metric]}f}" for value in values)
+        if values[0] == best_of(lines, line["split"], metric):
+            median = bold[0] + median + bold[1]
+        texts.append(f"{median} [{low}, {high}]" if line["cells"] > 1 else median)
+    return texts
+
+
+def markdown(tables: Mapping[str, Sequence[Line]]) -> list[str]:
+    """The tables as Markdown, under their headings."""
+    text = []
+    for heading, lines in tables.items():
+        text += [f"### {heading}", ""] if heading else []
+        text.append("| split | image | cells | minutes | " + " | ".join(HEADINGS[metric] for metric in METRICS) + " |")
+        text.append("|---" * (4 + len(METRICS)) + "|")
+        for line in lines:
+            words = [line["split"], line["image"], str(line["cells"]), *cells_of(lines, line, ("**", "**"))]
+            text.append(f"| {' | '.join(words)} |")
+        text.append("")
+    return text[:-1]
+
+
+def latex(tables: Mapping[str, Sequence[Line]]) -> list[str]:
+    """The tables as LaTeX, for the package ``booktabs``."""
+    heads = [HEADINGS[metric].replace("↑", r"$\uparrow$").replace("↓", r"$\downarrow$") for metric in METRICS]
+    text = []
+    for heading, lines in tables.items():
+        text += [f"% {heading}"] if heading else []
+        text += [r"\begin{tabular}{llr" + "r" * len(METRICS) + "}", r"\toprule"]
+        text += ["split & image & minutes & " + " & ".join(heads) + r" \\"]
+        for split in dict.fromkeys(line["split"] for line in lines):
+            text.append(r"\midrule")
+            for line in (line for line in lines if line["split"] == split):
+                image = line["image"].replace("_", r"\_").replace("λ", r"$\lambda$").replace("×", r"$\times$")
+                text.append(" & ".join([split, image, *cells_of(lines, line, (r"\textbf{", "}"))]) + r" \\")
+        text += [r"\bottomrule", r"\end{tabular}", ""]
+    return text[:-1]
+
+
+def curves(results: Results, axis: str, metric: str) -> dict[str, dict[float, float]]:
+    """How a metric changes along an axis of the plan.
+
+    Every point of a curve is the median over the patches of the same folds and seeds: those that all its points have.
+
+    Args:
+        results: of the study.
+        axis: as named in the plan.
+        metric: of :data:`METRICS`.
+
+    Returns:
+        By curve, the median at each x, ascending; the colour table last, if what it is learnt from changes along
+        the axis.
+    """
+    points: dict[str, dict[float, str]] = {}
+    for variant in results.variants:
+        for told in results.plan["variants"][variant]["curves"]:
+            if told["axis"] == axis:
+                points.setdefault(told["curve"], {})[told["x"]] = variant
+    split = next((split for split in SHOWN_SPLITS if any(place == split for place, _ in results.scores)), "")
+    made: dict[str, dict[float, float]] = {}
+    table: dict[float, float] = {}
+    for curve, variants in points.items():
+        common = set.intersection(*(results.cells_of(variant) for variant in variants.values()))
+        for x, variant in sorted(variants.items()):
+            value = _median(results, split, variant, metric, common)
+            if value is not None:
+                made.setdefault(curve, {})[x] = value
+            below = _median(results, split, baseline(COLOUR_TABLE, results.variants[variant]), metric, common)
+            if below is not None:
+                table[x] = below
+    changes = {results.variants[variant] for variants in points.values() for variant in variants.values()}
+    return {**made, COLOUR_TABLE: dict(sorted(table.items()))} if table and len(changes) > 1 else made
+
+
+def _median(results: Results, split: str, image: str, metric: str, common: set[tuple[Any, Any]]) -> float | None:
+    """Of the patches of the cells with these folds and seeds; the seed means nothing where no network is."""
+    folds = {fold for fold, _ in common}
+    values = [
+        cell.get(metric, [])
+        for name, cell in results.scores.get((split, image), {}).items()
+        if (results.done[name]["fold"], results.done[name]["seed"]) in common
+        or (image not in results.variants and results.done[name]["fold"] in folds)
+    ]
+    pooled = [value for part in values for value in part]
+    return float(np.median(pooled)) if pooled else None
+
+
+def half_gain(curve: Mapping[float, float], table: Mapping[float, float], metric: str) -> tuple[float, str]:
+    """Where a method has lost half of its gain over the colour table learnt from the same pairs.
+
+    Args:
+        curve: of the method, from x = 0.
+        table: of the colour table, at the same x.
+        metric: LPIPS is better when lower.
+
+    Returns:
+        The gain at 0, and in words the x at which half of it is left, between two points by a straight line.
+    """
+    sign = -1 if metric == "lpips" else 1
+    places = sorted(x for x in curve if x in table)
+    gains = [sign * (curve[x] - table[x]) for x in places]
+    if gains[0] <= 0:
+        return gains[0], "no gain to lose"
+    for before, after, high, low in zip(places, places[1:], gains, gains[1:], strict=False):
+        if low < gains[0] / 2:
+            return gains[0], f"{before + (after - before) * (high - gains[0] / 2) / (high - low):.0f}"
+    return gains[0], f"more than {places[-1]:g}"

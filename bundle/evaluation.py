@@ -44,6 +44,8 @@ def evaluate(
     eval_splits: Sequence[str],
     lpips_weights: str | None,
     eval_baselines: bool = True,
+    eval_window: int | None = None,
+    eval_step: int | None = None,
 ) -> None:
     """Stain every slide of a dataset and score it: tables, panels, and the run's report.
 
@@ -63,11 +65,14 @@ def evaluate(
         eval_splits: which of training, validation and testing to measure.
         lpips_weights: SqueezeNet weights; None looks in the torch hub cache.
         eval_baselines: also score what needs no network, and judge the section itself by the measures of truth.
+        eval_window: side of the windows that stain a slide, px; None takes the trained bundle's.
+        eval_step: distance between windows, px; likewise.
 
     Raises:
         InputError: if the model and dataset do not belong together, or a value makes no sense.
     """
-    model = load_model(model_bundle, device)
+    windows = {"window": eval_window, "step": eval_step}
+    model = load_model(model_bundle, device, **{name: value for name, value in windows.items() if value is not None})
     reverse = load_reverse(model_bundle, device)
     lpips = find_lpips(lpips_weights, device)
     work = slides_to_measure(data, eval_splits)
@@ -82,7 +87,7 @@ def evaluate(
         logger.warning(note)
     ids = {"model_bundle": str(model_bundle), "eval_patch": eval_patch, "eval_stride": eval_stride}
     ids |= {"eval_overlap": eval_overlap, "eval_splits": list(eval_splits), "eval_baselines": eval_baselines}
-    ids |= {"lpips_weights": lpips_weights}
+    ids |= {"lpips_weights": lpips_weights, "window": model.window, "step": model.step}
     origin = {**_origin(data, ids), "lpips": "computed" if lpips else LPIPS_MISSING}
     colour_table = baselines.ColourTable(_in_8bit(data, load_pair(pair)) for pair in data.training)
     colours = TissueColours(_labelled(data), data.tissues)

@@ -14,6 +14,7 @@ from bundle.data import load_datalist
 from bundle.errors import InputError
 from bundle.evaluation import evaluate
 from bundle.image_io import read_slide, write_slide
+from bundle.inference import load_model
 from bundle.metrics import patch_corners
 from bundle.tables import METRICS, ROWS, summarise
 from tests.conftest import make_dataset, run_bundle
@@ -109,6 +110,22 @@ def test_without_weights_lpips_is_not_computed_and_says_how(trained, tmp_path, m
     assert text.count("not computed") == len(ROWS) + 1
     assert "--lpips_weights" in text
     assert {row["lpips"] for row in table(tmp_path / "run" / "evaluation" / "patches.csv")} == {"not computed"}
+
+
+def test_the_network_can_be_measured_alone_and_with_other_windows(trained, tmp_path):
+    data = load_datalist(str(trained.parent / "data"))
+    first = (str(trained / "bundle"), str(tmp_path), "cpu", 32, 16, 0.5, ["testing"], None)
+    evaluate(data, *first, eval_baselines=False, eval_window=32, eval_step=8)
+    folder = tmp_path / "evaluation"
+    assert {row["row"] for name in ("patches", "slides", "truth") for row in table(folder / f"{name}.csv")} == {
+        "network"
+    }
+    with_32 = load_model(trained / "bundle", window=32, step=8)(read_slide(data.testing[0].source).pixels)
+    made = read_slide(folder / "slides" / "testing_000_02" / "unmasked.png").pixels
+    np.testing.assert_array_equal(made, with_32)
+    assert (made != load_model(trained / "bundle")(read_slide(data.testing[0].source).pixels)).any()
+    ids = json.loads((folder / "provenance.json").read_text())["ids"]
+    assert (ids["window"], ids["step"], ids["eval_baselines"]) == (32, 8, False)
 
 
 def test_a_dataset_that_divides_a_specimen_is_reported_as_such(trained, tmp_path):

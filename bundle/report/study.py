@@ -59,20 +59,16 @@ def write_study(folder: str | Path) -> Path:
 
 def _body(folder: Path, results: Results, tables: Mapping[str, Sequence[Line]]) -> Iterable[str]:
     plan = results.plan
-    yield f"<header><h1>{TITLE}</h1>"
-    yield f'<p class="about">{len(results.done)} of {len(plan["cells"])} trainings are done.</p>'
-    yield f'<p class="research">{RESEARCH}</p></header>'
+    parts: list[tuple[str, list[str]]] = []
     for number, (heading, lines) in enumerate(tables.items()):
         images = results.tables[heading]
-        parts = [_figures(lines), *_boxes(results, images, number), _truth(results, images)]
-        pictures = _pictures(folder, results, images)
-        name = heading[:1].upper() + heading[1:] or "How alike generated and real stain are"
-        yield section(f"table-{number}", name, *parts, *pictures)
-    axes = dict.fromkeys(told["axis"] for parts in plan["variants"].values() for told in parts["curves"])
+        figures = [_figures(lines), *_boxes(results, images, number), _truth(results, images)]
+        parts.append((heading or "results", [*figures, *_pictures(folder, results, images)]))
+    axes = dict.fromkeys(point["axis"] for shown in plan["variants"].values() for point in shown["curves"])
     for number, axis in enumerate(axes):
         charts = list(_curves(results, axis, number))
         if charts:
-            yield section(f"axis-{number}", axis[:1].upper() + axis[1:], grid("charts", charts), _halves(results, axis))
+            parts.append((f"by {axis}", [grid("charts", charts), _halves(results, axis)]))
     told = [("dataset", escape(plan["dataset_dir"]))]
     told += [
         (
@@ -83,7 +79,20 @@ def _body(folder: Path, results: Results, tables: Mapping[str, Sequence[Line]]) 
         )
         for name, cell in plan["cells"].items()
     ]
-    yield section("cells", "The trainings", definitions(told))
+    parts.append(("the trainings", [definitions(told)]))
+    yield f"<header><h1>{TITLE}</h1>"
+    yield f'<p class="about">{len(results.done)} of {len(plan["cells"])} trainings are done.</p>'
+    yield f'<p class="research">{RESEARCH}</p>'
+    links = [
+        f'<li><a href="#part-{number}">{escape(_capital(name))}</a></li>' for number, (name, _) in enumerate(parts)
+    ]
+    yield f'<nav aria-label="Contents"><ul>{"".join(links)}</ul></nav></header>'
+    for number, (name, texts) in enumerate(parts):
+        yield section(f"part-{number}", _capital(name), *texts)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _figures(lines: Sequence[Line]) -> str:

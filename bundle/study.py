@@ -5,11 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import logging
-import os
-import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +16,7 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
+from bundle.claims import claimed
 from bundle.data import load_datalist
 from bundle.datalist import DATALIST, Datalist
 from bundle.errors import InputError, input_error
@@ -33,8 +31,6 @@ TRAINING, EVALUATION = "configs/train.json", "configs/evaluate.json"
 METHODS = Path("configs") / "methods"
 PROFILES = Path("configs") / "profiles"
 PARTS = ("methods", "ids", "folds", "seeds", "tables", "curves")  # of a variant
-BEAT_SECONDS = 30.0  # between two signs of life of a claim
-STALE_SECONDS = 600.0  # without one, the process is taken for dead
 
 
 @dataclass(frozen=True)
@@ -279,65 +275,3 @@ def full_disk_told(folder: str | Path) -> Iterator[None]:
         raise InputError(
             f"{folder}: {error.strerror}; what is done stays, so make room and start the study again."
         ) from error
-
-
-@contextmanager
-def claimed(folder: Path) -> Iterator[bool]:
-    """Hold a cell, if nobody else does: a file in its folder that shows a sign of life every half minute.
-
-    Works on any file system that makes files exclusively, so machines can share a study.
-
-    Yields:
-        Whether the cell is ours.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    claim = folder / "claim.json"
-    if claim.exists() and _is_stale(claim):
-        stale = claim.with_name(f".claim.{socket.gethostname()}.{os.getpid()}")
-        try:
-            os.rename(claim, stale)  # of several who see it stale, one succeeds
-            stale.unlink()
-            logger.info("%s was left behind by a process that is gone; going on with it", folder.name)
-        except FileNotFoundError:
-            pass
-    try:
-        with claim.open("x", encoding="utf-8") as file:
-            json.dump({"host": socket.gethostname(), "pid": os.getpid()}, file)
-    except FileExistsError:
-        yield False
-        return
-    over = threading.Event()
-
-    def beat() -> None:
-        while not over.wait(BEAT_SECONDS):
-            if claim.exists():
-                os.utime(claim)
-
-    thread = threading.Thread(target=beat, daemon=True)
-    thread.start()
-    try:
-        yield True
-    finally:
-        over.set()
-        thread.join()
-        claim.unlink(missing_ok=True)
-
-
-def _is_stale(claim: Path) -> bool:
-    """Whether who made a claim is gone: its process on this machine, its sign of life on another."""
-    try:
-        silent = time.time() - claim.stat().st_mtime
-        owner = json.loads(claim.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return False
-    except json.JSONDecodeError:  # in the middle of being written, or by a process that was killed there
-        return silent > BEAT_SECONDS
-    if owner["host"] != socket.gethostname():
-        return silent > STALE_SECONDS
-    try:
-        os.kill(owner["pid"], 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return silent > STALE_SECONDS

@@ -116,7 +116,7 @@ def test_a_method_is_a_short_overlay():
         assert "$" not in text.replace("$@bundle_root", "").replace("$list(", "")
 
 
-def test_the_methods_have_the_paper_s_weights_and_networks():
+def test_the_methods_have_their_weights_and_networks():
     parsed = {}
     for method in METHODS:
         parser = ConfigParser()
@@ -129,9 +129,15 @@ def test_the_methods_have_the_paper_s_weights_and_networks():
             generator, judge = parser.get_parsed_content("g_xy"), parser.get_parsed_content("d_y")
             assert sum(weight.numel() for weight in generator.parameters()) == 54_404_099
             assert judge(torch.zeros(1, 6, 256, 256))[-1].shape == (1, 1, 30, 30)  # fields of 70 px
+        if method == "one_way":  # the paired CycleGAN's own networks
+            generator, judge = parser.get_parsed_content("g_xy"), parser.get_parsed_content("d_y")
+            assert sum(weight.numel() for weight in generator.parameters()) == 11_378_179
+            assert judge(torch.zeros(1, 3, 256, 256))[-1].shape == (1, 1, 30, 30)
+            assert set(parser["train"]["networks"]) == {"g_xy", "d_y"}
     names = ("lambda_cycle", "lambda_identity", "lambda_pixel", "lambda_grey", "invert")
     assert parsed["cyclegan"] == dict(zip(names, (6, 3, 0, 0, False), strict=True))
     assert parsed["cyclegan_inverted"] == dict(zip(names, (6, 3, 0, 0, True), strict=True))
+    assert parsed["one_way"] == parsed["pix2pix"]
     assert parsed["pix2pix"] == dict(zip(names, (0, 0, 20, 0, False), strict=True))
 
 

@@ -15,9 +15,8 @@ import numpy as np
 import pytest
 
 from bundle.errors import InputError
-from bundle.report.results import COLOUR_TABLE, Results, curves, half_gain
 from bundle.report.study import write_study
-from bundle.study import STALE_SECONDS, Study, check_cells, claimed, plan_cells
+from bundle.study import Study, check_cells, plan_cells
 from tests.conftest import ROOT, TINY, make_dataset
 
 IDS = {**TINY, "epochs": 1, "patches_per_pair": 2}
@@ -110,32 +109,6 @@ def test_starting_again_does_nothing_twice_and_another_plan_is_refused(done):
     assert other.returncode == 1
     assert "holds a study with other cells; name another --output_dir" in other.stderr
     assert "Traceback" not in other.stderr
-
-
-def test_a_claim_keeps_others_out_until_it_ends(tmp_path):
-    with claimed(tmp_path / "cell") as mine:
-        with claimed(tmp_path / "cell") as other:
-            assert (mine, other) == (True, False)
-        assert (tmp_path / "cell" / "claim.json").exists()  # the other left it alone
-    with claimed(tmp_path / "cell") as again:
-        assert again
-
-
-def test_a_claim_of_a_process_that_is_gone_is_taken_over(tmp_path):
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    for owner, age, free in (
-        ({"host": os.uname().nodename, "pid": gone.pid}, 0, True),
-        ({"host": os.uname().nodename, "pid": os.getpid()}, 0, False),
-        ({"host": "elsewhere", "pid": 1}, 5, False),
-        ({"host": "elsewhere", "pid": 1}, STALE_SECONDS + 5, True),
-    ):
-        claim = tmp_path / "claim.json"
-        claim.write_text(json.dumps(owner))
-        os.utime(claim, (time.time() - age,) * 2)
-        with claimed(tmp_path) as mine:
-            assert mine is free, owner
-        claim.unlink(missing_ok=True)
 
 
 def test_a_killed_study_goes_on_where_it_was(tmp_path):
@@ -275,51 +248,3 @@ def test_what_no_cell_can_use_is_refused_before_anything_starts(tmp_path, monkey
         check_cells(good, str(data), {})
     with pytest.raises(InputError, match="good: 'eval_ptch' is not an id of this config; did you mean 'eval_patch'"):
         check_cells(good, str(data), {"eval_ptch": 32})
-
-
-def planted(
-    scores: dict[str, dict[tuple[int, int], float]], told: dict[str, dict], datalists: dict[str, str]
-) -> Results:
-    """Results of a study; by image, by fold and seed, the SSIM that every patch of the cell has."""
-    results = Results({"variants": {name: {"tables": [], "curves": [told[name]]} for name in told}, "cells": {}})
-    for image, cells in scores.items():
-        for (fold, seed), value in cells.items():
-            variant = image if image in told else next(name for name in told if datalists[name] == datalists[image])
-            name = f"{variant}-{fold}-{seed}"
-            done = {"variant": variant, "datalist": datalists[image], "fold": fold, "seed": seed, "training": 1.0}
-            results.done[name] = done
-            results.scores.setdefault(("testing", image), {})[name] = {"ssim": [value, value]}
-    return results
-
-
-def test_a_curve_compares_the_same_folds_and_seeds():
-    point = lambda x: {"axis": "px", "curve": "one way", "x": x}
-    told = {"still": point(0), "moved": point(10)}
-    datalists = {"still": "datalist.json", "moved": "datalist_10px.json"}
-    datalists |= {"colour table": "datalist.json", "colour table, 10px": "datalist_10px.json"}
-    scores = {
-        "still": {(0, 0): 0.8, (1, 0): 0.2, (0, 1): 0.1},  # the others have no partner at 10 px
-        "moved": {(0, 0): 0.5},
-        "colour table": {(0, 0): 0.3},
-        "colour table, 10px": {(0, 0): 0.25},
-    }
-    found = curves(planted(scores, told, datalists), "px", "ssim")
-    assert found == {"one way": {0: 0.8, 10: 0.5}, COLOUR_TABLE: {0: 0.3, 10: 0.25}}
-
-
-def test_half_the_gain_is_found_between_two_points():
-    table = {0: 0.2, 5: 0.2, 10: 0.2}
-    assert half_gain({0: 0.6, 5: 0.5, 10: 0.3}, table, "ssim") == (pytest.approx(0.4), "8")  # 0.2 left at 7.5
-    assert half_gain({0: 0.1, 5: 0.2, 10: 0.35}, {0: 0.5, 5: 0.5, 10: 0.5}, "lpips") == (pytest.approx(0.4), "8")
-    assert half_gain({0: 0.6, 5: 0.6, 10: 0.5}, table, "ssim")[1] == "more than 10"
-    assert half_gain({0: 0.1, 5: 0.0}, table, "ssim")[1] == "no gain to lose"
-
-
-def test_tables_hold_their_variants_and_the_rows_to_beat(tmp_path):
-    told = {name: {"axis": "px", "curve": "a", "x": 0} for name in ("still", "moved")}
-    datalists = {"still": "datalist.json", "moved": "datalist_10px.json"}
-    results = planted({name: {(0, 0): 0.5} for name in told}, told, datalists)
-    results.plan["variants"]["still"]["tables"] = ["first", "second"]
-    results.plan["variants"]["moved"]["tables"] = ["second"]
-    rows = ["colour table", "mean colour", "inverted source", "raw source"]
-    assert results.tables == {"first": ["still", *rows], "second": ["still", "moved", *rows, "colour table, 10px"]}

@@ -24,18 +24,20 @@ def _spin() -> None:
         pass
 
 
-def main(busy: int = 0, steps: int = 5, **ids: float) -> None:
+def main(busy: int = 0, steps: int = 5, method: str | None = None, **ids: float) -> None:
     """Print the median and range, after one step to warm up.
 
     Args:
         busy: processes that do nothing but use a core each.
         steps: steps to time.
+        method: a name of configs/methods; none for the paired CycleGAN.
         ids: of train.json, on top of the demo profile.
     """
     others = [multiprocessing.Process(target=_spin, daemon=True) for _ in range(busy)]
     with tempfile.TemporaryDirectory() as folder:
         parser = ConfigParser()
-        parser.read_config([str(HOME / "configs" / name) for name in ("train.json", "profiles/demo.json")])
+        overlays = [f"methods/{method}.json"] if method else []
+        parser.read_config([str(HOME / "configs" / name) for name in ("train.json", *overlays, "profiles/demo.json")])
         dataset = noise_dataset(Path(folder) / "data", 512)
         parser.update({"dataset_dir": str(dataset), "output_dir": folder, "device": "cpu", **ids})
         trainer = parser.get_parsed_content("train#trainer")

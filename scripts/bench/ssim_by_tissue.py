@@ -11,10 +11,11 @@ from skimage.metrics import structural_similarity
 from bundle.commands import command
 from bundle.data import load_datalist
 from bundle.image_io import read_labels, read_mask, read_slide
+from bundle.report.results import COLOUR_TABLE, baseline
 
 
 def main(study: str, tissue: str = "screw") -> None:
-    """Print a line for each variant: means over the pixels of a slide, medians over slides and cells.
+    """Print a line for each variant and colour table: means over a slide's pixels, medians over slides and cells.
 
     Args:
         study: a folder of scripts.study, on a dataset with labels.
@@ -28,21 +29,22 @@ def main(study: str, tissue: str = "screw") -> None:
         folder = Path(study) / "cells" / name
         if not (folder / "done.json").is_file():
             continue
-        variant = json.loads((folder / "done.json").read_text(encoding="utf-8"))["variant"]
+        done = json.loads((folder / "done.json").read_text(encoding="utf-8"))
+        shown = {done["variant"]: "generated", baseline(COLOUR_TABLE, done["datalist"]): "colour_table"}
         slides = sorted((folder / "evaluation" / "slides").glob("testing_*"))
         for slide, label in zip(slides, labels, strict=True):
-            real, generated = (read_slide(slide / f"{panel}.png").pixels for panel in ("real", "generated"))
-            similar = structural_similarity(real, generated, channel_axis=0, data_range=255, full=True)[1].mean(0)
-            mask = read_mask(slide / "mask.png")
+            real, mask = read_slide(slide / "real.png").pixels, read_mask(slide / "mask.png")
             there = np.isin(label, data.tissues[tissue]) & mask
-            rest = mask & ~there
-            levels = [float(image[:, there].mean()) for image in (real, generated)]
-            rows.setdefault(variant, []).append([float(similar[there].mean()), float(similar[rest].mean()), *levels])
+            for image, panel in shown.items():
+                made = read_slide(slide / f"{panel}.png").pixels
+                similar = structural_similarity(real, made, channel_axis=0, data_range=255, full=True)[1].mean(0)
+                means = [float(similar[there].mean()), float(similar[mask & ~there].mean())]
+                rows.setdefault(image, []).append([*means, *(float(x[:, there].mean()) for x in (real, made))])
     print(f"| image | SSIM in the {tissue} | SSIM elsewhere | level of the {tissue}: real | generated |")
     print("|---|---|---|---|---|")
-    for variant, values in rows.items():
+    for image, values in sorted(rows.items(), key=lambda row: row[0].startswith(COLOUR_TABLE)):
         inside, rest, real, made = np.median(np.array(values), axis=0)
-        print(f"| {variant} | {inside:.2f} | {rest:.2f} | {real:.0f} | {made:.0f} |")
+        print(f"| {image} | {inside:.2f} | {rest:.2f} | {real:.0f} | {made:.0f} |")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ setup: .venv/ready  ## the installation alone
 
 demo: .venv/ready $(DEMO)/data/datalist.json  ## phantom pairs, train, stain, measure, report; some 12 minutes on two cores
 	$(RUN) training --config_file "[$(TRAIN),$(PROFILE)]" --dataset_dir $(DEMO)/data --output_dir $(DEMO)/run \
-		--patches_per_pair 6 --epochs 20 --decay_epochs 10 --resume true
+		--patches_per_pair 6 --epochs 20 --resume true
 	$(RUN) inference --config_file $(DEMO)/run/bundle/configs/inference.json --bundle_root $(DEMO)/run/bundle \
 		--input $(DEMO)/data/ct --output_dir $(DEMO)/stained
 	$(RUN) evaluation --config_file "[$(TRAIN),'configs/evaluate.json',$(PROFILE)]" --dataset_dir $(DEMO)/data \
@@ -47,7 +47,8 @@ clean:
 	@for python in python3.11 python3.12 python3.10 python3; do \
 		if $$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then \
 			echo "setting up .venv with $$($$python --version); PyTorch is large, this takes minutes"; \
-			$$python -m venv .venv && .venv/bin/pip install --quiet --editable '.[test]' && touch $@ && exit 0; \
+			$$python -m venv .venv && .venv/bin/pip install --quiet --editable '.[test]' && touch $@ && \
+			echo "ready; source .venv/bin/activate to use it yourself" && exit 0; \
 			exit 1; \
 		fi; \
 	done; echo "no Python 3.10, 3.11 or 3.12 found; install one" >&2; exit 1

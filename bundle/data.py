@@ -144,7 +144,7 @@ def _check_files(data: Datalist, datalist: str, patch_size: int, faults: list[st
                 if min(height, width) < patch_size:
                     faults.append(
                         f"{pair.label}: {pair.source.name} is {height}×{width} px, smaller than a patch of "
-                        f"{patch_size} px; use larger images or set --patch_size."
+                        f"{patch_size} px; use larger images or a smaller patch_size."
                     )
                 if images["mask"] is not None:
                     source_outside.add(images["source"], images["mask"])

@@ -173,7 +173,7 @@ def value_faults(data: Datalist, patch: int, stride: int, overlap: float, splits
     for _, pair in work:
         height, width = load_pair(pair)["mask"].shape[1:]
         if min(height, width) < patch:
-            faults.append(f"{pair.label}: is {height}×{width} px, smaller than eval_patch {patch}; set --eval_patch.")
+            faults.append(f"{pair.label}: {height}×{width} px, smaller than eval_patch {patch}; choose a smaller one.")
     return faults
 
 

@@ -69,6 +69,8 @@ class Lpips:
 
     def __init__(self, weights: str | Path, device: str | torch.device = "cpu") -> None:
         path = Path(weights)
+        if not path.is_file():
+            raise InputError(f"lpips_weights {path} does not exist; it is torchvision's SqueezeNet 1.1, ImageNet.")
         state = load_tensors(path)
         self.device = torch.device(device)
         # pnet_rand keeps lpips from fetching the backbone; every weight of it is replaced below

@@ -14,6 +14,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from monai.bundle import ConfigParser
+
 from bundle.atomic import whole_file
 from bundle.datalist import Datalist
 from bundle.errors import InputError
@@ -36,13 +38,7 @@ def check(output_dir: str, resume: bool, precision: str) -> None:
     Raises:
         InputError: with one line for each fault.
     """
-    parser = current_parser()
-    values = {name: parser.get_parsed_content(name) for name in WHOLE_NUMBERS}
-    faults = [
-        f"{name} is {value!r}; it must be a whole number of at least 1."
-        for name, value in values.items()
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1
-    ]
+    faults = number_faults(current_parser())
     if precision != "fp32":
         faults.append(f"precision is {precision!r}; this version has only 'fp32'.")
     if (Path(output_dir) / LATEST).exists() and not resume:
@@ -51,6 +47,19 @@ def check(output_dir: str, resume: bool, precision: str) -> None:
         )
     if faults:
         raise InputError("\n".join(faults))
+
+
+def number_faults(parser: ConfigParser) -> list[str]:
+    """What is wrong with the sizes and lengths of a training, a line each."""
+    values = {name: parser.get_parsed_content(name) for name in (*WHOLE_NUMBERS, "decay_epochs")}
+    faults = []
+    for name, value in values.items():
+        least = 0 if name == "decay_epochs" else 1
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            faults.append(f"{name} is {value!r}; it must be a whole number of at least {least}.")
+    if not faults and values["decay_epochs"] > values["epochs"]:
+        faults.append(f"decay_epochs is {values['decay_epochs']}, but epochs is {values['epochs']}; it cannot be more.")
+    return faults
 
 
 def record(data: Datalist, output_dir: str) -> None:

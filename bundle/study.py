@@ -12,17 +12,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from monai.bundle import ConfigParser
 
 from bundle.claims import claimed
 from bundle.data import load_datalist
-from bundle.datalist import DATALIST, Datalist
+from bundle.datalist import DATALIST, Datalist, is_number
 from bundle.errors import InputError, input_error
 from bundle.evaluation import value_faults
 from bundle.metrics import find_lpips
-from bundle.runs import write_json
+from bundle.runs import number_faults, write_json
 from bundle.workflow import unknown_ids
 
 logger = logging.getLogger("bundle")
@@ -104,9 +104,10 @@ def plan_cells(
     faults = []
     overlays: dict[str, tuple[str, ...]] = {}
     for variant, parts in variants.items():
-        faults += [
-            f"variant {variant!r} has {key!r}; it may have {', '.join(PARTS)}." for key in set(parts) - set(PARTS)
-        ]
+        ill = _ill_formed(variant, parts)
+        if ill:
+            faults += ill
+            continue
         if "dataset_dir" in parts.get("ids", {}):
             faults.append(f"variant {variant!r} sets dataset_dir; a study has one dataset, variants may set datalist.")
         files = [METHODS / f"{method}.json" for method in parts.get("methods", ())]
@@ -129,6 +130,40 @@ def plan_cells(
     ]
     order = list(dict.fromkeys((cell.seed, cell.fold) for cell in cells))
     return sorted(cells, key=lambda cell: order.index((cell.seed, cell.fold)))
+
+
+def read_variants(path: str | Path) -> dict[str, Any]:
+    """The variants of a file.
+
+    Raises:
+        InputError: if it is missing, no JSON, or no object.
+    """
+    try:
+        variants = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"variants {path} cannot be read: {error}") from error
+    if not isinstance(variants, dict):
+        raise InputError(f'variants {path} holds a {type(variants).__name__}; give {{"name": {{"methods": […]}}}}.')
+    return variants
+
+
+def _ill_formed(variant: str, parts: Any) -> list[str]:
+    """What is wrong with the form of a variant, a line each."""
+    if not variant or "/" in variant:
+        return [f"variant {variant!r} becomes the name of a folder; it cannot be empty or hold a /."]
+    if not isinstance(parts, dict):
+        return [f"variant {variant!r} is {parts!r}; give its parts by name: {', '.join(PARTS)}."]
+    faults = [f"variant {variant!r} has {key!r}; it may have {', '.join(PARTS)}." for key in set(parts) - set(PARTS)]
+    if not isinstance(parts.get("ids", {}), dict):
+        faults.append(f"variant {variant!r}: ids is {parts['ids']!r}; give values by name.")
+    for key in ("methods", "folds", "seeds", "tables", "curves"):
+        if not isinstance(parts.get(key, []), list):
+            faults.append(f"variant {variant!r}: {key} is {parts[key]!r}; give a list.")
+        elif key == "curves":
+            for point in parts.get(key, []):
+                if not isinstance(point, dict) or set(point) != {"axis", "curve", "x"} or not is_number(point["x"]):
+                    faults.append(f"variant {variant!r}: curves has {point!r}; give axis, curve and a number as x.")
+    return faults
 
 
 def check_cells(cells: Sequence[Cell], dataset_dir: str, evaluation_ids: Mapping[str, Any]) -> None:
@@ -168,6 +203,9 @@ def _check(
     if mistyped:
         raise InputError("\n".join(mistyped))
     value = parser.get_parsed_content
+    faults = number_faults(parser)
+    if faults:
+        raise InputError("\n".join(faults))
     place = (*cell.data, value("patch_size"))
     if place not in lists:
         lists[place] = load_datalist(dataset_dir, *place)
@@ -177,7 +215,8 @@ def _check(
         raise InputError("\n".join(faults))
     find_lpips(value("lpips_weights"))
     parser.update({"data": data, "device": "cpu", "train#dataloader": [], "train#handlers": []})
-    parser.get_parsed_content("train#trainer")
+    value("train#preprocessing")
+    value("train#trainer")
 
 
 class Study:
@@ -203,6 +242,8 @@ class Study:
         variants: Mapping[str, Mapping[str, Any]],
     ) -> None:
         self.folder = Path(folder)
+        if (self.folder / DATALIST).exists():
+            raise InputError(f"output_dir {folder} is a dataset; name a folder of its own for the study.")
         self.dataset_dir = dataset_dir
         self.cells = list(cells)
         self.evaluation_ids = dict(evaluation_ids)
@@ -230,6 +271,8 @@ class Study:
     def work(self) -> list[str]:
         """Run every cell that nobody has done or is at work on.
 
+        Ctrl-C lets the training in work save what it has, and ends.
+
         Returns:
             The names of the cells that failed here.
         """
@@ -245,23 +288,36 @@ class Study:
 
     def run(self, cell: Cell, folder: Path) -> bool:
         """Train and measure one cell; a training that was cut short goes on."""
-        logger.info("%s", cell.name)
+        number = f"{self.cells.index(cell) + 1} of {len(self.cells)}"
         began = time.monotonic()
         minutes = {}
         first = next(other for other in self.cells if other.data == cell.data)
         measured = {"eval_baselines": cell is first, **self.evaluation_ids}
         for task, ids in (("training", {"resume": True}), ("evaluation", measured)):
-            with (folder / f"{task}.out").open("a", encoding="utf-8") as out:
-                command = cell.command(task, self.dataset_dir, folder, **ids)
-                code = subprocess.run(command, stdout=out, stderr=subprocess.STDOUT, check=False).returncode
+            logger.info("%s: %s (cell %s)", cell.name, task, number)
+            printed = folder / f"{task}.out"
+            with printed.open("a", encoding="utf-8") as out:
+                code = _run(cell.command(task, self.dataset_dir, folder, **ids), out)
             if code:
-                logger.error("%s: %s ended with code %d, see %s", cell.name, task, code, folder / f"{task}.out")
+                said = [line for line in printed.read_text(encoding="utf-8").splitlines() if line.startswith("error:")]
+                why = said[-1] if said else f"ended with code {code}"
+                logger.error("%s: %s: %s; see %s", cell.name, task, why, printed)
                 return False
             minutes[task] = (time.monotonic() - began) / 60
             began = time.monotonic()
         about = {"variant": cell.variant, "datalist": cell.datalist, "fold": cell.fold, "seed": cell.seed}
         write_json(folder / "done.json", {**about, **minutes})
         return True
+
+
+def _run(command: Sequence[str], out: IO[str]) -> int:
+    """Run a command and give its exit code; after Ctrl-C, which reaches it too, wait until it has saved."""
+    process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.wait()
+        raise
 
 
 @contextmanager

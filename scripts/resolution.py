@@ -63,11 +63,12 @@ def main(
     if flat is not None and (not isinstance(flat, (list, tuple)) or len(flat) != 4):
         raise InputError(f"flat is {flat!r}; give [top,left,height,width] in px.")
     for path, slide, pixels in zip(images, slides, grey, strict=True):
-        counts = (pixels - offset) / (gain or flat_gain(pixels, *flat, offset=offset))
+        own = gain or flat_gain(pixels, *flat, offset=offset)
+        counts = (pixels - offset) / own
         if counts.min() < 0:
             raise InputError(f"{path} has values below --offset {offset:g}, which cannot be counts; lower it.")
         halves = split_counts(counts, np.random.default_rng(seed))
-        _show(path, *ring_correlation(*halves), threshold, pixel_um or slide.pixel_um)
+        _show(f"{path}, gain {own:.3g}", *ring_correlation(*halves), threshold, pixel_um or slide.pixel_um)
 
 
 def _show(name: str, frequency: np.ndarray, correlation: np.ndarray, threshold: float, pixel_um: float | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 from bundle.commands import command
 from bundle.errors import InputError
 from bundle.report.study import write_study
-from bundle.study import Study, check_cells, full_disk_told, plan_cells
+from bundle.study import Study, check_cells, full_disk_told, plan_cells, read_variants
 
 DEFAULT = "paired"  # train.json without an overlay
 
@@ -46,22 +45,33 @@ def main(
         if value is not None and not isinstance(value, dict):
             raise InputError(f"{name} is {value!r}; give ids by name, as JSON: '{{\"eval_patch\": 128}}'.")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    if variants:
-        chosen = json.loads(Path(variants).read_text(encoding="utf-8"))
-    else:
-        chosen = {method: {"methods": [] if method == DEFAULT else [method]} for method in methods}
-    cells = plan_cells(chosen, folds, seeds, profile, ids or {})
+    chosen = (
+        read_variants(variants)
+        if variants
+        else {method: {"methods": [] if method == DEFAULT else [method]} for method in _list(methods)}
+    )
+    cells = plan_cells(chosen, _list(folds), _list(seeds), profile, ids or {})
     check_cells(cells, dataset_dir, evaluation or {})
     study = Study(output_dir, dataset_dir, cells, evaluation or {}, chosen)
+    undone = lambda: [cell.name for cell in cells if not (study.cell_folder(cell) / "done.json").exists()]
     with full_disk_told(output_dir):
-        failed = study.work()
+        try:
+            failed = study.work()
+        except KeyboardInterrupt:
+            print(f"\nstopped; {len(undone())} of {len(cells)} cells are left; repeat the command", file=sys.stderr)
+            sys.exit(130)
         page = write_study(output_dir)
-    undone = [cell.name for cell in cells if not (study.cell_folder(cell) / "done.json").exists()]
+    elsewhere = [name for name in undone() if name not in failed]
+    if elsewhere:
+        print(f"the table is not complete: another process is at work on {', '.join(elsewhere)}\n", file=sys.stderr)
     print(f"{(Path(output_dir) / 'table.md').read_text(encoding='utf-8')}\n{page}")
     if failed:
-        raise InputError(f"failed: {', '.join(failed)}; see their .out files, and start the study again.")
-    if undone:
-        print(f"another process is at work on {', '.join(undone)}", file=sys.stderr)
+        raise InputError(f"failed: {', '.join(failed)}; why is said above and in their .out files.")
+
+
+def _list(value: Any) -> list[Any]:
+    """A single value, as fire reads one without brackets, as a list."""
+    return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
 if __name__ == "__main__":

@@ -52,4 +52,5 @@ def test_tables_hold_their_variants_and_the_rows_to_beat(tmp_path):
     results.plan["variants"]["still"]["tables"] = ["first", "second"]
     results.plan["variants"]["moved"]["tables"] = ["second"]
     rows = ["colour table", "mean colour", "inverted source", "raw source"]
+    results.plan["variants"]["else"] = {"tables": [], "curves": []}
     assert results.tables == {"first": ["still", *rows], "second": ["still", "moved", *rows, "colour table, 10px"]}

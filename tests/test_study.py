@@ -6,6 +6,7 @@ import contextlib
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ import pytest
 
 from bundle.errors import InputError
 from bundle.report.study import write_study
-from bundle.study import Study, check_cells, plan_cells
+from bundle.study import Study, check_cells, plan_cells, read_variants
 from tests.conftest import ROOT, TINY, make_dataset
 
 IDS = {**TINY, "epochs": 1, "patches_per_pair": 2}
@@ -129,6 +130,29 @@ def test_a_killed_study_goes_on_where_it_was(tmp_path):
     assert (tmp_path / "study" / "cells" / "cyclegan-all-seed0" / "done.json").exists()
 
 
+def test_ctrl_c_saves_the_training_in_work_and_says_how_to_go_on(tmp_path):
+    make_dataset(tmp_path / "data", pairs=2)
+    long = json.dumps({**IDS, "epochs": 500, "patches_per_pair": 50})
+    words = [*command(tmp_path / "data", tmp_path / "study", "--methods", "one_way"), "--ids", long]
+    study = subprocess.Popen(
+        words, cwd=ROOT, env=environment(tmp_path), start_new_session=True, stderr=subprocess.PIPE, text=True
+    )
+    cell = tmp_path / "study" / "cells" / "one_way-all-seed0"
+    for _ in range(1200):
+        if (cell / "checkpoints" / "latest.pt").exists():
+            break
+        time.sleep(0.1)
+    saved = (cell / "checkpoints" / "latest.pt").stat().st_mtime_ns
+    os.killpg(study.pid, signal.SIGINT)
+    said = study.communicate(timeout=120)[1]
+    assert study.returncode == 130
+    assert "stopped; 1 of 1 cells are left; repeat the command" in said
+    assert "Traceback" not in said
+    assert "latest.pt is written" in (cell / "log.txt").read_text()
+    assert (cell / "checkpoints" / "latest.pt").stat().st_mtime_ns > saved
+    assert not (cell / "claim.json").exists()
+
+
 def test_a_full_disk_loses_no_more_than_the_cell_in_work(tmp_path, done):
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -173,6 +197,7 @@ def test_a_cell_that_fails_is_named_and_the_others_go_on(tmp_path):
     done = subprocess.run(words, cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True, timeout=600)
     assert done.returncode == 1
     assert "failed: broken-all-seed0" in done.stderr
+    assert "broken-all-seed0: training: error: deploy_checkpoint" in done.stderr  # why, without opening a file
     assert (tmp_path / "study" / "cells" / "one way-all-seed0" / "done.json").exists()
 
 
@@ -183,6 +208,10 @@ def test_a_cell_that_fails_is_named_and_the_others_go_on(tmp_path):
         ({"a": {"id": {}}}, "variant 'a' has 'id'; it may have methods, ids, folds, seeds, tables, curves"),
         ({"a": {"ids": {"dataset_dir": "D"}}}, "variant 'a' sets dataset_dir; a study has one dataset"),
         ({}, "variants is empty"),
+        ({"a": {"methods": "one_way"}}, "variant 'a': methods is 'one_way'; give a list"),
+        ({"a": {"folds": 0}}, "variant 'a': folds is 0; give a list"),
+        ({"a/b": {}}, "variant 'a/b' becomes the name of a folder"),
+        ({"a": {"curves": [{"axis": "x", "curve": "y", "x": "big"}]}}, "give axis, curve and a number as x"),
     ],
 )
 def test_a_plan_that_cannot_be_is_refused(variants, message, monkeypatch):
@@ -226,6 +255,8 @@ def test_what_no_cell_can_use_is_refused_before_anything_starts(tmp_path, monkey
         "odd patches": {"methods": ["pix2pix"], "ids": {"patch_size": 36}},
         "no way back": {"methods": ["one_way"], "ids": {"lambda_cycle": 1}},
         "mistyped": {"ids": {"lambda_pixl": 1}},
+        "no epochs": {"ids": {"epochs": 0, "decay_epochs": 0}},
+        "all decay": {"ids": {"epochs": 1, "decay_epochs": 2}},
         "large patches": {"ids": {"patch_size": 96}},
         "good": {},
     }
@@ -240,11 +271,19 @@ def test_what_no_cell_can_use_is_refused_before_anything_starts(tmp_path, monkey
     assert lines[1].startswith("odd patches: patch_size is 36; this U-Net")
     assert lines[2] == "no way back: lambda_cycle is 1, but this method has no g_yx; set it to 0."
     assert lines[3].startswith("mistyped: 'lambda_pixl' is not an id")
-    assert "large patches: datalist.json, training[0]: 00.png is 64×72 px, smaller than a patch of 96 px" in lines[4]
+    assert lines[4] == "no epochs: epochs is 0; it must be a whole number of at least 1."
+    assert lines[5] == "all decay: decay_epochs is 2, but epochs is 1; it cannot be more."
+    assert "large patches: datalist.json, training[0]: 00.png is 64×72 px, smaller than a patch of 96 px" in lines[6]
     assert not any(line.startswith("good") for line in lines)
     good = [cell for cell in cells if cell.variant == "good"]
     check_cells(good, str(data), EVALUATION)
-    with pytest.raises(InputError, match="good: datalist.json, training.0.: is 64×72 px, smaller than eval_patch 256"):
+    with pytest.raises(InputError, match="is a dataset; name a folder of its own"):
+        Study(data, str(data), good, EVALUATION, variants)
+    for content, message in (("{,}", "variants.json cannot be read"), ("[]", "variants.json holds a list")):
+        (tmp_path / "variants.json").write_text(content)
+        with pytest.raises(InputError, match=message):
+            read_variants(tmp_path / "variants.json")
+    with pytest.raises(InputError, match="good: datalist.json, training.0.: 64×72 px, smaller than eval_patch 256"):
         check_cells(good, str(data), {})
     with pytest.raises(InputError, match="good: 'eval_ptch' is not an id of this config; did you mean 'eval_patch'"):
         check_cells(good, str(data), {"eval_ptch": 32})

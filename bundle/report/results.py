@@ -57,8 +57,9 @@ class Results:
         Of another datalist than ``datalist.json``, that is the colour table alone.
         """
         members: dict[str, list[str]] = {}
+        rest = "other variants" if any(shown["tables"] for shown in self.plan["variants"].values()) else ""
         for variant in self.variants:
-            for heading in self.plan["variants"][variant]["tables"] or [""]:
+            for heading in self.plan["variants"][variant]["tables"] or [rest]:
                 members.setdefault(heading, []).append(variant)
         for images in members.values():
             for datalist in dict.fromkeys(self.variants[variant] for variant in images):
@@ -160,7 +161,7 @@ def cells_of(lines: Sequence[Line], line: Line, bold: tuple[str, str]) -> list[s
 
 def markdown(tables: Mapping[str, Sequence[Line]]) -> list[str]:
     """The tables as Markdown, under their headings."""
-    text = []
+    text = [CAPTION, ""]
     for heading, lines in tables.items():
         text += [f"### {heading}", ""] if heading else []
         text.append("| split | image | cells | minutes | " + " | ".join(HEADINGS[metric] for metric in METRICS) + " |")

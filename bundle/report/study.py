@@ -184,17 +184,18 @@ def _curves(results: Results, axis: str, number: int) -> Iterable[str]:
 
 def _halves(results: Results, axis: str) -> str:
     """Where each method has lost half its gain, along an axis that begins at no spoiling at all."""
-    rows: dict[str, list[str]] = {}
+    rows: dict[str, dict[str, str]] = {}
     for metric in METRICS:
         found = curves(results, axis, metric)
         reference = found.pop(COLOUR_TABLE, {})
         for name, points in found.items():
             if 0 in points and 0 in reference and len(points) > 1:
                 gain, where = half_gain(points, reference, metric)
-                rows.setdefault(name, []).append(f"{where} <small>(gain at 0: {gain:.{DIGITS[metric]}f})</small>")
+                told = f"{where} <small>(gain at 0: {gain:.{DIGITS[metric]}f})</small>"
+                rows.setdefault(name, {})[metric] = told
     if not rows:
         return ""
     caption = f"Where half of the gain over the colour table of the same pairs is lost: {escape(axis)}."
     head = ["method", *(HEADINGS[metric][:-2] if metric != "psnr" else "PSNR" for metric in METRICS)]
-    lines = [[escape(name), *cells] for name, cells in rows.items() if len(cells) == len(METRICS)]
+    lines = [[escape(name), *(told.get(metric, "not computed") for metric in METRICS)] for name, told in rows.items()]
     return table(caption, head, [("", lines)], 1)

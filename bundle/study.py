@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import signal
 import subprocess
 import sys
 import time
@@ -26,6 +27,8 @@ from bundle.runs import number_faults, write_json
 from bundle.workflow import unknown_ids
 
 logger = logging.getLogger("bundle")
+
+STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)  # how a training ends that was told to stop
 
 TRAINING, EVALUATION = "configs/train.json", "configs/evaluate.json"
 METHODS = Path("configs") / "methods"
@@ -311,13 +314,20 @@ class Study:
 
 
 def _run(command: Sequence[str], out: IO[str]) -> int:
-    """Run a command and give its exit code; after Ctrl-C, which reaches it too, wait until it has saved."""
+    """Run a command and give its exit code; after Ctrl-C, which reaches it too, wait until it has saved.
+
+    Raises:
+        KeyboardInterrupt: if this process or that one was told to stop.
+    """
     process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
     try:
-        return process.wait()
+        code = process.wait()
     except KeyboardInterrupt:
         process.wait()
         raise
+    if code in STOPPED:
+        raise KeyboardInterrupt
+    return code
 
 
 @contextmanager

@@ -153,6 +153,7 @@ def test_ctrl_c_saves_the_training_in_work_and_says_how_to_go_on(tmp_path):
     assert not (cell / "claim.json").exists()
 
 
+@pytest.mark.slow
 def test_a_full_disk_loses_no_more_than_the_cell_in_work(tmp_path, done):
     disk = tmp_path / "disk"
     disk.mkdir()

@@ -37,7 +37,7 @@ def environment(home: Path) -> dict[str, str]:
 def done(tmp_path_factory) -> Path:
     """A study of two methods and two folds, done by two processes at once."""
     folder = tmp_path_factory.mktemp("study")
-    make_dataset(folder / "data", pairs=4)
+    make_dataset(folder / "data", pairs=4, allow_same_specimen=True)
     words = command(folder / "data", folder / "study", "--methods", "[paired,pix2pix]", "--folds", "[0,1]")
     both = [subprocess.Popen(words, cwd=ROOT, env=environment(folder), stderr=subprocess.PIPE) for _ in range(2)]
     errors = [process.communicate(timeout=600)[1].decode() for process in both]
@@ -97,6 +97,8 @@ def test_markdown_latex_and_page_say_the_same(done):
     assert plain in latex
     assert plain in page
     assert "4 of 4 trainings are done" in page
+    for text in (markdown, latex, page):
+        assert "One specimen stands in more than one split of this dataset" in text
     assert page.count("<img") == 2 * 4  # source, real and both methods, of a test and a validation slide
 
 

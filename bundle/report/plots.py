@@ -69,7 +69,8 @@ def box_plot(values: Mapping[str, Mapping[str, np.ndarray]], heading: str, name:
     rows = list(dict.fromkeys(row for group in values.values() for row in group))
     step = 1 / (len(rows) + 1)
     with matplotlib.rc_context(STYLE):
-        columns = 3 if max(map(len, rows)) <= 16 else 2
+        longest = max(map(len, rows))
+        columns = 3 if longest <= 16 else 2 if longest <= 28 else 1
         figure = Figure(figsize=(WIDTH_INCHES, 2.6 + 0.15 * -(-len(rows) // columns)), layout="constrained")
         axes = figure.add_subplot()
         for number, row in enumerate(rows):

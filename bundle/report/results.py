@@ -37,12 +37,14 @@ class Results:
         scores: by (split, image), by cell, by metric: the patches' values. Images are variants and, named by
             :func:`baseline`, the rows without a network.
         truths: by (split, image), by measure: the slides' values.
+        caveat: what every report on this dataset repeats; empty if there is nothing to say.
     """
 
     plan: dict[str, Any]
     done: dict[str, dict[str, Any]] = field(default_factory=dict)
     scores: dict[tuple[str, str], dict[str, dict[str, list[float]]]] = field(default_factory=dict)
     truths: dict[tuple[str, str], dict[str, list[float]]] = field(default_factory=dict)
+    caveat: str = ""
 
     @property
     def variants(self) -> dict[str, str]:
@@ -90,6 +92,8 @@ def read_results(folder: Path) -> Results:
         if not (path / "done.json").is_file():
             continue
         done = results.done[name] = json.loads((path / "done.json").read_text(encoding="utf-8"))
+        origin = json.loads((path / "evaluation" / "provenance.json").read_text(encoding="utf-8"))
+        results.caveat = results.caveat or origin["caveat"]
         for file in ("patches", "truth"):
             for line in _read(path / "evaluation" / f"{file}.csv"):
                 if line["row"] == ROWS[0]:
@@ -159,9 +163,9 @@ def cells_of(lines: Sequence[Line], line: Line, bold: tuple[str, str]) -> list[s
     return texts
 
 
-def markdown(tables: Mapping[str, Sequence[Line]]) -> list[str]:
+def markdown(tables: Mapping[str, Sequence[Line]], caveat: str = "") -> list[str]:
     """The tables as Markdown, under their headings."""
-    text = [CAPTION, ""]
+    text = [f"{CAPTION} {caveat}".strip(), ""]
     for heading, lines in tables.items():
         text += [f"### {heading}", ""] if heading else []
         text.append("| split | image | cells | minutes | " + " | ".join(HEADINGS[metric] for metric in METRICS) + " |")
@@ -173,10 +177,10 @@ def markdown(tables: Mapping[str, Sequence[Line]]) -> list[str]:
     return text[:-1]
 
 
-def latex(tables: Mapping[str, Sequence[Line]]) -> list[str]:
+def latex(tables: Mapping[str, Sequence[Line]], caveat: str = "") -> list[str]:
     """The tables as LaTeX, for the package ``booktabs``."""
     heads = [HEADINGS[metric].replace("↑", r"$\uparrow$").replace("↓", r"$\downarrow$") for metric in METRICS]
-    text = []
+    text = [f"% {caveat}"] if caveat else []
     for heading, lines in tables.items():
         text += [f"% {heading}"] if heading else []
         text += [r"\begin{tabular}{llr" + "r" * len(METRICS) + "}", r"\toprule"]

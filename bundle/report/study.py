@@ -48,7 +48,7 @@ def write_study(folder: str | Path) -> Path:
     every = list(dict.fromkeys(image for images in results.tables.values() for image in images))
     write_csv(folder / "table.csv", COLUMNS, summary(results, every))
     tables = {heading: summary(results, images) for heading, images in results.tables.items()}
-    for name, text in (("table.md", markdown(tables)), ("table.tex", latex(tables))):
+    for name, text in (("table.md", markdown(tables, results.caveat)), ("table.tex", latex(tables, results.caveat))):
         with whole_file(folder / name) as partial:
             partial.write_text("\n".join(text) + "\n", encoding="utf-8")
     page = folder / "report.html"
@@ -83,6 +83,8 @@ def _body(folder: Path, results: Results, tables: Mapping[str, Sequence[Line]]) 
     yield f"<header><h1>{TITLE}</h1>"
     yield f'<p class="about">{len(results.done)} of {len(plan["cells"])} trainings are done.</p>'
     yield f'<p class="research">{RESEARCH}</p>'
+    if results.caveat:
+        yield f'<p class="caveat" role="note">{escape(results.caveat)}</p>'
     links = [
         f'<li><a href="#part-{number}">{escape(_capital(name))}</a></li>' for number, (name, _) in enumerate(parts)
     ]

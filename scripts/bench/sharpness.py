@@ -14,6 +14,7 @@ from scipy.ndimage import binary_erosion, uniform_filter
 from bundle.commands import command
 from bundle.data import load_datalist
 from bundle.datalist import Pair
+from bundle.errors import InputError
 from bundle.image_io import read_labels, read_slide
 from bundle.metrics import flat_gain, resolution_px, ring_correlation, split_counts
 
@@ -52,7 +53,7 @@ def main(dataset_dir: str, *runs: str) -> None:
 
 def _grey(path: Path | None) -> np.ndarray:
     if path is None:
-        raise ValueError("this needs the perfect stain of every test pair: a phantom dataset.")
+        raise InputError("this needs the perfect stain of every test pair: a phantom dataset.")
     return read_slide(path).pixels.astype(np.float64).mean(0)
 
 

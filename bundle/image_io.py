@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import imagecodecs
 import nibabel
@@ -22,6 +25,14 @@ NIFTI = (".nii", ".nii.gz")
 SUFFIXES = (".png", *TIFF, ".nrrd", *NIFTI)
 UM_PER_INCH = 25400.0
 UM_PER_TIFF_UNIT = {2: UM_PER_INCH, 3: 10000.0}
+UM_PER_UNIT = {
+    **dict.fromkeys(("µm", "um", "micron", "microns", "micrometer", "micrometre"), 1.0),
+    **dict.fromkeys(("nm", "nanometer", "nanometre"), 1e-3),
+    **dict.fromkeys(("mm", "millimeter", "millimetre"), 1e3),
+    **dict.fromkeys(("cm", "centimeter", "centimetre"), 1e4),
+    **dict.fromkeys(("m", "meter", "metre"), 1e6),
+    **dict.fromkeys(("in", "inch"), UM_PER_INCH),
+}
 
 
 @dataclass(frozen=True)
@@ -43,6 +54,24 @@ def suffix_of(path: Path) -> str:
     return max((suffix for suffix in SUFFIXES if name.endswith(suffix)), key=len, default="")
 
 
+def um_per(unit: str | None) -> float | None:
+    """How many µm a unit of length is, as formats spell it; None if it is no unit of length."""
+    spelled = (unit or "").strip().lower()
+    return UM_PER_UNIT.get(spelled.replace("\\u00b5", "µ").replace("\N{GREEK SMALL LETTER MU}", "µ"))
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Turn what a reader raises for a broken file into one :class:`InputError` that begins with ``what``."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # readers raise a dozen kinds for a broken file: zlib, struct, codecs …
+        reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+        raise InputError(f"{what} cannot be read, it may be truncated or corrupt: {reason}") from error
+
+
 def read_slide(path: Path) -> Slide:
     """Read one 2D image, grey or with channels.
 
@@ -60,38 +89,77 @@ def read_slide(path: Path) -> Slide:
         raise InputError(f"{path} does not exist.")
     if not suffix:
         raise InputError(f"{path} is not an image this program reads ({', '.join(SUFFIXES)}).")
-    try:
+    with reading(str(path)):
         pixels, pixel_um = READERS[suffix](path)
-    except InputError:
-        raise
-    except Exception as error:  # readers raise a dozen kinds for a broken file: zlib, struct, codecs …
-        reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
-        raise InputError(f"{path} cannot be read, it may be truncated or corrupt: {reason}") from error
     return Slide(np.ascontiguousarray(pixels), pixel_um)
+
+
+def tiff_voxel_um(file: tifffile.TiffFile) -> tuple[float | None, float, float] | None:
+    """The voxel size that a TIFF states: in OME metadata, else ImageJ's, else its resolution tags.
+
+    Returns:
+        (slice or None, row, column) spacing in µm; None if none is stated. Only OME and ImageJ state the first.
+    """
+    ome = _ome_voxel_um(file.ome_metadata) if file.is_ome else None
+    if ome is not None:
+        return ome
+    tags = file.pages.first.tags
+    column, row = (tags[name].value if name in tags else (0, 1) for name in ("XResolution", "YResolution"))
+    if not all((*row, *column)):
+        return None
+    imagej: dict[str, Any] = (file.imagej_metadata if file.is_imagej else None) or {}
+    unit_um = um_per(imagej.get("unit"))
+    if unit_um is not None:  # ImageJ writes no spacing where it is 1
+        spacing = unit_um * float(imagej.get("spacing", 1.0))
+        return abs(spacing), unit_um * row[1] / row[0], unit_um * column[1] / column[0]
+    unit_um = UM_PER_TIFF_UNIT.get(int(tags["ResolutionUnit"].value) if "ResolutionUnit" in tags else 1)
+    if unit_um is None or column[0] == column[1]:  # 1/1 is what writers put when they know none
+        return None
+    return None, unit_um * row[1] / row[0], unit_um * column[1] / column[0]
+
+
+def _ome_voxel_um(xml: str | None) -> tuple[float | None, float, float] | None:
+    """``PhysicalSizeZ``, ``Y`` and ``X`` of the first image of OME metadata, in µm; None without the latter two."""
+    nodes = ElementTree.fromstring(xml or "<OME/>").iter()
+    given = next((node.attrib for node in nodes if node.tag.endswith("Pixels")), {})
+    sizes: list[float | None] = []
+    for axis in "ZYX":
+        unit_um = um_per(given.get(f"PhysicalSize{axis}Unit", "µm"))
+        size = float(given.get(f"PhysicalSize{axis}", 0))
+        sizes.append(unit_um * size if unit_um and size else None)
+    return (sizes[0], sizes[1], sizes[2]) if sizes[1] and sizes[2] else None
 
 
 def _read_tiff(path: Path) -> tuple[np.ndarray, float | None]:
     with tifffile.TiffFile(path) as file:
         series = file.series[0]
         pixels, axes = series.asarray(), series.axes
-        tags = file.pages.first.tags
-        unit = tags["ResolutionUnit"].value if "ResolutionUnit" in tags else 1
-        resolution = tags["XResolution"].value if "XResolution" in tags else (0, 1)
+        voxel_um = tiff_voxel_um(file)
     if len(file.series) > 1 or axes not in ("YX", "YXS", "SYX", "CYX"):
         raise InputError(f"{path} holds axes {axes} of shape {pixels.shape}; a slide is one 2D image.")
     if axes in ("YX", "YXS"):
         pixels = _channel_first(pixels)
-    per_um = UM_PER_TIFF_UNIT.get(int(unit))
-    if per_um is None or resolution[0] in (0, resolution[1]):  # 1/1 is what writers put when they know none
-        return pixels, None
-    return pixels, per_um * resolution[1] / resolution[0]
+    return pixels, voxel_um and voxel_um[2]
+
+
+def png_pixel_um(content: bytes) -> tuple[float, float] | None:
+    """(row, column) spacing in µm of a PNG's ``pHYs`` chunk; None without one in metres. PIL opens no large PNG."""
+    at = 8
+    while at + 17 <= len(content):
+        length, kind = struct.unpack(">I4s", content[at : at + 8])
+        if kind == b"pHYs":
+            x, y, metres = struct.unpack(">IIB", content[at + 8 : at + 17])
+            return (1e6 / y, 1e6 / x) if metres == 1 and x and y else None
+        if kind == b"IDAT":
+            break
+        at += length + 12
+    return None
 
 
 def _read_png(path: Path) -> tuple[np.ndarray, float | None]:
-    pixels = imagecodecs.png_decode(path.read_bytes())  # PIL would cut 16-bit colour to 8 bits
-    with Image.open(path) as image:
-        dpi = image.info.get("dpi")
-    return _channel_first(pixels), UM_PER_INCH / dpi[0] if dpi and dpi[0] else None
+    content = path.read_bytes()
+    pixel_um = png_pixel_um(content)
+    return _channel_first(imagecodecs.png_decode(content)), pixel_um and pixel_um[1]  # PIL cuts 16-bit colour to 8
 
 
 def _read_nrrd(path: Path) -> tuple[np.ndarray, float | None]:

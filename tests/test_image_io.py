@@ -10,7 +10,7 @@ import tifffile
 from PIL import Image
 
 from bundle.errors import InputError
-from bundle.image_io import read_slide, suffix_of, to_8bit, write_slide
+from bundle.image_io import read_slide, suffix_of, tiff_voxel_um, to_8bit, um_per, write_slide
 
 HEIGHT, WIDTH = 20, 33  # not square, so that rows and columns cannot be mistaken
 
@@ -157,6 +157,38 @@ def test_spacing_in_millimetres_becomes_micrometres(name, tmp_path):
 def test_tiff_resolution_becomes_micrometres(unit, per_unit, pixel_um, tmp_path):
     tifffile.imwrite(tmp_path / "s.tif", random(np.uint8), resolution=(per_unit, per_unit), resolutionunit=unit)
     assert read_slide(tmp_path / "s.tif").pixel_um == pixel_um
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("um.tif", {"imagej": True, "resolution": (0.25, 0.5), "metadata": {"unit": "um"}}),
+        ("escaped.tif", {"imagej": True, "resolution": (0.25, 0.5), "metadata": {"unit": "\\u00B5m"}}),
+        ("mm.tif", {"imagej": True, "resolution": (250, 500), "metadata": {"unit": "mm"}}),
+        ("s.ome.tif", {"metadata": {"PhysicalSizeX": 4000, "PhysicalSizeXUnit": "nm", "PhysicalSizeY": 2}}),
+    ],
+)
+def test_imagej_and_ome_state_micrometres(name, options, tmp_path):
+    tifffile.imwrite(tmp_path / name, random(np.uint16), **options)
+    assert read_slide(tmp_path / name).pixel_um == pytest.approx(4.0)
+    with tifffile.TiffFile(tmp_path / name) as file:
+        assert tiff_voxel_um(file)[1:] == pytest.approx((2.0, 4.0))
+
+
+@pytest.mark.parametrize(
+    ("unit", "um"),
+    [
+        ("µm", 1),
+        ("\N{GREEK SMALL LETTER MU}m", 1),
+        (" Micron ", 1),
+        ("mm", 1000),
+        ("", None),
+        (None, None),
+        ("px", None),
+    ],
+)
+def test_units_of_length(unit, um):
+    assert um_per(unit) == um
 
 
 def test_a_volume_of_one_slice_is_a_slide(tmp_path):

@@ -119,15 +119,11 @@ def cut(
     source = np.rint(map_coordinates(tomogram, flat, np.float32, order=1, mode="nearest")).astype(np.uint16)
     labels = map_coordinates(block.labels, flat, order=0, mode="nearest")
     transform = misregistration(plane.shape, spoiling, rng)
-    places = _displaced(labels, plane, transform, spoiling, rng)
+    rows, columns = plane.grid()
+    places = np.einsum("ij,jhw->ihw", transform, np.stack([rows, columns, np.ones_like(rows)]))
+    places = places + soft_drift(labels, spoiling, rng)
     perfect = light(_density(stained, flat))
-    density = _through_thickness(stained, plane, places, spoiling.thickness_um, block.voxel_um)
-    moved = map_coordinates(block.labels, plane.points(places[0], places[1]), order=0, mode="nearest")
-    lost = lost_tissue(moved, spoiling, rng)
-    density[lost] = 0
-    density *= rng.normal(1, spoiling.stain_variation)
-    add_artefacts(density, moved, spoiling, rng)
-    target = photograph(density, spoiling, rng)
+    target, moved, lost = stained_section(block, stained, plane, places, spoiling, rng)
     mask = _hull(labels) & _hull(moved) & ~lost
     window = _field_of_view(block, labels.shape, spoiling, rng)
     return Section(
@@ -142,16 +138,34 @@ def cut(
     )
 
 
-def _displaced(
-    labels: np.ndarray, plane: Plane, transform: np.ndarray, spoiling: Spoiling, rng: np.random.Generator
-) -> np.ndarray:
-    """Where each pixel's section was before it was cut, (2, H, W); soft tissue has moved."""
-    rows, columns = plane.grid()
-    places = np.einsum("ij,jhw->ihw", transform, np.stack([rows, columns, np.ones_like(rows)]))
+def soft_drift(labels: np.ndarray, spoiling: Spoiling, rng: np.random.Generator) -> np.ndarray:
+    """How far soft tissue has moved in each pixel, (2, H, W); ``labels`` (H, W) are its tissues."""
     soft = np.isin(labels, (*SOFT, Tissue.BACKGROUND))
     weight = gaussian_filter(soft.astype(float), 5) ** 2
-    drift = np.stack([smooth_noise(plane.shape, 30, rng) for _ in range(2)])
-    return places + spoiling.soft_shift_px * weight * drift
+    drift = np.stack([smooth_noise(labels.shape, 30, rng) for _ in range(2)])
+    return spoiling.soft_shift_px * weight * drift
+
+
+def stained_section(
+    block: Block,
+    stained: np.ndarray,
+    plane: Plane,
+    places: np.ndarray,
+    spoiling: Spoiling,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Stain and photograph what lies at ``places`` (2, H, W) of the plane, with all that goes wrong.
+
+    Returns:
+        The photograph (H, W, 3) uint8, the tissue in each pixel (H, W) uint8, and what was lost (H, W) bool.
+    """
+    density = _through_thickness(stained, plane, places, spoiling.thickness_um, block.voxel_um)
+    moved = map_coordinates(block.labels, plane.points(places[0], places[1]), order=0, mode="nearest")
+    lost = lost_tissue(moved, spoiling, rng)
+    density[lost] = 0
+    density *= rng.normal(1, spoiling.stain_variation)
+    add_artefacts(density, moved, spoiling, rng)
+    return photograph(density, spoiling, rng), moved, lost
 
 
 def _density(stained: np.ndarray, points: np.ndarray) -> np.ndarray:

@@ -1,0 +1,224 @@
+"""3D scans opened lazily, and averaged to coarser voxels slab by slab."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from bundle.area import add_block, axis_weights, blocks, box_count, pieces
+from bundle.errors import InputError
+from bundle.image_io import TIFF, reading
+from bundle.volume_formats import Slices, Stored, read_meta, read_nifti, read_nrrd
+from bundle.volume_stacks import is_zarr, read_folder, read_tiff_stack, read_zarr
+
+READERS: dict[str, Callable[[Path], Stored]] = {
+    ".nii": read_nifti,
+    ".nii.gz": read_nifti,
+    **dict.fromkeys((".nrrd", ".nhdr"), read_nrrd),
+    **dict.fromkeys((".mha", ".mhd"), read_meta),
+    **dict.fromkeys(TIFF, read_tiff_stack),
+}
+SAME = 0.01  # voxel sizes closer than 1 % are one: a scanner's calibration is no better
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where a voxel grid lies in the world, in ITK's convention: LPS, mm.
+
+    ``world = origin + direction · diag(spacing x, y, z) · index x, y, z``.
+
+    Attributes:
+        spacing_um: voxel size along (z, y, x), in µm.
+        origin_mm: world (x, y, z) of the centre of voxel (0, 0, 0), in mm.
+        direction: (3, 3); columns are the directions of the x, y and z axes.
+    """
+
+    spacing_um: tuple[float, float, float]
+    origin_mm: tuple[float, float, float]
+    direction: np.ndarray
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A grey 3D scan of which slices are read when asked for.
+
+    Attributes:
+        path: its file or folder.
+        shape: (Z, Y, X).
+        dtype: type of what :meth:`read` gives: the file's own, in the machine's byte order.
+        geometry: where its voxels lie.
+        depth: slices that the file keeps together, so best read together.
+    """
+
+    path: Path
+    shape: tuple[int, int, int]
+    dtype: np.dtype
+    geometry: Geometry
+    depth: int
+    slices: Slices
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Read slices ``start`` to ``stop`` along z.
+
+        Forwards is quick in every format; a compressed NIfTI, NRRD or MetaImage begins anew to go back.
+
+        Returns:
+            (stop − start, Y, X), of type ``dtype``.
+
+        Raises:
+            IndexError: if they are not within the volume.
+            InputError: if the file is truncated or corrupt there.
+        """
+        if not 0 <= start < stop <= self.shape[0]:
+            raise IndexError(f"slices {start} to {stop} of {self.shape[0]}")
+        with reading(f"{self.path}, slices {start} to {stop - 1},"):
+            return np.ascontiguousarray(self.slices(start, stop), self.dtype)
+
+
+def open_volume(path: Path, voxel_um: float | tuple[float, float, float] | None = None) -> Volume:
+    """Open a scan without reading it.
+
+    NIfTI, NRRD (raw or gzip), MetaImage, a TIFF stack, a folder of TIFF or PNG slices in natural order, or an
+    OME-Zarr of which the finest level is taken. Only its headers are read, and a slice of a NIfTI.
+
+    Args:
+        path: the file or folder.
+        voxel_um: voxel size in µm, (z, y, x) or one for all, in place of what the file states. The origin stays.
+
+    Raises:
+        InputError: if there is none, it cannot be read, is not one grey volume of at least 2 slices in each
+            direction, or neither it nor ``voxel_um`` gives a voxel size.
+    """
+    with reading(str(path)):
+        stored = _reader_of(path)(path)
+    if min(stored.shape) < 2:
+        found = "×".join(map(str, stored.shape))
+        raise InputError(f"{path} is {found} voxels; a scan is one volume with at least 2 slices in each direction.")
+    if stored.dtype.kind not in "buif":
+        raise InputError(f"{path} holds {stored.dtype}; a scan is grey, of whole or real numbers, so convert it.")
+    spacing_um = _spacing(path, stored, voxel_um)
+    x, y, z = (float(place) for place in stored.origin_mm)
+    geometry = Geometry(spacing_um, (x, y, z), stored.direction)
+    return Volume(path, stored.shape, stored.dtype.newbyteorder("="), geometry, stored.depth, stored.read)
+
+
+def _reader_of(path: Path) -> Callable[[Path], Stored]:
+    if not path.exists():
+        raise InputError(f"{path} does not exist.")
+    if path.is_dir():
+        return read_zarr if is_zarr(path) else read_folder
+    name = path.name.lower()
+    suffix = max((suffix for suffix in READERS if name.endswith(suffix)), key=len, default="")
+    if not suffix:
+        raise InputError(f"{path} is not a scan this program reads ({', '.join(READERS)}, or a folder of slices).")
+    return READERS[suffix]
+
+
+def _spacing(
+    path: Path, stored: Stored, voxel_um: float | tuple[float, float, float] | None
+) -> tuple[float, float, float]:
+    """The voxel size given, else the one stated."""
+    if voxel_um is not None:
+        z, y, x = voxel_um if isinstance(voxel_um, (tuple, list)) else (voxel_um,) * 3
+    elif stored.spacing_um is None:
+        raise InputError(f"{path} states no voxel size; give it in µm with --scan_voxel_um")
+    elif stored.spacing_um[0] is None:
+        pixel = f"{stored.spacing_um[2]:.6g}"
+        raise InputError(
+            f"{path} states pixels of {pixel} µm but no distance between slices;"
+            f" give the voxel size in µm with --scan_voxel_um (if it is the same: --scan_voxel_um {pixel})"
+        )
+    else:
+        z, y, x = stored.spacing_um[0], stored.spacing_um[1], stored.spacing_um[2]
+    if not all(np.isfinite(size) and size > 0 for size in (z, y, x)):
+        raise InputError(f"{path} has voxels of {z}×{y}×{x} µm; give their size in µm with --scan_voxel_um")
+    return float(z), float(y), float(x)
+
+
+def _same(spacing_um: tuple[float, float, float], voxel_um: float) -> bool:
+    return all(abs(size / voxel_um - 1) <= SAME for size in spacing_um)
+
+
+def resample(volume: Volume, voxel_um: float, report: Callable[[int, int], None] | None = None) -> np.ndarray:
+    """Average a scan to isotropic voxels, each the mean over the box that it covers, a slab at a time.
+
+    The first box begins at the outer face of voxel (0, 0, 0), so the grid's origin is half a box from there;
+    :func:`load` gives it. A box at the end of an axis that is less than half covered is dropped.
+
+    Args:
+        volume: the scan.
+        voxel_um: size of the new voxels in µm; within 1 % of the scan's own in every axis, nothing is averaged.
+        report: called with the slices done and the slices in all, after each slab.
+
+    Returns:
+        (Z, Y, X), float32, in the scan's units.
+
+    Raises:
+        InputError: if ``voxel_um`` is finer than the scan by more than 1 %, or larger than all of it.
+    """
+    spacing_um = volume.geometry.spacing_um
+    if not voxel_um >= max(spacing_um) * (1 - SAME):
+        stated = _times(spacing_um)
+        raise InputError(
+            f"{volume.path} has voxels of {stated} µm, coarser than the {voxel_um:g} µm asked for; --voxel_um"
+            f" {max(spacing_um):.6g} or more keeps to what it shows."
+        )
+    extents = [size * step for size, step in zip(volume.shape, spacing_um, strict=True)]
+    unchanged = _same(spacing_um, voxel_um)
+    shape = volume.shape if unchanged else tuple(box_count(extent, voxel_um) for extent in extents)
+    if 0 in shape:
+        raise InputError(f"{volume.path} is {_times(extents)} µm in all, less than one voxel of {voxel_um:g} µm.")
+    steps = list(zip(volume.shape, spacing_um, extents, strict=True))
+    weights = () if unchanged else tuple(axis_weights(size, step, voxel_um, extent) for size, step, extent in steps)
+    total = np.zeros(shape, np.float32)
+    for start, stop in blocks(volume.shape[0], volume.shape[1] * volume.shape[2], volume.depth):
+        slab = volume.read(start, stop)
+        if unchanged:
+            total[start:stop] = slab
+        else:
+            for first, piece in pieces(start, slab):
+                add_block(total, piece, first, weights)
+        if report:
+            report(stop, volume.shape[0])
+    return total
+
+
+def _times(sizes: tuple[float, ...] | list[float]) -> str:
+    """``5×5×5`` for messages."""
+    return "×".join(f"{size:.6g}" for size in sizes)
+
+
+def load(volume: Volume, voxel_um: float | None = None) -> tuple[np.ndarray, Geometry]:
+    """Read a whole scan of isotropic voxels.
+
+    Args:
+        volume: the scan.
+        voxel_um: voxel size in µm to average it to; None for its own.
+
+    Returns:
+        (Z, Y, X), of the scan's own type for None, else float32, and where its voxels lie.
+
+    Raises:
+        InputError: as :func:`resample`, or without ``voxel_um`` if the sizes along the axes differ by more than 1 %.
+    """
+    geometry = volume.geometry
+    spacing_um = geometry.spacing_um
+    if voxel_um is None:
+        if max(spacing_um) > min(spacing_um) * (1 + SAME):
+            raise InputError(
+                f"{volume.path} has voxels of {_times(spacing_um)} µm (z×y×x), not cubes;"
+                f" --voxel_um {max(spacing_um):.6g} resamples it to cubes."
+            )
+        return volume.read(0, volume.shape[0]), geometry
+    pixels = resample(volume, voxel_um)
+    return pixels, geometry if _same(spacing_um, voxel_um) else coarser(geometry, voxel_um)
+
+
+def coarser(geometry: Geometry, voxel_um: float) -> Geometry:
+    """The geometry of the boxes of ``voxel_um`` (µm) that begin at the outer faces of voxel (0, 0, 0)."""
+    shift_mm = (voxel_um - np.asarray(geometry.spacing_um[::-1])) / 2000.0
+    x, y, z = (np.asarray(geometry.origin_mm) + geometry.direction @ shift_mm).tolist()
+    return replace(geometry, spacing_um=(voxel_um,) * 3, origin_mm=(x, y, z))

@@ -172,7 +172,7 @@ def make_dataset(
             (specimen / "truth.json").write_text(json.dumps(truth, indent=4) + "\n", encoding="utf-8")
             if keep_volumes:
                 for name, volume in (("ct", tomogram), ("labels", block.labels), ("stain", stained)):
-                    _write_volume(specimen / f"{name}.nii.gz", volume, voxel_um)
+                    write_volume(specimen / f"{name}.nii.gz", volume, voxel_um)
         listed = {
             "description": f"{DESCRIPTION} Seed {seed}.",
             "pixel_um": voxel_um,
@@ -208,7 +208,7 @@ def _write_section(folder: Path, part: Part, section: Section, voxel_um: float) 
     return entry if part.fold is None else {**entry, "fold": part.fold}
 
 
-def _write_volume(path: Path, volume: np.ndarray, voxel_um: float) -> None:
+def write_volume(path: Path, volume: np.ndarray, voxel_um: float) -> None:
     """Write (Z, Y, X) or (Z, Y, X, 3) as NIfTI; ITK and 3D Slicer see identity directions and an origin of 0."""
     image = volume.view(RGB24)[..., 0] if volume.ndim == 4 else volume
     step = voxel_um / 1000

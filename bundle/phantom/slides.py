@@ -38,6 +38,7 @@ class RawSlide:
         pixels: (3, H, W), uint8.
         pixel_um: its pixel size.
         plane: where it was cut.
+        distortion: of the section.
         places: (2, H, W), row and column on the plane that each pixel shows, px of the block.
         labels: (H, W), uint8, the tissue that each pixel shows.
     """
@@ -45,6 +46,7 @@ class RawSlide:
     pixels: np.ndarray
     pixel_um: float
     plane: Plane
+    distortion: Distortion
     places: np.ndarray
     labels: np.ndarray
 
@@ -114,4 +116,4 @@ def photograph_slide(
     tissue = map_coordinates(block.labels, plane.points(*places), order=0, mode="nearest")
     places = places + soft_drift(tissue, spoiling, rng)
     pixels, labels, _ = stained_section(block, stained, plane, places, spoiling, rng)
-    return RawSlide(pixels.transpose(2, 0, 1), pixel_um or block.voxel_um, plane, places, labels)
+    return RawSlide(pixels.transpose(2, 0, 1), pixel_um or block.voxel_um, plane, distortion, places, labels)

@@ -1,0 +1,82 @@
+"""From two images to a plane: search, settle, finish, judge."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bundle.registration.confidence import Verdict, judge
+from bundle.registration.finish import Finished, finish, settle
+from bundle.registration.levels import make_levels
+from bundle.registration.search import GLOBAL, GUESSED, Guess, distance, reach_of, search
+
+
+@dataclass
+class Trace:
+    """How the information rose.
+
+    Attributes:
+        rows: stage, seconds since the start, nats per pixel, evaluations.
+        began: the start, seconds.
+    """
+
+    rows: list[tuple[str, float, float, int]] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
+
+    def __call__(self, stage: str, score: float, evaluations: int) -> None:
+        """Keep a stage's result and show it."""
+        seconds = time.monotonic() - self.began
+        self.rows.append((stage, round(seconds, 2), round(float(score), 4), evaluations))
+        print(f"[{seconds:5.1f} s] {stage}: {score:.3f} nats per pixel", file=sys.stderr, flush=True)
+
+
+@dataclass(frozen=True)
+class Registration:
+    """What was found.
+
+    Attributes:
+        finished: the plane.
+        verdict: whether it can be believed.
+    """
+
+    finished: Finished
+    verdict: Verdict
+
+
+def find_plane(
+    volume: np.ndarray,
+    section: np.ndarray,
+    voxel_um: float,
+    guess: Guess | None = None,
+    seed: int = 0,
+    trace: Trace | None = None,
+) -> Registration:
+    """Find the plane of a volume that a section shows, and the affine transform of the section (§2.3).
+
+    Args:
+        volume: (Z, Y, X), any real type.
+        section: (3, H, W), uint8, its pixels of the voxels' size.
+        voxel_um: that size.
+        guess: about where; None searches everywhere.
+        seed: of the random poses.
+        trace: is told of each stage.
+
+    Returns:
+        The plane and whether it can be believed.
+    """
+    trace = trace or Trace()
+    shape = section.shape[1], section.shape[2]
+    levels = make_levels(volume, section)
+    found = search(levels, volume.shape, shape, guess, GUESSED if guess else GLOBAL, seed, trace)
+    del levels
+    settled = [settle(volume, section, climbed.pose, voxel_um) for climbed in found]
+    settled.sort(key=lambda each: -each.best.score)
+    best = settled[0]
+    trace("full size, tilts and offsets", best.best.score, sum(each.best.evaluations for each in settled))
+    reach = reach_of(shape)
+    rivals = [(each.best.score / best.best.score, distance(each.pose(), best.pose(), reach)) for each in settled[1:]]
+    finished = finish(best, trace)
+    return Registration(finished, judge(finished, rivals))

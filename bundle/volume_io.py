@@ -191,12 +191,15 @@ def _times(sizes: tuple[float, ...] | list[float]) -> str:
     return "×".join(f"{size:.6g}" for size in sizes)
 
 
-def load(volume: Volume, voxel_um: float | None = None) -> tuple[np.ndarray, Geometry]:
+def load(
+    volume: Volume, voxel_um: float | None = None, report: Callable[[int, int], None] | None = None
+) -> tuple[np.ndarray, Geometry]:
     """Read a whole scan of isotropic voxels.
 
     Args:
         volume: the scan.
         voxel_um: voxel size in µm to average it to; None for its own.
+        report: as of :func:`resample`, when it averages.
 
     Returns:
         (Z, Y, X), of the scan's own type for None, else float32, and where its voxels lie.
@@ -213,7 +216,7 @@ def load(volume: Volume, voxel_um: float | None = None) -> tuple[np.ndarray, Geo
                 f" --voxel_um {max(spacing_um):.6g} resamples it to cubes."
             )
         return volume.read(0, volume.shape[0]), geometry
-    pixels = resample(volume, voxel_um)
+    pixels = resample(volume, voxel_um, report)
     return pixels, geometry if _same(spacing_um, voxel_um) else coarser(geometry, voxel_um)
 
 

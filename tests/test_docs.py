@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import json
 import re
 import shlex
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT
 
+PAGES = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
 PAGE = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
 
 
@@ -58,8 +62,35 @@ def test_commands_name_files_and_ids_that_exist(page):
         assert set(ids) <= known, command
 
 
+def options_of(script: str) -> set[str]:
+    """What the function accepts that a script gives to ``command``."""
+    module = importlib.import_module(script)
+    name = re.search(r"command\((\w+)\)", Path(module.__file__).read_text(encoding="utf-8"))[1]
+    return set(inspect.signature(getattr(module, name)).parameters)
+
+
+def test_commands_of_scripts_name_options_that_exist():
+    checked = 0
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+        for script, rest in re.findall(r"python -m (scripts\.(?!bench)\w+)([^\n`]*)", text):
+            given = set(re.findall(r" --(\w+)", rest.split(" #")[0]))
+            assert given <= options_of(script), f"{page.name}: {script} {rest}"
+            checked += len(given)
+    assert checked > 40
+
+
+def test_options_in_your_data_exist():
+    text = (ROOT / "docs" / "your-data.md").read_text(encoding="utf-8")
+    known = set().union(
+        *(options_of(f"scripts.{name}") for name in ("register", "prepare", "intensities", "laboratory"))
+    )
+    known |= {"config_file", "dataset_dir", "output_dir", "bone_intensity", "background_intensity"}
+    assert set(re.findall(r"--(\w+)", text)) <= known
+
+
 def test_links_lead_somewhere():
-    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+    for page in PAGES:
         for link in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
             assert link.startswith("http") or (page.parent / link).exists(), f"{page.name}: {link}"
 

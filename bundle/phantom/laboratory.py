@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,23 @@ from bundle.phantom.tomography import BACKGROUND_INTENSITY, BONE_INTENSITY, draw
 from bundle.runs import check_writable
 
 FINER = 2  # pixels of a slide a voxel side
+
+
+@dataclass(frozen=True)
+class Specimen:
+    """A scan and a slide that belong together.
+
+    Attributes:
+        scan: (Z, Y, X), uint16, grey values of its own.
+        slide: the photograph and where it was cut.
+        levels: what bone and background are in the scan.
+        cast: how the slide's colours were changed.
+    """
+
+    scan: np.ndarray
+    slide: RawSlide
+    levels: dict[str, float]
+    cast: dict[str, list[float]]
 
 
 def make_laboratory(
@@ -66,32 +83,38 @@ def make_laboratory(
     table = ["pair,specimen,group,split,fold"]
     with whole_folder(folder) as partial:
         for part in tqdm(plan(specimens), desc="specimens", unit="specimen", dynamic_ncols=True):
-            rng = np.random.default_rng([seed, part.number, 1])
             name = f"{part.number:02d}"
-            block = make_block(rng, part.material, size, voxel_um, screw_mm)
-            scan = scan_block(block, draw_scan(rng), rng)
-            stained = stain_block(block, stain, rng)
-            slide = photograph_slide(
-                block,
-                stained,
-                draw_cut(block, rng, lying),
-                draw_distortion(rng),
-                spoiling_of(stain),
-                rng,
-                voxel_um / FINER,
-            )
-            greys, levels = own_greys(scan, rng)
-            pixels, cast = own_colours(slide.pixels, rng)
+            specimen = make_specimen(part.number, part.material, seed, stain, size, voxel_um, screw_mm, lying)
             (partial / "scans").mkdir(exist_ok=True)
-            write_volume(partial / "scans" / f"{name}.nii.gz", greys, voxel_um)
-            write_slide(partial / "slides" / f"{name}.png", pixels, slide.pixel_um)
+            write_volume(partial / "scans" / f"{name}.nii.gz", specimen.scan, voxel_um)
+            write_slide(partial / "slides" / f"{name}.png", specimen.slide.pixels, specimen.slide.pixel_um)
             (partial / "truth").mkdir(exist_ok=True)
-            truth = {"material": part.material, "scan": levels, "slide": cast, **_truth(slide)}
+            truth = {
+                "material": part.material,
+                "scan": specimen.levels,
+                "slide": specimen.cast,
+                **_truth(specimen.slide),
+            }
             (partial / "truth" / f"{name}.json").write_text(json.dumps(truth, indent=4) + "\n", encoding="utf-8")
             fold = "" if part.fold is None else part.fold
             table.append(f"{name},phantom {name},{part.material},{part.split},{fold}")
         (partial / "study.csv").write_text("\n".join(table) + "\n", encoding="utf-8")
     return folder
+
+
+def make_specimen(
+    number: int, material: str, seed: int, stain: str, size: int, voxel_um: float, screw_mm: float, lying: bool = True
+) -> Specimen:
+    """Make one specimen, its scan and its slide; arguments as of :func:`make_laboratory`."""
+    rng = np.random.default_rng([seed, number, 1])
+    block = make_block(rng, material, size, voxel_um, screw_mm)
+    scan = scan_block(block, draw_scan(rng), rng)
+    stained = stain_block(block, stain, rng)
+    plane, distortion = draw_cut(block, rng, lying), draw_distortion(rng)
+    slide = photograph_slide(block, stained, plane, distortion, spoiling_of(stain), rng, voxel_um / FINER)
+    greys, levels = own_greys(scan, rng)
+    pixels, cast = own_colours(slide.pixels, rng)
+    return Specimen(greys, replace(slide, pixels=pixels), levels, cast)
 
 
 def own_greys(scan: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, dict[str, float]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from bundle.atomic import whole_folder
 from bundle.commands import as_bool
@@ -113,7 +114,8 @@ def register(
     check_sizes(scan, slide, area, step)
     check_writable(folder.parent)
     trace = Trace()
-    greys, geometry = load(scan, voxel_um)
+    with tqdm(total=scan.shape[0], desc="reading the scan", unit="slice", dynamic_ncols=True, leave=False) as bar:
+        greys, geometry = load(scan, voxel_um, lambda done, _: bar.update(done - bar.n))
     flat = read_cropped(slide, area, step)
     check_images(scan, greys, slide, flat)
     about = None

@@ -28,6 +28,7 @@ from bundle.phantom.slides import RawSlide, draw_cut, draw_distortion, photograp
 from bundle.phantom.spoiling import spoiling_of
 from bundle.phantom.staining import stain_block
 from bundle.phantom.tomography import draw_scan, scan_block
+from bundle.registration.confidence import ACCEPTED
 from bundle.registration.plane import Trace, find_plane
 from bundle.registration.pose import Pose
 from bundle.registration.search import Guess, reach_of
@@ -55,6 +56,7 @@ MATERIALS = (
     "Mg",
 )  # of trials in turn; neighbours swap volumes
 START_DEG, START_VOXELS = 10.0, 40.0
+MEASURES = ("plane", "bone", "tissue", "bone_warped", "tissue_warped", "seconds")
 SCREWS = (Tissue.MG, Tissue.TI, Tissue.PEEK)
 
 
@@ -211,26 +213,31 @@ def _true(slide: RawSlide) -> np.ndarray:
 
 def summary(rows: list[dict[str, Any]]) -> Iterator[str]:
     """A line of a table for each arm, and what the verdicts are worth."""
-    yield "| arm | n | plane < 1.5, bone < 2 | plane < 3 | plane: median, worst of those | bone (warped) | s, median |"
-    yield "|---|---|---|---|---|---|---|"
+    yield (
+        "| arm | n | plane < 1.5 and bone < 2 | … and tissue < 2 | … refined | plane < 3 | plane, median and worst | "
+        "bone, tissue | refined | s |"
+    )
+    yield "|---|---|---|---|---|---|---|---|---|---|"
     for arm in [arm for arm in ARMS if "wrong" not in arm]:
-        mine = [row for row in rows if row["arm"] == arm]
-        if not mine:
+        mine = {name: np.array([row[name] for row in rows if row["arm"] == arm]) for name in MEASURES}
+        if not len(mine["plane"]):
             continue
-        plane, bone, warped, seconds = (
-            np.array([row[name] for row in mine]) for name in ("plane", "bone", "bone_warped", "seconds")
-        )
-        near = plane < 3
-        text = f"{np.median(plane[near]):.2f}, {plane[near].max():.2f}" if near.any() else "–"
+        exact = mine["plane"] < 1.5
+        counts = [(exact & (mine[name] < 2)).sum() for name in ("bone", "tissue", "tissue_warped")]
+        middle = {name: f"{np.median(values):.2f}" for name, values in mine.items()}
         yield (
-            f"| {arm} | {len(mine)} | {((plane < 1.5) & (bone < 2)).sum()} | {near.sum()} | {text} | "
-            f"{np.median(bone):.2f} ({np.median(warped):.2f}) | {np.median(seconds):.0f} |"
+            f"| {arm} | {len(exact)} | {counts[0]} | {counts[1]} | {counts[2]} | {(mine['plane'] < 3).sum()} | "
+            f"{middle['plane']}, {mine['plane'].max():.2f} | {middle['bone']}, {middle['tissue']} | "
+            f"{middle['bone_warped']}, {middle['tissue_warped']} | {np.median(mine['seconds']):.0f} |"
         )
     good = [row for row in rows if "wrong" not in row["arm"] and row["plane"] < 3 and row["bone"] < 3]
     bad = [row for row in rows if row not in good]
-    taken = [sum(row["confidence"] >= 0.5 for row in group) for group in (good, bad)]
+    taken = [sum(row["confidence"] >= ACCEPTED for row in group) for group in (good, bad)]
     wrong = sum("wrong" in row["arm"] for row in bad)
     yield f"accepted: {taken[0]} of {len(good)} good, {taken[1]} of {len(bad)} bad ({wrong} in a wrong volume)"
+    if good and bad:
+        scores = [[row["score"] for row in group] for group in (good, bad)]
+        yield f"nats per pixel: good {min(scores[0]):.2f} to {max(scores[0]):.2f}, bad up to {max(scores[1]):.2f}"
 
 
 if __name__ == "__main__":

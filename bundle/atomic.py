@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from bundle.errors import InputError
 
 PARTIAL = ".*.partial*"  # what a process killed in the middle of writing leaves behind
 
@@ -51,3 +55,25 @@ def whole_folder(path: Path) -> Iterator[Path]:
     finally:
         for folder in (partial, old):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def check_writable(output_dir: str | Path) -> None:
+    """Make a folder and see that a file can be made in it.
+
+    Raises:
+        InputError: if not.
+    """
+    folder = Path(output_dir)
+    probe = folder / f".{os.getpid()}.probe"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(f"output_dir {folder} cannot be written ({error.strerror}); choose another folder.") from error
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON in the house's style, whole or not at all."""
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps(content, indent=4, ensure_ascii=False, default=str) + "\n", encoding="utf-8")

@@ -8,11 +8,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from bundle.atomic import whole_folder
+from bundle.atomic import whole_folder, write_json
 from bundle.checkpoints import load_tensors, save_tensors
 from bundle.datalist import Datalist, Modality
 from bundle.errors import InputError
-from bundle.runs import LATEST, write_json
+from bundle.runs import LATEST
 from bundle.workflow import resolved
 
 logger = logging.getLogger("bundle")

@@ -12,7 +12,7 @@ import torch
 from tqdm import tqdm
 
 from bundle import baselines
-from bundle.atomic import whole_file
+from bundle.atomic import check_writable, whole_file, write_json
 from bundle.datalist import SPLITS, Datalist, Pair
 from bundle.errors import InputError
 from bundle.image_io import read_labels, read_slide, to_8bit
@@ -22,7 +22,7 @@ from bundle.patches import load_pair
 from bundle.report import write as write_report
 from bundle.report.panels import Region, difference, draw_corners, patches_to_keep, save_slide
 from bundle.report.records import sha256_of
-from bundle.runs import check_writable, log_to, provenance, write_json
+from bundle.runs import log_to, provenance
 from bundle.tables import METRICS, ROWS, SUMMARY_COLUMNS, markdown, summarise, write_csv
 from bundle.truth import MEASURES, TissueColours, measure, seam_index
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import platform
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
-from bundle.atomic import whole_file
+from bundle.atomic import write_json
 from bundle.datalist import Datalist
 from bundle.errors import InputError
 from bundle.workflow import current_parser, merged_config
@@ -82,28 +81,6 @@ def record(data: Datalist, output_dir: str) -> None:
     logger.info("training on %d pair%s of %s, results in %s", number, "s" * (number != 1), data.folder, folder)
     if data.caveat:
         logger.warning(data.caveat)
-
-
-def check_writable(output_dir: str | Path) -> None:
-    """Make a folder and see that a file can be made in it.
-
-    Raises:
-        InputError: if not.
-    """
-    folder = Path(output_dir)
-    probe = folder / f".{os.getpid()}.probe"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise InputError(f"output_dir {folder} cannot be written ({error.strerror}); choose another folder.") from error
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON in the house's style, whole or not at all."""
-    with whole_file(path) as partial:
-        partial.write_text(json.dumps(content, indent=4, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
 
 
 def log_to(path: Path) -> None:

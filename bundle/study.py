@@ -17,13 +17,14 @@ from typing import IO, Any
 
 from monai.bundle import ConfigParser
 
+from bundle.atomic import write_json
 from bundle.claims import claimed
 from bundle.data import load_datalist
 from bundle.datalist import DATALIST, Datalist, is_number
 from bundle.errors import InputError, input_error
 from bundle.evaluation import value_faults
 from bundle.metrics import find_lpips
-from bundle.runs import number_faults, write_json
+from bundle.runs import number_faults
 from bundle.workflow import unknown_ids
 
 logger = logging.getLogger("bundle")

@@ -135,7 +135,7 @@ def _spacing(
         z, y, x = stored.spacing_um[0], stored.spacing_um[1], stored.spacing_um[2]
     if not all(np.isfinite(size) and size > 0 for size in (z, y, x)):
         raise InputError(f"{path} has voxels of {z}×{y}×{x} µm; give their size in µm with --scan_voxel_um")
-    return float(z), float(y), float(x)
+    return float(f"{z:.6g}"), float(f"{y:.6g}"), float(f"{x:.6g}")  # headers of 32 bits say 4.9999998
 
 
 def _same(spacing_um: tuple[float, float, float], voxel_um: float) -> bool:

@@ -12,7 +12,7 @@ import nibabel
 import numpy as np
 from tqdm import tqdm
 
-from bundle.atomic import whole_folder
+from bundle.atomic import check_writable, whole_folder
 from bundle.commands import as_bool
 from bundle.errors import InputError
 from bundle.folds import FOLDS
@@ -22,7 +22,6 @@ from bundle.phantom.sectioning import Section, cut, draw_plane
 from bundle.phantom.spoiling import spoiling_of
 from bundle.phantom.staining import STAIN_NAMES, check_stain, stain_block
 from bundle.phantom.tomography import BACKGROUND_INTENSITY, BONE_INTENSITY, draw_scan, scan_block
-from bundle.runs import check_writable
 
 SHARES = {"Mg": 7, "Ti": 1, "PEEK": 2}  # §2.4
 TEST_SHARE = 6  # a test pair for every so many pairs; Mg, Mg, PEEK in turn as in §2.4

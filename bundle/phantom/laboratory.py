@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from bundle.atomic import whole_folder
+from bundle.atomic import check_writable, whole_folder
 from bundle.errors import InputError
 from bundle.image_io import write_slide
 from bundle.phantom.block import check_block, make_block
@@ -19,7 +19,6 @@ from bundle.phantom.slides import RawSlide, draw_cut, draw_distortion, photograp
 from bundle.phantom.spoiling import spoiling_of
 from bundle.phantom.staining import check_stain, stain_block
 from bundle.phantom.tomography import BACKGROUND_INTENSITY, BONE_INTENSITY, draw_scan, scan_block
-from bundle.runs import check_writable
 
 FINER = 2  # pixels of a slide a voxel side
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from bundle.atomic import whole_file, whole_folder
+from bundle.atomic import check_writable, whole_file, whole_folder, write_json
 from bundle.commands import as_bool
 from bundle.datalist import DATALIST, is_number
 from bundle.errors import InputError
@@ -24,7 +23,6 @@ from bundle.preparation.regions import PROPOSAL, regions_of, was_shown
 from bundle.preparation.rois import Rois
 from bundle.preparation.table import Row, listed, read_table, without_table
 from bundle.report.preparation import dataset_page, pair_section, roi_section, rois_page
-from bundle.runs import check_writable
 
 ROIS_PAGE, DATASET_PAGE, RECORD = "rois.html", "dataset.html", "preparation.json"
 
@@ -89,8 +87,8 @@ def prepare(
     with whole_folder(folder) as partial:
         facts, sections = _write_pairs(partial, kept, rows, rois, constants, margin_px)
         record = {"c": c, "c_prime": c_prime, "margin_px": margin_px, "left_out": left_out, "pairs": facts}
-        _write_json(partial / RECORD, record)
-        _write_json(partial / DATALIST, {"pixel_um": kept[0].voxel_um, **modalities, **_splits(rows)})
+        write_json(partial / RECORD, record)
+        write_json(partial / DATALIST, {"pixel_um": kept[0].voxel_um, **modalities, **_splits(rows)})
         page = dataset_page(folder.name, record, {name: asdict(row) for name, row in rows.items()}, sections)
         (partial / DATASET_PAGE).write_text(page, encoding="utf-8")
     apart = f" Left out: {listed(left_out)}." if left_out else ""
@@ -223,7 +221,3 @@ def _splits(rows: dict[str, Row]) -> dict[str, list[dict[str, Any]]]:
         entry |= {key: value for key, value in (("group", row.group), ("fold", row.fold)) if value is not None}
         splits[row.split].append(entry)
     return splits
-
-
-def _write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=4, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -19,6 +19,7 @@ LEAST_VOXELS = 32  # of a scan and of a section along each axis
 LARGER = 1.5  # times the scan's diagonal that a section may measure
 EVEN = 3.0  # standard deviation below which grey levels show nothing
 OVERLAP = 0.5  # of the section that must lie in the scan
+PATHS = ("volume", "section", "guess", "volume_landmarks", "section_landmarks")
 POSITIVE = ("voxel_um", "pixel_um", "guess_deg", "guess_um")
 
 
@@ -61,11 +62,13 @@ def voxel_sizes(sizes: Any) -> tuple[float, float, float] | None:
 def stamped(options: Mapping[str, Any]) -> dict[str, Any]:
     """What was asked for, with size and time of the files, so that the same again is known."""
     request = dict(options)
-    for name in ("volume", "section"):
+    for name in PATHS:
         path = Path(str(options[name]))
-        if path.is_file():
-            status = path.stat()
-            request[f"{name}_stamp"] = [status.st_size, status.st_mtime_ns]
+        files = [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.is_file())
+        stats = [each.stat() for each in files] if options[name] is not None else []
+        if stats:
+            newest = max(status.st_mtime_ns for status in stats)
+            request[f"{name}_stamp"] = [len(stats), sum(status.st_size for status in stats), newest]
     return json.loads(json.dumps(request, default=str))
 
 
@@ -104,12 +107,15 @@ def crop_of(slide: Section, crop: Any) -> tuple[int, int, int, int]:
     return crop[0], crop[1], crop[2], crop[3]
 
 
-def read_cropped(slide: Section, area: tuple[int, int, int, int], target_um: float) -> np.ndarray:
-    """The part of the slide at a pixel size, (3, H, W) uint8; its corner to the nearest of those pixels."""
+def read_cropped(
+    slide: Section, area: tuple[int, int, int, int], target_um: float
+) -> tuple[np.ndarray, tuple[float, float]]:
+    """The part of the slide at a pixel size, (3, H, W) uint8, and its corner, µm: the nearest of those pixels'."""
     pixels = slide.read(target_um)
     ratio = slide.pixel_um / target_um
     top, left = round(area[0] * ratio), round(area[1] * ratio)
-    return pixels[:, top : top + max(1, round(area[2] * ratio)), left : left + max(1, round(area[3] * ratio))]
+    part = pixels[:, top : top + max(1, round(area[2] * ratio)), left : left + max(1, round(area[3] * ratio))]
+    return part, (top * target_um, left * target_um)
 
 
 def check_sizes(scan: Volume, slide: Section, area: tuple[int, int, int, int], step_um: float) -> None:
@@ -147,7 +153,7 @@ def check_images(scan: Volume, greys: np.ndarray, slide: Section, section: np.nd
         InputError: naming the one.
     """
     sample = greys[:: max(1, len(greys) // 32)]
-    if not np.isfinite(sample).all():
+    if greys.dtype.kind == "f" and not all(np.isfinite(part).all() for part in greys):
         raise InputError(f"{scan.path} holds values that are not finite (NaN or infinite); replace them.")
     if sample.min() == sample.max():
         raise InputError(f"{scan.path} is empty: every voxel seen is {sample.flat[0]:g}.")

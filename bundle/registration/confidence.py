@@ -9,9 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.ndimage import uniform_filter
 
 from bundle.registration.finish import Finished
-from bundle.registration.warp import match_blocks
+from bundle.registration.similarity import reslice
+from bundle.registration.warp import BLOCK_PX, Blocks, match_blocks
 
 WIDE_PX = 10  # blocks may shift so far
 NEAR_PX = 2.5  # and agree with the whole if they stay so near
@@ -78,13 +80,25 @@ def judge(finished: Finished, rivals: list[tuple[float, float]]) -> Verdict:
         match_blocks(slab, replace(pose, centre=pose.centre + lift * pose.frame[:, 2]), 3, finished.warp).best
         for lift in (-LIFT_PX, 0.0, LIFT_PX)
     ]
-    held = lifted[1] > np.maximum(lifted[0], lifted[2])
+    held = (lifted[1] > np.maximum(lifted[0], lifted[2])) & _seen_around(finished, wide)
     blocks = int(asked.sum())
     placed = float(near[asked].mean()) if blocks else 0.0
     share = float((np.sqrt(told) * held).sum() / max(np.sqrt(told).sum(), 1e-12))
     rival = max((score for score, away in rivals if away > RIVAL_PX), default=0.0)
     confidence = chance(placed, share, rival) if blocks >= FEWEST else 0.0
     return Verdict(confidence, placed, share, rival, blocks)
+
+
+def _seen_around(finished: Finished, blocks: Blocks) -> np.ndarray:
+    """Blocks that mostly lie in the scan above and below the plane too, (R, C); the others prove nothing there."""
+    slab, pose = finished.slab, finished.pose_in_slab
+    share = np.ones((len(blocks.rows), len(blocks.columns)))
+    for lift in (-LIFT_PX, LIFT_PX):
+        lifted = replace(pose, centre=pose.centre + lift * pose.frame[:, 2])
+        inside = (reslice(slab.volume, slab.points, lifted.matrix()) >= 0).reshape(slab.shape)
+        mean = uniform_filter(inside.astype(np.float32), BLOCK_PX, mode="nearest")
+        share = np.minimum(share, mean[np.ix_(blocks.rows, blocks.columns)])
+    return share > 0.5
 
 
 def chance(placed: float, held: float, rival: float) -> float:

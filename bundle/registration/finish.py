@@ -13,14 +13,13 @@ from scipy.ndimage import gaussian_filter1d
 
 from bundle.registration.levels import Level, classify, colour_centres, pixel_places, to_bins
 from bundle.registration.pose import AFFINE, RIGID, Pose
-from bundle.registration.search import Climbed, Report, climb, reach_of
+from bundle.registration.search import SEEN_PX, Climbed, Report, climb, reach_of
 from bundle.registration.similarity import OUTSIDE, reslice
 from bundle.registration.warp import Blocks, match_blocks, smooth_field, weight_field
 
 DEPTH_UM = 7.5  # standard deviation along the normal; dye stays near the surface of a section of 40 µm. 5 to 12 tried
 HALF_SLAB = 24  # voxels of the slab on each side of the plane
 MARGIN = 12  # voxels of the slab around the section
-SEEN_PX = 65536  # pixels used for climbing; more gain nothing
 TILTS, OFFSETS = (6.0, 12.0), (5.0,)  # further starts, voxels at the rim and along the normal
 REACHES = (6, 3, 3)  # of the local shifts in each turn, pixels
 

@@ -33,6 +33,11 @@ class Level:
     classes: np.ndarray
     shape: tuple[int, int]
 
+    @property
+    def colours(self) -> int:
+        """How many colour classes there are."""
+        return int(self.classes.max()) + 1
+
 
 def make_levels(volume: np.ndarray, section: np.ndarray) -> list[Level]:
     """Halve volume and section until the section's longer side is about ``SMALLEST_PX``.

@@ -107,17 +107,26 @@ def _inside(points: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def make_pair(
-    volume: np.ndarray, grid: Grid, slide: np.ndarray, section: tuple[int, int], warp: np.ndarray | None, slab: int = 1
+    volume: np.ndarray,
+    grid: Grid,
+    slide: np.ndarray,
+    section: tuple[int, int],
+    warp: np.ndarray | None,
+    slab: int = 1,
+    per_voxel: float = FINER,
+    corner: tuple[float, float] = (0.0, 0.0),
 ) -> Pair:
     """Resample scan and section to the grid.
 
     Args:
         volume: (Z, Y, X).
         grid: the pair's.
-        slide: (3, h, w), uint8, the section with ``h / H`` pixels a voxel side, at best ``FINER``.
+        slide: (3, h, w), uint8, with pixels of its own.
         section: (H, W), its size in voxels.
         warp: local shifts to apply, or None.
         slab: slices of the scan to average, an odd number.
+        per_voxel: pixels of ``slide`` a voxel side, at best ``FINER``.
+        corner: row and column of the section's top left corner on ``slide``, in its pixels from its own corner.
 
     Returns:
         The pair.
@@ -128,8 +137,7 @@ def make_pair(
         source = np.rint(source).astype(volume.dtype)
     pixels = section_pixels(grid, section, warp)
     field = (_inside(voxels, volume.shape) & _inside(pixels, section)).reshape(grid.shape)
-    per_voxel = slide.shape[1] / section[0]
-    fine = (section_pixels(grid, section, warp, FINER) + 0.5) * per_voxel - 0.5
+    fine = (section_pixels(grid, section, warp, FINER) + 0.5) * per_voxel + np.array(corner) - 0.5
     target = []
     for channel in slide:
         values = map_coordinates(channel, fine.T, np.float32, order=1, mode="nearest")

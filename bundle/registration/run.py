@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from bundle.atomic import whole_folder
+from bundle.atomic import check_writable, whole_folder, write_json
 from bundle.commands import as_bool
 from bundle.image_io import write_slide
 from bundle.registration.checks import (
@@ -40,7 +40,6 @@ from bundle.registration.plane import Registration, Trace, find_plane
 from bundle.registration.pose import Pose
 from bundle.registration.warp import jacobian, without_folds
 from bundle.report.registration import write_page
-from bundle.runs import check_writable, write_json
 from bundle.section_io import open_section
 from bundle.volume_io import Geometry, load, open_volume
 
@@ -104,6 +103,7 @@ def register(
         return f"{folder} holds this registration already; look at {folder / PAGE}"
     check_numbers(options)
     refine, mirrored = as_bool("refine", refine), as_bool("mirrored", mirrored)
+    dark_background = as_bool("dark_background", dark_background)
     marks = None
     if volume_landmarks or section_landmarks:
         marks = read_pairs(Path(str(volume_landmarks)), Path(str(section_landmarks)))
@@ -116,7 +116,8 @@ def register(
     trace = Trace()
     with tqdm(total=scan.shape[0], desc="reading the scan", unit="slice", dynamic_ncols=True, leave=False) as bar:
         greys, geometry = load(scan, voxel_um, lambda done, _: bar.update(done - bar.n))
-    flat = read_cropped(slide, area, step)
+    step = geometry.spacing_um[0]  # a size within 1 % of the scan's own leaves the scan as it is
+    flat, corner = read_cropped(slide, area, step)
     check_images(scan, greys, slide, flat)
     about = None
     if guess is not None:
@@ -125,10 +126,10 @@ def register(
     shape = flat.shape[1], flat.shape[2]
     warp = without_folds(found.finished.warp) if refine else None
     grid = common_grid(greys.shape, shape, found.finished.pose, warp)
-    fine = read_cropped(slide, area, max(step / FINER, slide.pixel_um))
-    pair = make_pair(greys, grid, fine, shape, warp, slices_of(slab_um, step))
-    check_pair(pair, shape, slide.path, as_bool("dark_background", dark_background))
-    corner = area[0] * slide.pixel_um, area[1] * slide.pixel_um
+    fine_um = max(step / FINER, slide.pixel_um)
+    first = corner[0] / fine_um, corner[1] / fine_um
+    pair = make_pair(greys, grid, slide.read(fine_um), shape, warp, slices_of(slab_um, step), step / fine_um, first)
+    check_pair(pair, shape, slide.path, dark_background)
     facts = {**describe(found, pair, geometry, shape, warp), "request": request}
     if marks is not None:
         facts["landmarks"] = landmark_errors(*marks, scan.geometry, geometry, slide.pixel_um, corner, found, shape)

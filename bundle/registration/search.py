@@ -16,6 +16,7 @@ from bundle.registration.levels import Level
 from bundle.registration.pose import AFFINE, RIGID, Pose, matrix, move
 from bundle.registration.similarity import BINS, score, scores
 
+SEEN_PX = 65536  # pixels used for climbing; more gain nothing
 CORNERS = np.array([[-1, -1], [-1, 1], [1, -1], [1, 1]])
 
 
@@ -30,7 +31,7 @@ class Effort:
     """
 
     poses: int
-    kept: tuple[int, int, int]
+    kept: tuple[int, ...]
     finished: int
 
 
@@ -102,7 +103,8 @@ def search(
     for number, level in enumerate(levels):
         final = number == len(levels) - 1
         step = 2.0 if number == 0 else 1.0
-        climbed = [climb(level, start.pose, reach, AFFINE if final else RIGID, step) for start in best]
+        every = max(1, level.classes.size // SEEN_PX)
+        climbed = [climb(level, start.pose, reach, AFFINE if final else RIGID, step, every) for start in best]
         count = effort.finished if final else effort.kept[min(number + 1, 2)]
         best = distinct(climbed, reach, 6, count)
         report(f"1/{level.factor} size, {len(climbed)} starts", best[0].score, sum(c.evaluations for c in climbed))
@@ -141,10 +143,10 @@ def _in_ball(rng: np.random.Generator, count: int) -> np.ndarray:
 def _scores(level: Level, frames: np.ndarray, centres: np.ndarray, workers: int = 2) -> np.ndarray:
     """Scores of many unstretched poses, (N,)."""
     poses = np.concatenate([frames[:, :, :2], ((centres + 0.5) / level.factor - 0.5)[:, :, None]], axis=2)
-    count = len(np.unique(level.classes).tolist()) and int(level.classes.max()) + 1
     with ThreadPoolExecutor(workers) as pool:
         parts = pool.map(
-            lambda part: scores(level.volume, level.points, level.classes, part, count), np.array_split(poses, workers)
+            lambda part: scores(level.volume, level.points, level.classes, part, level.colours),
+            np.array_split(poses, workers),
         )
         return np.concatenate(list(parts))
 
@@ -203,7 +205,7 @@ def climb(
         The optimum.
     """
     points, classes = level.points[::every], level.classes[::every]
-    counts = np.zeros((int(level.classes.max()) + 1, BINS))
+    counts = np.zeros((level.colours, BINS))
     images = (level.volume, points, classes, counts)
 
     def loss(parameters: np.ndarray) -> float:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from bundle.atomic import write_json
 from bundle.commands import command
 from bundle.image_io import write_slide
 from bundle.phantom.block import RIGID
@@ -20,7 +21,6 @@ from bundle.phantom.slides import RawSlide
 from bundle.registration.levels import halve
 from bundle.registration.pair import common_grid, make_pair
 from bundle.registration.pose import Pose
-from bundle.runs import write_json
 
 
 def main(output: str, specimens: int, seed: int = 0, size: int = 256, voxel_um: float = 5.0) -> None:

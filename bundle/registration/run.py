@@ -134,20 +134,26 @@ def register(
     if marks is not None:
         facts["landmarks"] = landmark_errors(*marks, scan.geometry, geometry, slide.pixel_um, corner, found, shape)
     with whole_folder(folder) as partial:
-        write_slide(partial / "source.tif", pair.source, step)
-        write_slide(partial / "target.png", pair.target, step)
-        write_slide(partial / "field.png", pair.field[None].astype(np.uint8) * 255, step)
-        write_rigid(partial / "plane.tfm", *plane_in_world(grid, geometry))
+        write_images(partial, pair, geometry)
         write_affine(partial / "section.tfm", *section_from_pair(grid, shape, step, slide.pixel_um, corner))
         if warp is not None:
             write_warp(partial / "warp.nrrd", pair_shifts(grid, shape, warp, step), step)
-        write_in_world(partial / "section_in_scan.nrrd", pair.target, grid, geometry)
         with (partial / "trace.csv").open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([("stage", "seconds", "nats per pixel", "evaluations"), *trace.rows])
         write_json(partial / RESULT, facts)
         page = write_page(folder.name, greys, pair, facts, found, trace.rows)
         (partial / PAGE).write_text(page, encoding="utf-8")
     return f"{found.verdict.sentence}\nlook at {folder / PAGE}"
+
+
+def write_images(folder: Path, pair: Pair, geometry: Geometry) -> None:
+    """Write a pair's images, and where they lie in the scan's world."""
+    step = geometry.spacing_um[0]
+    write_slide(folder / "source.tif", pair.source, step)
+    write_slide(folder / "target.png", pair.target, step)
+    write_slide(folder / "field.png", pair.field[None].astype(np.uint8) * 255, step)
+    write_rigid(folder / "plane.tfm", *plane_in_world(pair.grid, geometry))
+    write_in_world(folder / "section_in_scan.nrrd", pair.target, pair.grid, geometry)
 
 
 def slices_of(slab_um: float, voxel_um: float) -> int:

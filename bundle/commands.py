@@ -37,7 +37,11 @@ def command(function: Callable[..., Any]) -> None:
         nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
         hint = f"did you mean --{nearest[0]}?" if nearest else f"there are --{', --'.join(known)}."
         raise InputError(f"--{name} is not an option; {hint}")
-    fire.Fire(function, serialize=lambda result: None if result is None else str(result))
+    try:
+        fire.Fire(function, serialize=lambda result: None if result is None else str(result))
+    except KeyboardInterrupt:
+        print("\nstopped; nothing half-written is left, so the same command starts again", file=sys.stderr)
+        sys.exit(130)
 
 
 def as_bool(name: str, value: Any) -> bool:

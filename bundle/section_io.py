@@ -20,6 +20,7 @@ SUFFIXES = (".png", *TIFF, *VENDOR)
 SAME = 0.01  # pixel sizes closer than 1 % are one: a scanner's calibration is no better
 PREMULTIPLIED = tifffile.EXTRASAMPLE.ASSOCALPHA
 PLAIN = (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR)
+LARGEST_UM = 200.0  # of a stated pixel; programs write 72 or 96 dpi (353, 265 µm) when they know none
 
 
 @dataclass(frozen=True)
@@ -183,6 +184,11 @@ def _square(path: Path, stated: tuple[float, float] | None) -> float:
     if stated is None:
         raise InputError(f"{path} states no pixel size; give it in µm with --pixel_um")
     row, column = stated
+    if column > LARGEST_UM:
+        raise InputError(
+            f"{path} states pixels of {column:.6g} µm, a screen's resolution and no microscope's; give their size in µm "
+            "with --pixel_um"
+        )
     if not abs(row / column - 1) <= SAME:
         raise InputError(
             f"{path} has pixels of {row:.6g}×{column:.6g} µm, not squares; resample it, or give --pixel_um if it errs."

@@ -118,7 +118,9 @@ def _accepted(
     found: list[Registration], ignored: dict[str, str], keep: Sequence[str] | None
 ) -> tuple[list[Registration], dict[str, str]]:
     """Pairs to take, and those left out with the reason."""
-    wanted = [keep] if isinstance(keep, str | int) else list(keep or [])
+    listing = keep.strip("[] ").split(",") if isinstance(keep, str) else keep  # fire leaves [02] a word
+    words = [listing] if isinstance(listing, int) else listing or []
+    wanted = [word.strip(" '\"") if isinstance(word, str) else word for word in words]
     names = [pair.name for pair in found]
     matches = {str(word): [name for name in names if _is_named(name, word)] for word in wanted}
     unknown = [word for word, pairs in matches.items() if not pairs]

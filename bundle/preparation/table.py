@@ -52,6 +52,8 @@ def read_table(path: str | Path, names: Collection[str], left_out: Collection[st
             training pairs, a specimen on two sides or in two folds, nothing to train on.
     """
     file = Path(str(path))
+    if not file.is_file():
+        raise InputError(f"table {file} does not exist.")
     try:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

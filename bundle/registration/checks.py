@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from bundle.commands import as_bool
 from bundle.datalist import is_number
 from bundle.errors import InputError
 from bundle.registration.pair import Pair
@@ -43,6 +44,8 @@ def check_numbers(options: Mapping[str, Any]) -> None:
         faults.append(f"slab_um is {options['slab_um']!r}; give the thickness in µm, or 0 for the plane alone.")
     if not is_number(options["turn_deg"]):
         faults.append(f"turn_deg is {options['turn_deg']!r}; give degrees.")
+    if options["guess"] is None and (options["turn_deg"] or as_bool("mirrored", options["mirrored"])):
+        faults.append("turn_deg and mirrored say how the section lies on a slice; name it with --guess z=… too.")
     if not isinstance(options["seed"], int) or options["seed"] < 0:
         faults.append(f"seed is {options['seed']!r}; give a whole number of at least 0.")
     if (options["volume_landmarks"] is None) != (options["section_landmarks"] is None):
@@ -126,8 +129,8 @@ def check_sizes(scan: Volume, slide: Section, area: tuple[int, int, int, int], s
     """
     if slide.pixel_um > step_um * (1 + SAME):
         raise InputError(
-            f"{slide.path} has pixels of {slide.pixel_um:g} µm, larger than the voxels of {step_um:g} µm; "
-            f"--voxel_um {slide.pixel_um:g} averages the scan to them."
+            f"{slide.path} has pixels of {slide.pixel_um:g} µm, larger than the voxels of {step_um:g} µm. Check "
+            f"--pixel_um and --scan_voxel_um; if both are right, --voxel_um {slide.pixel_um:g} averages the scan."
         )
     scan_mm = [size * voxel / 1000 for size, voxel in zip(scan.shape, scan.geometry.spacing_um, strict=True)]
     section_mm = [side * slide.pixel_um / 1000 for side in area[2:]]

@@ -22,6 +22,8 @@ TOLD = 0.05  # nats per pixel by which a block's best shift must stand out to be
 FEWEST = 12  # such blocks, or nothing is believed
 RIVAL_PX = 15.0  # a rival is at least so far away at the corners
 ACCEPTED = 0.5
+PLACED, HELD, RIVAL = 0.70, 0.815, 0.9  # where each speaks neither for nor against
+MOST_STRETCH = 0.1  # sections shrink by a few per cent; beyond it a size is wrong
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Verdict:
             and below it.
         rival: information of the best other plane over that of this one, 0 if there is none.
         blocks: how many were asked.
+        doubts: what speaks against it all the same, in words.
     """
 
     confidence: float
@@ -42,20 +45,27 @@ class Verdict:
     held: float
     rival: float
     blocks: int
+    doubts: tuple[str, ...] = ()
 
     @property
     def accepted(self) -> bool:
         """Whether to train on it without a second look."""
-        return self.confidence >= ACCEPTED
+        return self.confidence >= ACCEPTED and not self.doubts
 
     @property
     def sentence(self) -> str:
         """In words."""
         word = "accepted" if self.accepted else "NOT accepted"
-        return (
-            f"{word}, confidence {self.confidence:.2f}: {self.placed:.0%} of {self.blocks} blocks match best where the "
-            f"whole puts them, {self.held:.0%} match better in the plane than above or below it, the best other plane "
-            f"tells {self.rival:.0%} of this one"
+        other = (
+            f"the best other plane tells {self.rival:.0%} of this one" if self.rival else "no other plane comes near"
+        )
+        return "; ".join(
+            [
+                f"{word}, confidence {self.confidence:.2f}: {self.placed:.0%} of {self.blocks} blocks match best where "
+                f"the whole puts them (usual limit {PLACED:.0%}), {self.held:.0%} match better in the plane than above "
+                f"or below it ({HELD:.0%}), {other} ({RIVAL:.0%} at most)",
+                *self.doubts,
+            ]
         )
 
 
@@ -86,7 +96,13 @@ def judge(finished: Finished, rivals: list[tuple[float, float]]) -> Verdict:
     share = float((np.sqrt(told) * held).sum() / max(np.sqrt(told).sum(), 1e-12))
     rival = max((score for score, away in rivals if away > RIVAL_PX), default=0.0)
     confidence = chance(placed, share, rival) if blocks >= FEWEST else 0.0
-    return Verdict(confidence, placed, share, rival, blocks)
+    stretch = max(finished.pose.scale, key=lambda scale: abs(np.log(scale)))
+    doubts = (
+        (f"structures are {stretch:.2f} times as large on the section as in the scan: is --pixel_um right?",)
+        if abs(np.log(stretch)) > MOST_STRETCH
+        else ()
+    )
+    return Verdict(confidence, placed, share, rival, blocks, doubts)
 
 
 def _seen_around(finished: Finished, blocks: Blocks) -> np.ndarray:
@@ -103,4 +119,4 @@ def _seen_around(finished: Finished, blocks: Blocks) -> np.ndarray:
 
 def chance(placed: float, held: float, rival: float) -> float:
     """Logistic in the evidence. Weights and zero are ours, set on phantoms other than those of docs/registration.md."""
-    return float(1 / (1 + np.exp(-(16 * (placed - 0.70) + 20 * (held - 0.815) - 20 * max(rival - 0.9, 0)))))
+    return float(1 / (1 + np.exp(-(16 * (placed - PLACED) + 20 * (held - HELD) - 20 * max(rival - RIVAL, 0)))))

@@ -80,6 +80,8 @@ def find_plane(
         found = _once(volume, section, voxel_um, levels, guess, effort, seed + number, trace)
         if found.verdict.accepted:
             return found
+        if number + 1 < len(TRIES):
+            trace(f"not accepted, try {number + 2} of {len(TRIES)} begins", found.finished.score, 0)
         if best is None or found.finished.score > best.finished.score:
             best = found
     assert best is not None

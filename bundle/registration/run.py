@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from bundle.registration.checks import (
     stamped,
     voxel_sizes,
 )
+from bundle.registration.confidence import Verdict
 from bundle.registration.exchange import (
     pair_shifts,
     plane_in_world,
@@ -43,6 +45,11 @@ from bundle.report.registration import write_page
 from bundle.section_io import open_section
 from bundle.volume_io import Geometry, load, open_volume
 
+NEXT = (
+    "; if edges fall together all over it, it is right all the same: scripts.prepare --keep {name} takes it. Else "
+    "start again with a --guess, in another folder"
+)
+FAR_PX = 10  # voxels by which landmarks may lie off, as a median, before the registration is doubted
 RESULT, PAGE = "registration.json", "qc.html"
 
 
@@ -130,9 +137,12 @@ def register(
     first = corner[0] / fine_um, corner[1] / fine_um
     pair = make_pair(greys, grid, slide.read(fine_um), shape, warp, slices_of(slab_um, step), step / fine_um, first)
     check_pair(pair, shape, slide.path, dark_background)
-    facts = {**describe(found, pair, geometry, shape, warp), "request": request}
+    errors: dict[str, Any] = {}
     if marks is not None:
-        facts["landmarks"] = landmark_errors(*marks, scan.geometry, geometry, slide.pixel_um, corner, found, shape)
+        errors = landmark_errors(*marks, scan.geometry, geometry, slide.pixel_um, corner, found, shape)
+        found = replace(found, verdict=with_landmarks(found.verdict, errors, step))
+    facts = {"volume": str(volume), "section": str(section), **describe(found, pair, geometry, shape, warp)}
+    facts |= {"landmarks": errors, "request": request} if errors else {"request": request}
     with whole_folder(folder) as partial:
         write_images(partial, pair, geometry)
         write_affine(partial / "section.tfm", *section_from_pair(grid, shape, step, slide.pixel_um, corner))
@@ -143,7 +153,8 @@ def register(
         write_json(partial / RESULT, facts)
         page = write_page(folder.name, greys, pair, facts, found, trace.rows)
         (partial / PAGE).write_text(page, encoding="utf-8")
-    return f"{found.verdict.sentence}\nlook at {folder / PAGE}"
+    advice = "" if found.verdict.accepted else NEXT.format(name=folder.name)
+    return f"{found.verdict.sentence}\nlook at {folder / PAGE}{advice}"
 
 
 def write_images(folder: Path, pair: Pair, geometry: Geometry) -> None:
@@ -204,6 +215,15 @@ def describe(
     if warp is not None:
         facts["refined"] = {"least_jacobian": round(float(jacobian(warp).min()), 4)}
     return facts
+
+
+def with_landmarks(verdict: Verdict, errors: dict[str, Any], voxel_um: float) -> Verdict:
+    """The verdict, doubted if landmarks lie far off."""
+    off = max(errors["median_in_plane_um"], errors["median_out_of_plane_um"])
+    if off <= FAR_PX * voxel_um:
+        return verdict
+    told = f"the {errors['count']} landmarks lie {off:.0f} µm off (median)"
+    return replace(verdict, doubts=(*verdict.doubts, told))
 
 
 def _corners(pose: Pose, section: tuple[int, int]) -> np.ndarray:

@@ -60,7 +60,7 @@ def write_page(
         reduced(
             arrows(colour, found.finished.blocks, found.finished.warp, pair.grid),
             "local shifts that the affine transform leaves",
-            f"local shifts that are left, drawn {LONGER} times as long",
+            f"local shifts {'taken out' if 'refined' in facts else 'that are left'}, drawn {LONGER} times as long",
             bar,
         ),
     ]
@@ -99,7 +99,7 @@ def _figures(facts: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     yield "scale", f"{down:.4f} along rows, {across:.4f} along columns (1 is the scan's)"
     yield "residual shear", f"{facts['shear']:.4f}"
     yield "mutual information", f"{facts['mutual_information']:.3f} nats per pixel"
-    yield "local shifts left", f"median {left['median']:.1f} px, largest {left['largest']:.1f} px"
+    yield "local shifts", f"median {left['median']:.1f} px, largest {left['largest']:.1f} px"
     if "refined" in facts:
         yield (
             "refined",
@@ -182,4 +182,4 @@ def in_volume(volume: np.ndarray, pose: Pose, half: np.ndarray) -> Iterable[tupl
         seen = np.delete(corners, axis, axis=1)
         for number in range(4):
             _draw(image, seen[number], seen[(number + 1) % 4], RED if number == 0 else ORANGE)
-        yield image, f"slice {name} = {at[axis]}; the section's outline, its upper edge red"
+        yield image, f"slice {name} = {at[axis]}; the section's outline as seen along {name}, its upper edge red"

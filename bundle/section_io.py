@@ -186,7 +186,7 @@ def _square(path: Path, stated: tuple[float, float] | None) -> float:
     row, column = stated
     if column > LARGEST_UM:
         raise InputError(
-            f"{path} states pixels of {column:.6g} µm, a screen's resolution and no microscope's; give their size in µm "
+            f"{path} states pixels of {column:.6g} µm, a screen's resolution, no microscope's; give their size in µm "
             "with --pixel_um"
         )
     if not abs(row / column - 1) <= SAME:

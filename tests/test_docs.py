@@ -85,7 +85,8 @@ def test_options_in_your_data_exist():
     known = set().union(
         *(options_of(f"scripts.{name}") for name in ("register", "prepare", "intensities", "laboratory"))
     )
-    known |= {"config_file", "dataset_dir", "output_dir", "bone_intensity", "background_intensity"}
+    known |= {"config_file", "dataset_dir", "output_dir", "bundle_root", "eval_patch"}
+    known |= {"bone_intensity", "background_intensity"}
     assert set(re.findall(r"--(\w+)", text)) <= known
 
 

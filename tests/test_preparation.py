@@ -340,7 +340,8 @@ OPTIONS = {
     "margin": ({"margin_px": "wide"}, "margin_px is 'wide'"),
     "approve": ({"approve": "perhaps"}, "approve is 'perhaps'; it must be true or false"),
     "keep": ({"keep": ["three"]}, "keep names three; the pairs are one"),
-    "table": ({"table": "none.csv"}, "table none.csv cannot be read"),
+    "keep, as fire leaves it": ({"keep": "[02, 03]"}, "keep names 02, 03; the pairs are one"),
+    "table": ({"table": "none.csv"}, "table none.csv does not exist"),
 }
 
 

@@ -478,7 +478,10 @@ def refused(case, tmp_path, **changes):
         ({"crop": "all"}, "crop is 'all'; give"),
         ({"crop": [0, 0, 40, 224]}, "slide.png: the section is only 20×112 voxels of 8 µm; 32 along each side is"),
         ({"pixel_um": 1.0}, "slide.png: the section is only 28×28 voxels of 8 µm; 32 along each side is the least"),
-        ({"pixel_um": 9.0}, "slide.png has pixels of 9 µm, larger than the voxels of 8 µm; --voxel_um 9 averages"),
+        (
+            {"pixel_um": 9.0},
+            "slide.png has pixels of 9 µm, larger than the voxels of 8 µm. Check --pixel_um",
+        ),
         ({"scan_voxel_um": (8, 8, 16)}, "scan.nii.gz has voxels of 8×8×16 µm (z×y×x), not cubes; --voxel_um 16"),
         ({"voxel_um": 4.0}, "scan.nii.gz"),
         ({"volume": "nowhere.nii"}, "nowhere.nii does not exist."),
@@ -688,3 +691,12 @@ def test_a_fault_on_the_command_line_is_one_line(options, message, case, tmp_pat
     assert (process.returncode, said, fault.strip()) == (1, "", message)
     assert not list(tmp_path.iterdir())
     assert time.monotonic() - began < 60
+
+
+def test_landmarks_far_off_and_a_wrong_pixel_size_raise_doubts(case, tmp_path):
+    far = np.loadtxt(case.marks["volume_landmarks"], delimiter=",", skiprows=1) + (0, 0, 40)
+    write_table(tmp_path / "far.csv", "z,y,x", far)
+    marks = {**case.marks, "volume_landmarks": str(tmp_path / "far.csv")}
+    assert not again(case, tmp_path / "far", **marks)["accepted"]
+    stretched = again(case, tmp_path / "stretched", pixel_um=1.2 * PIXEL_UM)
+    assert not stretched["accepted"]

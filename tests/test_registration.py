@@ -8,7 +8,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 
 from bundle.phantom.block import RIGID
 from bundle.registration import plane as planes
-from bundle.registration.confidence import ACCEPTED, FEWEST, RIVAL_PX, Verdict, chance, judge
+from bundle.registration.confidence import ACCEPTED, FEWEST, HELD, RIVAL_PX, Verdict, chance, judge
 from bundle.registration.finish import make_slab
 from bundle.registration.levels import Level, classify, colour_centres, pixel_places, to_bins
 from bundle.registration.plane import find_plane
@@ -317,9 +317,14 @@ def test_only_rivals_far_away_count(found):
 def test_a_verdict_in_words():
     verdict = Verdict(0.98, 0.9, 0.85, 0.7, 200)
     assert verdict.sentence == (
-        "accepted, confidence 0.98: 90% of 200 blocks match best where the whole puts them, 85% match better in the "
-        "plane than above or below it, the best other plane tells 70% of this one"
+        "accepted, confidence 0.98: 90% of 200 blocks match best where the whole puts them (usual limit 70%), 85% "
+        f"match better in the plane than above or below it ({HELD:.0%}), the best other plane tells 70% of this one "
+        "(90% at most)"
     )
+    doubted = replace(verdict, rival=0.0, doubts=("the 3 landmarks lie 900 µm off (median)",))
+    assert doubted.sentence.startswith("NOT accepted")
+    assert doubted.sentence.endswith("900 µm off (median)")
+    assert "no other plane is near" in doubted.sentence
 
 
 def test_reach_is_the_same_for_a_section_on_its_side():

@@ -397,3 +397,10 @@ def test_a_large_slide_is_not_held_whole(tile, tmp_path):
     tracemalloc.stop()
     assert np.array_equal(averaged, np.broadcast_to(np.arange(200, dtype=np.uint8), (3, 200, 200)))
     assert peak < 200e6
+
+
+def test_a_screens_resolution_is_no_pixel_size(tmp_path):
+    Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(tmp_path / "slide.png", dpi=(72, 72))
+    with pytest.raises(InputError, match="screen's resolution, no microscope's; give their size in µm with --pixel_um"):
+        open_section(tmp_path / "slide.png")
+    assert open_section(tmp_path / "slide.png", 0.5).pixel_um == 0.5

@@ -324,7 +324,7 @@ def test_a_verdict_in_words():
     doubted = replace(verdict, rival=0.0, doubts=("the 3 landmarks lie 900 µm off (median)",))
     assert doubted.sentence.startswith("NOT accepted")
     assert doubted.sentence.endswith("900 µm off (median)")
-    assert "no other plane is near" in doubted.sentence
+    assert "no other plane comes near" in doubted.sentence
 
 
 def test_reach_is_the_same_for_a_section_on_its_side():

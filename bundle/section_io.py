@@ -166,7 +166,8 @@ def open_section(path: Path, pixel_um: float | None = None) -> Section:
     """
     suffix = path.suffix.lower()
     if not path.is_file():
-        raise InputError(f"{path} does not exist.")
+        what = "is a folder; name one slide in it." if path.is_dir() else "does not exist."
+        raise InputError(f"{path} {what}")
     if suffix not in SUFFIXES:
         raise InputError(f"{path} is not a slide this program reads ({', '.join(SUFFIXES)}).")
     open_levels = _open_png if suffix == ".png" else _open_tiff if suffix in TIFF else _open_vendor

@@ -285,7 +285,7 @@ def cut(path, write, kept):
 
 WRONG = {
     "missing.tif": (lambda path: None, "does not exist"),
-    "folder.svs": (lambda path: path.mkdir(), "does not exist"),
+    "folder.svs": (lambda path: path.mkdir(), "is a folder; name one slide in it"),
     "slide.jpg": (lambda path: path.write_bytes(b""), "is not a slide this program reads"),
     **{
         f"empty{suffix}": (lambda path: path.write_bytes(b""), "cannot be read")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,7 @@ def prepare(
     kept, left_out = _accepted(found, ignored, keep)
     names = [pair.name for pair in kept]
     rows = without_table(names) if table is None else read_table(table, names, left_out)
-    rois, constants = _settle_regions(root, kept, approved, c, c_prime)
+    rois, constants = _settle_regions(root, kept, approved, c, c_prime, left_out)
     modalities = {
         "source": {
             "name": str(source_name),
@@ -141,7 +141,7 @@ def _is_named(name: str, word: str | int) -> bool:
 
 
 def _settle_regions(
-    root: Path, kept: list[Registration], approved: bool, c: float, c_prime: float
+    root: Path, kept: list[Registration], approved: bool, c: float, c_prime: float, left_out: Mapping[str, str]
 ) -> tuple[dict[str, dict[str, Rois]], dict[str, Constants]]:
     """Regions and constants of every pair, and the page that shows them.
 
@@ -177,7 +177,7 @@ def _settle_regions(
         faults.append(
             f"{len(proposed)} of {len(kept)} pairs have proposed regions ({listed(proposed)}).{new} Look at {page}; "
             "draw your own where it is wrong (rois.json or rois.png in the pair's folder); then run again with "
-            "--approve true."
+            "--approve true." + (f" Left out: {listed(left_out)}; dataset.html will say why." if left_out else "")
         )
     if faults:
         raise InputError("\n".join(faults))

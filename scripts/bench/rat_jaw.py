@@ -65,7 +65,7 @@ class Error:
     shift: np.ndarray
 
 
-def main(dataset_dir: str = "../shared/data/rat_jaw", split: str = "train", seeds: int = 20) -> None:
+def main(dataset_dir: str, split: str = "train", seeds: int = 20) -> None:
     """Print a line for the pair as it is, one for each seed, and the medians.
 
     Args:

@@ -121,7 +121,9 @@ def register(
     check_sizes(scan, slide, area, step)
     check_writable(folder.parent)
     trace = Trace()
-    with tqdm(total=scan.shape[0], desc="reading the scan", unit="slice", dynamic_ncols=True, leave=False) as bar:
+    with tqdm(
+        total=scan.shape[0], desc="reading the scan", unit="slice", dynamic_ncols=True, disable=voxel_um is None
+    ) as bar:
         greys, geometry = load(scan, voxel_um, lambda done, _: bar.update(done - bar.n))
     step = geometry.spacing_um[0]  # a size within 1 % of the scan's own leaves the scan as it is
     flat, corner = read_cropped(slide, area, step)

@@ -10,17 +10,23 @@ PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2
 
 setup: .venv/ready  ## the installation alone
 
-demo: .venv/ready $(DEMO)/data/datalist.json  ## phantom pairs, train, stain, measure, report; some 12 minutes on two cores
+demo: .venv/ready $(DEMO)/data/datalist.json $(DEMO)/scan/datalist.json  ## phantom pairs, train, stain, measure, report; some 12 minutes on two cores
 	$(RUN) training --config_file "[$(TRAIN),$(PROFILE)]" --dataset_dir $(DEMO)/data --output_dir $(DEMO)/run \
 		--patches_per_pair 6 --epochs 20 --resume true
 	$(RUN) inference --config_file $(DEMO)/run/bundle/configs/inference.json --bundle_root $(DEMO)/run/bundle \
 		--input $(DEMO)/data/ct --output_dir $(DEMO)/stained
 	$(RUN) evaluation --config_file "[$(TRAIN),'configs/evaluate.json',$(PROFILE)]" --dataset_dir $(DEMO)/data \
 		--output_dir $(DEMO)/run --eval_patch 128
+	$(RUN) inference --config_file "['$(DEMO)/run/bundle/configs/inference.json','configs/volume.json']" \
+		--bundle_root $(DEMO)/run/bundle --input $(DEMO)/scan/specimens/01/ct.nii.gz --output_dir $(DEMO)/volume
 	@echo "What it did, and how well: open $(DEMO)/run/report.html in a browser"
+	@echo "A stained volume, with a slider along each axis: $(DEMO)/volume/report.html"
 
 $(DEMO)/data/datalist.json: | .venv/ready
 	$(PYTHON) -m scripts.phantom --output $(DEMO)/data --pairs 20 --volumes false
+
+$(DEMO)/scan/datalist.json: | .venv/ready  # a specimen that is in no pair, to be stained whole
+	$(PYTHON) -m scripts.phantom --output $(DEMO)/scan --pairs 1 --seed 1
 
 test: .venv/ready  ## what CI and a newcomer run
 	$(PYTEST) -m "not slow"
@@ -38,6 +44,10 @@ bench: .venv/ready  ## what docs/performance.md quotes
 	$(PYTHON) -m scripts.bench.memory
 	$(PYTHON) -m scripts.bench.step
 	$(PYTHON) -m scripts.bench.step --busy 1
+	$(PYTHON) -m scripts.bench.generator --bundle $(DEMO)/run/bundle
+	$(PYTHON) -m scripts.bench.slide --bundle $(DEMO)/run/bundle
+	$(PYTHON) -m scripts.bench.volume memory --bundle $(DEMO)/run/bundle
+	$(PYTHON) -m scripts.bench.volume windows --bundle $(DEMO)/run/bundle
 
 clean:
 	rm -rf output .venv

@@ -70,7 +70,8 @@ def publish(
     with whole_folder(run / "bundle") as folder:
         write_json(folder / "configs" / "inference.json", inference)
         write_json(folder / "configs" / "metadata.json", metadata)
-        shutil.copy(HOME / "configs" / "logging.conf", folder / "configs")
+        for name in ("logging.conf", "volume.json"):
+            shutil.copy(HOME / "configs" / name, folder / "configs")
         for name in ("LICENSE", "README.md", "CHANGELOG.md", "CITATION.cff"):
             shutil.copy(HOME / name, folder)
         shutil.copytree(HOME / "docs", folder / "docs")

@@ -17,6 +17,7 @@ from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
 from torch import nn
 from torch.utils.data import Dataset
 
+from bundle.acceleration import SPEEDS
 from bundle.data import image_faults
 from bundle.datalist import Modality
 from bundle.errors import InputError
@@ -92,35 +93,17 @@ def check(
     Raises:
         InputError: with one line for each fault.
     """
-    faults = []
+    faults = setting_faults(direction, window, step, speed, source, bone_intensity, background_intensity)
     if not files:
         faults.append("input is not set; pass --input FILE or --input FOLDER.")
-    if direction not in ("forward", "reverse"):
-        faults.append(f"direction is {direction!r}; it must be 'forward' (stain) or 'reverse' (take the stain off).")
-    if speed != "exact":
-        faults.append(f"speed is {speed!r}; this version has only 'exact'.")
     if output_format not in (None, *FORMATS):
         faults.append(f"output_format is {output_format!r}; it must be one of {', '.join(FORMATS)}.")
-    if window is not None and (not isinstance(window, int) or window < 8):
-        faults.append(f"window is {window!r}; it must be at least 8 px, or None for the whole image at once.")
-    elif window is not None and (not isinstance(step, int) or not 1 <= step <= window):
-        faults.append(f"step is {step!r}; it must be from 1 px to the window of {window} px.")
-    scan, levels = [bone_intensity, background_intensity], [source.get(f"{name}_intensity") for name in LEVELS]
-    if scan != levels and None in levels:
-        faults.append(
-            f"bone_intensity and background_intensity are {scan}, but this model's dataset declared none for its "
-            f"{source['name']}, so there is nothing to map them to; declare both in datalist.json and train again."
-        )
-    elif None in scan and scan != levels:
-        faults.append(f"bone_intensity and background_intensity are {scan}; give both.")
-    elif None not in scan and scan[0] == scan[1]:
-        faults.append(f"bone_intensity and background_intensity are both {scan[0]}; they must differ.")
     if mask is not None and background_rgb is None:
         faults.append("a mask is given but background_rgb is not; pass --background_rgb '[r, g, b]'.")
     if mask is not None and direction == "reverse":
         faults.append("a mask is given, but it goes with direction 'forward' only.")
     given = modality(source if direction == "forward" else target)
-    calibrated = direction == "forward" and scan != levels
+    calibrated = direction == "forward" and recalibrated(source, bone_intensity, background_intensity)
     outputs: dict[Path, Path] = {}
     for file in files:
         faults.extend(_file_faults(file, given, calibrated, mask_of(file, mask)))
@@ -130,6 +113,43 @@ def check(
         outputs[path] = file
     if faults:
         raise InputError("\n".join(faults))
+
+
+def setting_faults(
+    direction: str,
+    window: int | None,
+    step: int,
+    speed: str,
+    source: Mapping[str, Any],
+    bone_intensity: float | None,
+    background_intensity: float | None,
+) -> list[str]:
+    """What is wrong with ids of ``inference.json`` that slides and volumes have in common, a line each."""
+    faults = []
+    if direction not in ("forward", "reverse"):
+        faults.append(f"direction is {direction!r}; it must be 'forward' (stain) or 'reverse' (take the stain off).")
+    if speed not in SPEEDS:
+        faults.append(f"speed is {speed!r}; it must be one of {', '.join(SPEEDS)}.")
+    if window is not None and (not isinstance(window, int) or window < 8):
+        faults.append(f"window is {window!r}; it must be at least 8 px, or None for the whole image at once.")
+    elif window is not None and (not isinstance(step, int) or not 1 <= step <= window):
+        faults.append(f"step is {step!r}; it must be from 1 px to the window of {window} px.")
+    scan = [bone_intensity, background_intensity]
+    if recalibrated(source, *scan) and None in (source.get(f"{name}_intensity") for name in LEVELS):
+        faults.append(
+            f"bone_intensity and background_intensity are {scan}, but this model's dataset declared none for its "
+            f"{source['name']}, so there is nothing to map them to; declare both in datalist.json and train again."
+        )
+    elif recalibrated(source, *scan) and None in scan:
+        faults.append(f"bone_intensity and background_intensity are {scan}; give both.")
+    elif None not in scan and scan[0] == scan[1]:
+        faults.append(f"bone_intensity and background_intensity are both {scan[0]}; they must differ.")
+    return faults
+
+
+def recalibrated(source: Mapping[str, Any], bone_intensity: float | None, background_intensity: float | None) -> bool:
+    """Whether a scan has other grey values of bone and background than what the model was trained on."""
+    return [bone_intensity, background_intensity] != [source.get(f"{name}_intensity") for name in LEVELS]
 
 
 def modality(declared: Mapping[str, Any]) -> Modality:
@@ -262,6 +282,8 @@ class TrainedModel:
         background_rgb: mean training stain outside the masks, if any.
         window: side of the sliding window, px; None stains in one pass.
         step: between windows, px.
+        network: with its weights.
+        accelerated: the same function as ``speed`` wants it.
     """
 
     source: Modality
@@ -271,6 +293,7 @@ class TrainedModel:
     step: int
     preprocessing: Callable
     network: nn.Module
+    accelerated: nn.Module
     inferer: Inferer
     postprocessing: Callable
     device: torch.device
@@ -286,7 +309,7 @@ class TrainedModel:
             (3, H, W), uint8.
         """
         image = self.preprocessing({"image": torch.from_numpy(pixels.astype(np.float32))})["image"]
-        pred = self.inferer(image[None].to(self.device), self.network)[0]
+        pred = self.inferer(image[None].to(self.device), self.accelerated)[0]
         return as_integers(self.postprocessing({"pred": pred})["pred"])
 
 
@@ -317,6 +340,7 @@ def load_model(bundle_root: str | Path, device: str | torch.device = "cpu", **id
         item("step"),
         without_loading(item("preprocessing")),
         item("network"),
+        item("accelerated"),
         item("inferer"),
         item("postprocessing"),
         torch.device(device),

@@ -12,6 +12,7 @@ from bundle.area import add_block, axis_weights, blocks, box_count, pieces
 from bundle.errors import InputError
 from bundle.image_io import TIFF, reading
 from bundle.volume_formats import Slices, Stored, read_meta, read_nifti, read_nrrd
+from bundle.volume_hdf5 import HDF5, read_hdf5, split_dataset
 from bundle.volume_stacks import is_zarr, read_folder, read_tiff_stack, read_zarr
 
 READERS: dict[str, Callable[[Path], Stored]] = {
@@ -20,6 +21,7 @@ READERS: dict[str, Callable[[Path], Stored]] = {
     **dict.fromkeys((".nrrd", ".nhdr"), read_nrrd),
     **dict.fromkeys((".mha", ".mhd"), read_meta),
     **dict.fromkeys(TIFF, read_tiff_stack),
+    **dict.fromkeys(HDF5, read_hdf5),
 }
 SAME = 0.01  # voxel sizes closer than 1 % are one: a scanner's calibration is no better
 
@@ -46,7 +48,7 @@ class Volume:
     """A grey 3D scan of which slices are read when asked for.
 
     Attributes:
-        path: its file or folder.
+        path: its file or folder; for a dataset in a file as it was given, ``FILE:/path/in/file``.
         shape: (Z, Y, X).
         dtype: type of what :meth:`read` gives: the file's own, in the machine's byte order.
         geometry: where its voxels lie.
@@ -70,44 +72,68 @@ class Volume:
 
         Raises:
             IndexError: if they are not within the volume.
-            InputError: if the file is truncated or corrupt there.
+            InputError: if the file is truncated or corrupt there; it names the first slice that cannot be read.
         """
         if not 0 <= start < stop <= self.shape[0]:
             raise IndexError(f"slices {start} to {stop} of {self.shape[0]}")
-        with reading(f"{self.path}, slices {start} to {stop - 1},"):
+        try:
             return np.ascontiguousarray(self.slices(start, stop), self.dtype)
+        except InputError:
+            raise  # it names the slice
+        except Exception:  # readers raise a dozen kinds for a broken file
+            return self._one_by_one(start, stop)
+
+    def _one_by_one(self, start: int, stop: int) -> np.ndarray:
+        """Read slices singly after they could not be read together, to find out which it is."""
+        pixels = np.empty((stop - start, *self.shape[1:]), self.dtype)
+        for number in range(start, stop):
+            with reading(f"{self.path}, slice {number},"):
+                pixels[number - start] = self.slices(number, number + 1)[0]
+        return pixels
 
 
-def open_volume(path: Path, voxel_um: float | tuple[float, float, float] | None = None) -> Volume:
+def open_volume(
+    path: Path,
+    voxel_um: float | tuple[float, float, float] | None = None,
+    option: str = "--scan_voxel_um",
+    least_slices: int = 2,
+) -> Volume:
     """Open a scan without reading it.
 
-    NIfTI, NRRD (raw or gzip), MetaImage, a TIFF stack, a folder of TIFF or PNG slices in natural order, or an
-    OME-Zarr of which the finest level is taken. Only its headers are read, and a slice of a NIfTI.
+    NIfTI, NRRD (raw or gzip), MetaImage, a TIFF stack, a folder of TIFF or PNG slices in natural order, a dataset of
+    an HDF5 or NeXus file, or an OME-Zarr of which the finest level is taken. Only its headers are read, and a slice
+    of a NIfTI.
 
     Args:
-        path: the file or folder.
+        path: the file or folder, or ``FILE:/path/in/file`` for HDF5.
         voxel_um: voxel size in µm, (z, y, x) or one for all, in place of what the file states. The origin stays.
+        option: how the caller's user gives ``voxel_um``, for messages.
+        least_slices: how many it must have.
 
     Raises:
-        InputError: if there is none, it cannot be read, is not one grey volume of at least 2 slices in each
-            direction, or neither it nor ``voxel_um`` gives a voxel size.
+        InputError: if there is none, it cannot be read, is not one grey volume of so many slices of at least 2×2
+            px, or neither it nor ``voxel_um`` gives a voxel size.
     """
     with reading(str(path)):
         stored = _reader_of(path)(path)
-    if min(stored.shape) < 2:
+    if stored.shape[0] < least_slices or min(stored.shape[1:]) < 2:
         found = "×".join(map(str, stored.shape))
-        raise InputError(f"{path} is {found} voxels; a scan is one volume with at least 2 slices in each direction.")
+        least = f"{least_slices} slice{'s' * (least_slices > 1)} of 2×2 px"
+        raise InputError(f"{path} is {found} voxels; a scan is one volume of at least {least}.")
     if stored.dtype.kind not in "buif":
         raise InputError(f"{path} holds {stored.dtype}; a scan is grey, of whole or real numbers, so convert it.")
-    spacing_um = _spacing(path, stored, voxel_um)
+    spacing_um = _spacing(path, stored, voxel_um, option)
     x, y, z = (float(place) for place in stored.origin_mm)
     geometry = Geometry(spacing_um, (x, y, z), stored.direction)
     return Volume(path, stored.shape, stored.dtype.newbyteorder("="), geometry, stored.depth, stored.read)
 
 
 def _reader_of(path: Path) -> Callable[[Path], Stored]:
-    if not path.exists():
-        raise InputError(f"{path} does not exist.")
+    file, dataset = split_dataset(path)
+    if not file.exists():
+        raise InputError(f"{file} does not exist.")
+    if dataset:
+        return read_hdf5
     if path.is_dir():
         return read_zarr if is_zarr(path) else read_folder
     name = path.name.lower()
@@ -118,23 +144,23 @@ def _reader_of(path: Path) -> Callable[[Path], Stored]:
 
 
 def _spacing(
-    path: Path, stored: Stored, voxel_um: float | tuple[float, float, float] | None
+    path: Path, stored: Stored, voxel_um: float | tuple[float, float, float] | None, option: str
 ) -> tuple[float, float, float]:
     """The voxel size given, else the one stated."""
     if voxel_um is not None:
         z, y, x = voxel_um if isinstance(voxel_um, (tuple, list)) else (voxel_um,) * 3
     elif stored.spacing_um is None:
-        raise InputError(f"{path} states no voxel size; give it in µm with --scan_voxel_um")
+        raise InputError(f"{path} states no voxel size; give it in µm with {option}")
     elif stored.spacing_um[0] is None:
         pixel = f"{stored.spacing_um[2]:.6g}"
         raise InputError(
             f"{path} states pixels of {pixel} µm but no distance between slices;"
-            f" give the voxel size in µm with --scan_voxel_um (if it is the same: --scan_voxel_um {pixel})"
+            f" give the voxel size in µm with {option} (if it is the same: {option} {pixel})"
         )
     else:
         z, y, x = stored.spacing_um[0], stored.spacing_um[1], stored.spacing_um[2]
     if not all(np.isfinite(size) and size > 0 for size in (z, y, x)):
-        raise InputError(f"{path} has voxels of {z}×{y}×{x} µm; give their size in µm with --scan_voxel_um")
+        raise InputError(f"{path} has voxels of {z}×{y}×{x} µm; give their size in µm with {option}")
     return float(f"{z:.6g}"), float(f"{y:.6g}"), float(f"{x:.6g}")  # headers of 32 bits say 4.9999998
 
 

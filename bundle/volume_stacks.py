@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import struct
 from collections.abc import Sequence
@@ -39,6 +40,7 @@ def read_tiff_stack(path: Path) -> Stored:
     series, voxel_um = file.series[0], tiff_voxel_um(file)
     if series.ndim not in (2, 3) or not series.axes.endswith("YX") or series.axes[0] in "SC":
         found = f"{_kind(series.shape, series.dtype)}, axes {series.axes}"
+        found = f"in colour, {found}" if "S" in series.axes else found
         raise InputError(f"{path} is {found}; a scan is one grey stack of slices.")
     if len(file.series) == 1 and series.ndim == 3 and series.dataoffset is not None:
         shape = (series.shape[0], series.shape[1], series.shape[2])
@@ -95,6 +97,26 @@ def _slice_um(path: Path) -> tuple[None, float, float] | None:
     return pixel_um and (None, *pixel_um)
 
 
+def _check_sequence(files: Sequence[Path]) -> None:
+    """Raise an error if the names count, by one number in an even step, and leave some out."""
+    parts = [re.split(r"(\d+)", each.name) for each in files]
+    varying = [place for place, texts in enumerate(zip(*parts, strict=False)) if len(set(texts)) > 1]
+    if len({len(each) for each in parts}) > 1 or len(varying) != 1 or varying[0] % 2 == 0:
+        return  # no one pattern of a name with one number that varies
+    numbers = [int(each[varying[0]]) for each in parts]
+    steps = [second - first for first, second in itertools.pairwise(numbers)]
+    step = min(steps)
+    if step == 0 or max(steps) == step:
+        return
+    gap = next(at for at, each in enumerate(steps) if each != step)
+    missing = sum(each // step - 1 for each in steps)
+    between = f"between {files[gap].name} and {files[gap + 1].name}"
+    raise InputError(
+        f"{files[0].parent} lacks slice {numbers[gap] + step}, {between} ({missing} missing in all); put it there, or"
+        " number the files without gaps if the scan is whole."
+    )
+
+
 def read_folder(path: Path) -> Stored:
     """A folder of single-slice TIFFs, or PNGs if it has none, in the natural order of their names."""
     files = sorted((each for each in path.iterdir() if not each.name.startswith(".")), key=natural)
@@ -102,6 +124,7 @@ def read_folder(path: Path) -> Stored:
     files = tiffs or [each for each in files if each.suffix.lower() == ".png"]
     if not files:
         raise InputError(f"{path} holds no slices; a scan's folder has .tif, .tiff or .png files, or is an OME-Zarr.")
+    _check_sequence(files)
     kinds = []
     for each in files:
         with reading(str(each)):
@@ -147,6 +170,9 @@ def read_zarr(path: Path) -> Stored:
     kept = [axis for axis, name in enumerate(names) if name in ("z", "y", "x")]
     if [names[axis] for axis in kept] != ["z", "y", "x"]:
         raise InputError(f"{path} has axes {', '.join(names)}; a scan has z, y, x in this order.")
+    colours = array.shape[names.index("c")] if "c" in names else 1
+    if colours in (3, 4):
+        raise InputError(f"{path} is in colour, of {colours} channels; a scan is grey, so give the µCT itself.")
     shape = three_axes(path, array.shape, kept)
     of_level, of_all = level.get("coordinateTransformations", []), multiscales[0].get("coordinateTransformations", [])
     scale = _factors(of_all, "scale", len(axes))

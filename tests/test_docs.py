@@ -27,7 +27,7 @@ def documented(text: str) -> dict[str, str]:
     return {name: value.strip() for cell, value in rows for name in re.findall(r"`([^`]+)`", cell)}
 
 
-@pytest.mark.parametrize("config", ["train.json", "evaluate.json", "inference.json", "profiles/demo.json"])
+@pytest.mark.parametrize("config", ["train.json", "evaluate.json", "inference.json", "volume.json", "profiles/demo.json"])
 def test_every_top_level_id_is_documented(config):
     ids = set(json.loads((ROOT / "configs" / config).read_text()))
     text = section(config)
@@ -36,7 +36,7 @@ def test_every_top_level_id_is_documented(config):
     assert set(documented(text)) <= ids
 
 
-@pytest.mark.parametrize("config", ["train.json", "evaluate.json", "inference.json"])
+@pytest.mark.parametrize("config", ["train.json", "evaluate.json", "inference.json", "volume.json"])
 def test_documented_defaults_are_the_configs(config):
     content = json.loads((ROOT / "configs" / config).read_text())
     checked = 0
@@ -46,7 +46,7 @@ def test_documented_defaults_are_the_configs(config):
             continue
         assert json.loads(cell.strip("`")) == value, name
         checked += 1
-    assert checked >= {"train.json": 25, "evaluate.json": 3, "inference.json": 5}[config]
+    assert checked >= {"train.json": 25, "evaluate.json": 3, "inference.json": 5, "volume.json": 4}[config]
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/README.md"])

@@ -148,7 +148,7 @@ def test_pre_and_post_processing_are_stock_monai(trained, slide, model):
             assert not step["_target_"].startswith("bundle"), step
     parser.update({"bundle_root": str(trained / "bundle"), "sliding_window#progress": False, "device": "cpu"})
     image = parser.get_parsed_content("preprocessing")({"image": str(slide)})["image"]
-    pred = parser.get_parsed_content("inferer")(image[None], model.network)[0]
+    pred = parser.get_parsed_content("inferer")(image[None], model.accelerated)[0]
     made = parser.get_parsed_content("postprocessing")({"pred": pred})["pred"]
     assert np.array_equal(np.asarray(made), model(read_slide(slide).pixels))
 

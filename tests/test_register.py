@@ -531,7 +531,7 @@ def one_infinite(scan):
         (one_nan, "holds values that are not finite"),
         (one_infinite, "holds values that are not finite"),
         (np.zeros_like, "is empty: every voxel seen is 0."),
-        (lambda scan: scan[:1], "a scan is one volume with at least 2 slices in each direction"),
+        (lambda scan: scan[:1], "a scan is one volume of at least 2 slices of 2×2 px"),
         (lambda scan: scan[:20], "the scan is only 20×112×112 voxels of 8 µm"),
     ],
 )

@@ -2,7 +2,9 @@
 
 import gzip
 import json
+import re
 import tracemalloc
+from dataclasses import replace
 
 import itk
 import nibabel
@@ -429,8 +431,66 @@ def test_the_truncated_slice_is_named(tmp_path):
         with pytest.raises(InputError, match=message):
             resample(volume, 10)
     cut_zarr(tmp_path / "s.zarr")
-    with pytest.raises(InputError, match="s.zarr, slices 0 to 10, cannot be read"):
+    with pytest.raises(InputError, match=r"s.zarr, slice \d+, cannot be read"):
         open_volume(tmp_path / "s.zarr").read(0, 11)
+
+
+def test_the_slice_where_a_file_ends_is_named(tmp_path):
+    """As when it was cut short after it was opened, or the disk fails there."""
+    for name, compression in (("s.nii", False), ("s.nrrd", False), ("s.nrrd", True), ("s.mha", True)):
+        path = tmp_path / name
+        itk_write(path, random(), compression)
+        if compression:  # of which a little more than the header is read ahead
+            truncate(path, 0.75)
+        volume = open_volume(path)
+        volume.read(0, 2)
+        if not compression:
+            truncate(path, 0.75)
+        with pytest.raises(InputError, match=rf"{name}, slice [5-9], cannot be read") as error:
+            volume.read(2, 11)
+        number = int(re.search(r"slice (\d)", str(error.value))[1])
+        assert np.array_equal(volume.read(0, number), random()[:number])
+
+
+def test_a_read_that_fails_once_is_tried_again(tmp_path):
+    itk_write(tmp_path / "s.nrrd", random())
+    volume = open_volume(tmp_path / "s.nrrd")
+    failures = [OSError("stale file handle")]
+
+    def slices(start, stop):
+        if failures:
+            raise failures.pop()
+        return volume.slices(start, stop)
+
+    assert np.array_equal(replace(volume, slices=slices).read(2, 9), random()[2:9])
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".png"])
+def test_a_number_left_out_of_a_folder_is_named(suffix, tmp_path):
+    write_folder(tmp_path / "s", random(), suffix)
+    for number, message in ((4, r"lacks slice 4, between slice_3.\w+ and slice_5.\w+ \(1 missing in all\)"),
+                            (9, r"lacks slice 4, .*\(2 missing in all\)")):  # fmt: skip
+        (tmp_path / "s" / f"slice_{number}{suffix}").unlink()
+        with pytest.raises(InputError, match=message) as error:
+            open_volume(tmp_path / "s", 5)
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"slice_{number:03d}.tif" for number in range(7, 18)],
+        [f"2x_{number}_rec.tif" for number in range(0, 110, 10)],  # each tenth, as they were kept
+        [f"scan_{number}_{number % 2}.tif" for number in [*range(10), 12]],  # two numbers: which counts is not known
+        [f"{name}.tif" for name in "abcdefghijk"],
+        [f"slice_{number}.tif" for number in range(10)] + ["slice_last.tif"],
+        [f"{number}.tif" for number in range(10)] + ["01.tif"],
+    ],
+)
+def test_names_without_a_gap_are_taken(names, tmp_path):
+    for name, plane in zip(names, random(), strict=True):
+        tifffile.imwrite(tmp_path / name, plane)
+    assert open_volume(tmp_path, 5).shape == SHAPE
 
 
 def test_a_zarr_is_told_from_a_folder_by_its_metadata(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -100,12 +101,22 @@ footer { margin-top: 3rem; border-top: 1px solid #ddd; color: #555; font-size: .
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
-def sheet(title: str, body: Iterable[str]) -> str:
+def policy(script: str = "") -> str:
+    """The page's Content-Security-Policy: of scripts, this very one runs, known by its SHA-256, and no other."""
+    if not script:
+        return POLICY
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return f"{POLICY}; script-src 'sha256-{digest}'"
+
+
+def sheet(title: str, body: Iterable[str], css: str = "", script: str = "") -> str:
     """A whole page.
 
     Args:
         title: plain text.
         body: HTML.
+        css: rules that only this page needs.
+        script: JavaScript that runs when the body is there; the page must be readable without.
 
     Returns:
         HTML that loads nothing from anywhere.
@@ -115,12 +126,13 @@ def sheet(title: str, body: Iterable[str]) -> str:
             "<!DOCTYPE html>",
             '<html lang="en-GB">',
             '<head><meta charset="utf-8">',
-            f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
+            f'<meta http-equiv="Content-Security-Policy" content="{policy(script)}">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>{escape(title)}</title>",
-            f"<style>{CSS}</style></head>",
+            f"<style>{CSS}{css}</style></head>",
             "<body>",
             *body,
+            *([f"<script>{script}</script>"] if script else []),
             "</body></html>\n",
         ]
     )
@@ -227,6 +239,11 @@ def scale_bar(width_px: int, pixel_um: float) -> str:
     return f'<span class="bar" style="width:{100 * length / (width_px * pixel_um):.2f}%"></span>{label}<br>'
 
 
+def data_uri(webp: bytes) -> str:
+    """A WebP file as an address that holds it."""
+    return f"data:image/webp;base64,{base64.b64encode(webp).decode()}"
+
+
 def _picture(image: np.ndarray) -> Image.Image:
     grey = np.broadcast_to(image, (3, *image.shape[1:]))
     return Image.fromarray(np.ascontiguousarray(grey.transpose(1, 2, 0)))
@@ -239,7 +256,7 @@ def _exact(image: np.ndarray, alt: str) -> str:
 def _img(picture: Image.Image, alt: str, **webp: bool | int) -> str:
     buffer = io.BytesIO()
     picture.save(buffer, "WEBP", method=6, **webp)
-    source = f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    source = data_uri(buffer.getvalue())
     return f'<img src="{source}" alt="{escape(alt)}" width="{picture.width}" height="{picture.height}">'
 
 

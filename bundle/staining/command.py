@@ -1,0 +1,212 @@
+"""What ``configs/volume.json`` runs: checks, then a stained volume with its pictures and page."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bundle.atomic import check_writable
+from bundle.datalist import Modality
+from bundle.errors import InputError
+from bundle.inference import modality, setting_faults
+from bundle.report.page import RESEARCH
+from bundle.report.records import sha256_of
+from bundle.runs import code_version
+from bundle.staining.job import Settings, begin, is_first, room_faults, scan_faults, survey
+from bundle.staining.outcome import show
+from bundle.staining.run import Run, bar
+from bundle.staining.stainer import Stainer
+from bundle.volume_io import SAME, Volume, open_volume
+from bundle.workflow import merged_config
+
+# Ids that the result depends on besides, as the config writes them
+PARTS = (
+    *("network_def", "preprocessing", "inferer", "sliding_window", "windows_apart", "postprocessing"),
+    *("source", "target", "invert_source"),
+)
+
+
+def check(
+    input: str | None,  # noqa: A002  the id of configs/inference.json
+    voxel_um: float | Sequence[float] | None,
+    settings: Settings,
+    mask: str | None,
+    direction: str,
+    background_rgb: Sequence[float] | None,
+    source: Mapping[str, Any],
+    bone_intensity: float | None,
+    background_intensity: float | None,
+    **ids: Any,
+) -> Volume:
+    """Check all that a run is given but the voxels; nothing is written.
+
+    Args:
+        input: the scan.
+        voxel_um: its voxel size in µm, (z, y, x) or one for all; None for what it states.
+        settings: what is to be made.
+        mask: must be None: volumes have a hull instead.
+        direction: must be ``forward``.
+        background_rgb: the colour outside the hull.
+        source: what the model was trained on.
+        bone_intensity: mean grey value of bone in the scan; None where the dataset declared none.
+        background_intensity: likewise, of background.
+        ids: others of ``inference.json`` that :func:`bundle.inference.setting_faults` checks.
+
+    Returns:
+        The scan.
+
+    Raises:
+        InputError: with one line for each fault.
+    """
+    faults = settings.faults()
+    faults += setting_faults(
+        direction=direction,
+        source=source,
+        bone_intensity=bone_intensity,
+        background_intensity=background_intensity,
+        **ids,
+    )
+    if direction == "reverse":
+        faults.append("direction is 'reverse'; a volume is stained forward only.")
+    if mask is not None:
+        faults.append("a mask is given, but it goes with slides; a volume's sample is found with --hull true.")
+    if settings.hull is True and background_rgb is None:
+        faults.append("hull is true but background_rgb is not set; pass --background_rgb '[r, g, b]'.")
+    if settings.hull is True and None in (bone_intensity, background_intensity):
+        faults.append(
+            "hull is true but the scan's grey values are not known; pass --bone_intensity and --background_intensity "
+            "(python -m scripts.intensities finds them)."
+        )
+    if source["channels"] != 1:
+        faults.append(f"this model takes {source['channels']} channels; volumes are stained of grey scans only.")
+    if not input:
+        faults.append("input is not set; pass --input SCAN.")
+    if faults:
+        raise InputError("\n".join(faults))
+    size = tuple(voxel_um) if isinstance(voxel_um, (list, tuple)) else voxel_um
+    volume = open_volume(Path(str(input)), size, "--voxel_um", least_slices=1)  # type: ignore[arg-type]
+    faults = scan_faults(volume, settings)
+    if faults:
+        raise InputError("\n".join(faults))
+    return volume
+
+
+def stain(
+    volume: Volume,
+    settings: Settings,
+    stainer: Stainer,
+    output_dir: str,
+    model: str,
+    bundle_root: str,
+    source: Mapping[str, Any],
+    target: Mapping[str, Any],
+    step: int,
+    speed: str,
+    bone_intensity: float | None,
+    background_intensity: float | None,
+) -> None:
+    """Stain a volume, or go on with one, alone or with other processes that run the same command.
+
+    Args:
+        volume: the scan.
+        settings: what is made.
+        stainer: stains a slice.
+        output_dir: the folder of the result; may hold what an earlier, stopped run of the same has done.
+        model: the file of the weights.
+        bundle_root: the trained bundle.
+        source: what it was trained on.
+        target: what it makes.
+        step: between windows, px.
+        speed: as asked for.
+        bone_intensity: mean grey value of bone in the scan; None where the dataset declared none.
+        background_intensity: likewise, of background.
+
+    Raises:
+        InputError: if the folder holds something else, a slice cannot be read, a value is not what the model takes,
+            or the disk is full.
+    """
+    folder, shown = Path(str(output_dir)), is_first()
+    arithmetic, config = str(stainer.network.arithmetic), merged_config()
+    check_writable(folder)
+    levels = [bone_intensity, background_intensity]
+    given = modality(source)
+    if levels != [source.get("bone_intensity"), source.get("background_intensity")]:
+        given = Modality(given.name, given.channels, -float("inf"), float("inf"))
+    with bar("reading the scan", "slice", shown) as report:
+        scan, values = survey(volume, given, report)
+    fingerprint = {
+        "scan": scan,
+        "model": sha256_of(Path(model)),
+        "voxel_um": list(volume.geometry.spacing_um),
+        **vars(settings),
+        "window": stainer.window,
+        "step": step,
+        "speed": speed,
+        "arithmetic": arithmetic,
+        "bone_intensity": bone_intensity,
+        "background_intensity": background_intensity,
+        "background_rgb": list(stainer.background_rgb or []) if settings.hull else None,
+        **{part: _digest(config.get(part)) for part in PARTS},
+    }
+    finished = begin(folder, fingerprint)
+    pixel_um, trained_on = _trained_on(Path(bundle_root))
+    about = {
+        "research": RESEARCH,
+        "stain": target["name"],
+        "source": source["name"],
+        "fingerprint": fingerprint,
+    }
+    record = {
+        **about,
+        "input": str(volume.path),
+        "shape": list(volume.shape),
+        "values": list(values),
+        "bundle_root": str(Path(bundle_root).resolve()),
+        "trained_on": trained_on,
+        "model_pixel_um": pixel_um,
+        "code": code_version(),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+    _warn_of_size(volume, pixel_um, shown)
+    known = None if None in levels else (float(levels[0]), float(levels[1]))  # type: ignore[arg-type]
+    run = Run(volume, settings, stainer, known, folder, about, record, shown)
+    if finished:
+        run.clear()
+        if shown:
+            print(f"{folder / run.result} is there already, made of the same scan, model and settings")
+    else:
+        if shown:
+            print(f"speed {speed}: {arithmetic}")
+        faults = room_faults(folder, 0 if run.direct else volume.shape[0] * volume.shape[1] * volume.shape[2] * 4)
+        if faults:
+            raise InputError("\n".join(faults))
+        run.go()
+    run.clear()
+    if shown:
+        show(run)
+
+
+def _digest(part: Any) -> str:
+    """Of a part of a config, as it is written."""
+    return hashlib.sha256(json.dumps(part, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _trained_on(bundle_root: Path) -> tuple[float | None, dict[str, Any] | None]:
+    """Pixel size in µm, and what a trained bundle says of its training."""
+    path = bundle_root / "configs" / "metadata.json"
+    content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return content.get("pixel_um"), content.get("trained_on")
+
+
+def _warn_of_size(volume: Volume, pixel_um: float | None, shown: bool) -> None:
+    """Say so where a scan's voxels are not of the size that the model learnt from."""
+    voxel_um = max(volume.geometry.spacing_um)
+    if shown and pixel_um and not abs(voxel_um / pixel_um - 1) <= SAME * 5:
+        print(
+            f"note: the scan's voxels are {voxel_um:g} µm, but the model was trained on pixels of {pixel_um:g} µm; "
+            "cells and struts have another size in px than it knows, so do not trust the detail"
+        )

@@ -1,0 +1,184 @@
+"""What a run on a volume is: its settings, and the fingerprint by which it is never taken for another."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from bundle.area import blocks
+from bundle.atomic import write_json
+from bundle.data import image_faults
+from bundle.datalist import Modality, is_number
+from bundle.errors import InputError
+from bundle.stain_io import FORMATS, file_name
+from bundle.staining.fusion import FUSIONS
+from bundle.volume_io import SAME, Volume
+
+RECORD = "volume.json"  # of a finished run
+WORK = ".work"  # what an unfinished run has done so far
+BEGUN = "begun.json"  # in it: the fingerprint
+SHOWN = 5  # faults of one kind that are listed
+LEAST_PX = 8  # that the network takes
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Ids of ``volume.json`` that say what is made.
+
+    Attributes:
+        axes: across which slices are stained: ``z``, or several of ``z``, ``y``, ``x``.
+        fusion: how several become one: ``mean``, or ``median`` of three.
+        sigma: of the 3D Gaussian before, voxels.
+        output_format: ``ome-zarr``, ``tif`` or ``nii``.
+        alpha: add a fourth channel, the inverted mean of RGB (§2.11).
+        hull: set what is outside the sample to ``background_rgb``, and skip windows that lie there.
+    """
+
+    axes: str
+    fusion: str
+    sigma: float
+    output_format: str
+    alpha: bool
+    hull: bool
+
+    def faults(self) -> list[str]:
+        """What is wrong with them, a line each."""
+        faults = []
+        axes = self.axes if isinstance(self.axes, str) else ""
+        if not axes or len(set(axes)) != len(axes) or set(axes) - set("zyx"):
+            faults.append(f"axes is {self.axes!r}; it must be 'z', or several of z, y and x, such as 'zyx'.")
+        if self.fusion not in FUSIONS:
+            faults.append(f"fusion is {self.fusion!r}; it must be one of {', '.join(FUSIONS)}.")
+        elif self.fusion == "median" and len(axes) != 3:
+            faults.append(f"fusion is 'median' but axes is {self.axes!r}; a median needs all three: --axes zyx.")
+        if not is_number(self.sigma) or not 0 <= self.sigma <= 10:
+            faults.append(f"sigma is {self.sigma!r}; it must be from 0 to 10 voxels.")
+        if self.output_format not in FORMATS:
+            faults.append(f"output_format is {self.output_format!r}; it must be one of {', '.join(FORMATS)}.")
+        for name in ("alpha", "hull"):
+            if not isinstance(getattr(self, name), bool):
+                faults.append(f"{name} is {getattr(self, name)!r}; it must be true or false.")
+        return faults
+
+
+def scan_faults(volume: Volume, settings: Settings) -> list[str]:
+    """What of a scan's shape does not go with the settings, a line each."""
+    faults = []
+    sizes = dict(zip("zyx", volume.shape, strict=True))
+    spacing_um = dict(zip("zyx", volume.geometry.spacing_um, strict=True))
+    for axis in settings.axes:
+        across = [name for name in "zyx" if name != axis]
+        if min(sizes[name] for name in across) < LEAST_PX:
+            found = "×".join(str(sizes[name]) for name in across)
+            faults.append(f"{volume.path}: slices across {axis} are {found} px; the network needs at least 8×8.")
+        one, other = (spacing_um[name] for name in across)
+        if max(one, other) > min(one, other) * (1 + SAME):
+            faults.append(
+                f"{volume.path}: slices across {axis} have pixels of {one:g}×{other:g} µm; the network needs square "
+                "ones, so resample the scan, or stain other axes."
+            )
+    return faults
+
+
+def survey(
+    volume: Volume, given: Modality, report: Callable[[int, int], None] | None = None
+) -> tuple[str, tuple[float, float]]:
+    """Read a whole scan once: nothing that it holds stops a run hours later, and another scan is known for another.
+
+    Args:
+        volume: the scan.
+        given: the values that it may hold.
+        report: called with the slices read and the slices in all.
+
+    Returns:
+        SHA-256 of its voxels and geometry, and its least and greatest value.
+
+    Raises:
+        InputError: naming the first slice that cannot be read, or the slices with values that may not be.
+    """
+    digest = hashlib.sha256(repr((volume.shape, volume.dtype.str)).encode())
+    digest.update(repr((volume.geometry.spacing_um, volume.geometry.origin_mm)).encode())
+    digest.update(np.asarray(volume.geometry.direction, np.float64).tobytes())
+    faults: list[str] = []
+    low, high = np.inf, -np.inf
+    for start, stop in blocks(volume.shape[0], volume.shape[1] * volume.shape[2], volume.depth):
+        slab = volume.read(start, stop)
+        digest.update(slab.data)
+        for number, pixels in enumerate(slab, start):
+            faults += image_faults(Path(f"{volume.path}, slice {number},"), pixels[None], given)
+        low, high = min(low, float(slab.min())), max(high, float(slab.max()))
+        if report:
+            report(stop, volume.shape[0])
+    if faults:
+        rest = [f"… and {len(faults) - SHOWN} more slices."] if len(faults) > SHOWN else []
+        raise InputError("\n".join(faults[:SHOWN] + rest))
+    return digest.hexdigest(), (low, high)
+
+
+def begin(output_dir: Path, fingerprint: Mapping[str, Any]) -> bool:
+    """Claim an output folder for what a fingerprint describes.
+
+    Args:
+        output_dir: the folder; made if it is not there.
+        fingerprint: all that the result depends on, plain JSON.
+
+    Returns:
+        Whether the result is there already.
+
+    Raises:
+        InputError: if the folder holds something else: it names what differs.
+    """
+    finished, begun = output_dir / RECORD, output_dir / WORK / BEGUN
+    plain = json.loads(json.dumps(fingerprint))
+    for path in (finished, begun):
+        if not path.exists():
+            continue
+        there = json.loads(path.read_text(encoding="utf-8"))["fingerprint"]
+        different = [name for name in {**there, **plain} if there.get(name) != plain.get(name)]
+        if different:
+            told = "; ".join(f"{name}: {_short(there.get(name))}, now {_short(plain.get(name))}" for name in different)
+            kind = "a stain" if path == finished else "an unfinished stain"
+            raise InputError(
+                f"output_dir {output_dir} holds {kind} made of other things ({told}); choose another --output_dir, "
+                f"or remove it to begin anew."
+            )
+        return path == finished
+    result = output_dir / file_name(str(plain["output_format"]))
+    if result.exists():
+        raise InputError(f"{result} is there, but no {RECORD} that says what it is; choose another --output_dir.")
+    write_json(begun, {"fingerprint": plain})
+    return False
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:12]}…"
+
+
+def room_faults(output_dir: Path, needed: int) -> list[str]:
+    """A line if a folder's disk has not the bytes that a run will certainly write."""
+    free = shutil.disk_usage(output_dir).free
+    if free >= needed:
+        return []
+    return [f"output_dir {output_dir} has {free / 1e9:.1f} GB free, but this needs {needed / 1e9:.1f} GB; make room."]
+
+
+def is_first() -> bool:
+    """Whether this process speaks for all: it is alone, or the first of ``torchrun``."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def own_device() -> torch.device:
+    """The GPU of this process under ``torchrun``, the first one without; the CPU where there is none."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())

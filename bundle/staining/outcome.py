@@ -1,0 +1,29 @@
+"""What a user looks at when a volume is stained: pictures and a page."""
+
+from __future__ import annotations
+
+import json
+
+from bundle.report.volume import write_volume_report
+from bundle.stain_io import open_stain
+from bundle.staining.job import RECORD
+from bundle.staining.run import Run, bar
+
+PAGE = "report.html"
+
+
+def show(run: Run) -> None:
+    """Make the pictures and the page of a finished run, unless they are there, and say what is where.
+
+    Args:
+        run: finished.
+    """
+    if not (run.folder / PAGE).exists():
+        with bar("pictures", "slice", run.shown) as report:
+            write_volume_report(run.folder, open_stain(run.folder / run.result), run.volume, report)
+    record = json.loads((run.folder / RECORD).read_text(encoding="utf-8"))
+    spent = record["spent"]
+    skipped = f", {spent['windows_skipped']} more lay outside the sample" if spent["windows_skipped"] else ""
+    print(f"{spent['windows']} windows in {spent['seconds']:.0f} s of computing{skipped}")
+    for name in (run.result, PAGE):
+        print(run.folder / name)

@@ -1,0 +1,64 @@
+"""How far all processes together are, and when they will be done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from tqdm import tqdm
+
+from bundle.staining.slices import SliceStore
+from bundle.staining.tasks import Board
+
+
+class Progress:
+    """A bar of the slices stained by all processes that share a run, by this one since it began or before.
+
+    Args:
+        board: which tasks are done.
+        store: where slices are.
+        slabs: the slices of each staining task, by its name: (axis, start, stop).
+        shown: whether this process shows it.
+    """
+
+    def __init__(self, board: Board, store: SliceStore, slabs: Mapping[str, tuple[str, int, int]], shown: bool) -> None:
+        self.board, self.store, self.slabs = board, store, slabs
+        total = sum(stop - start for _, start, stop in slabs.values())
+        self.bar = tqdm(
+            total=total, initial=self._count(), desc="staining", unit="slice", dynamic_ncols=True, disable=not shown
+        )
+
+    def _count(self) -> int:
+        done = 0
+        for name, (axis, start, stop) in self.slabs.items():
+            if self.board.is_done(name):  # its slices may have been joined and removed
+                done += stop - start
+            elif (self.board.folder / name).exists():
+                done += sum(self.store.path(axis, number).exists() for number in range(start, stop))
+        return done
+
+    def update(self) -> None:
+        """Show what is done by now."""
+        if not self.bar.disable:
+            self.bar.update(max(0, self._count() - self.bar.n))
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+
+
+def slabs_of(shape: Sequence[int], axes: str, depth: int) -> dict[str, tuple[str, int, int]]:
+    """The staining tasks of a volume, by name: axis, first slice and the one after the last.
+
+    Args:
+        shape: (Z, Y, X).
+        axes: across which slices are stained.
+        depth: slices in a task.
+    """
+    slabs = {}
+    for axis in axes:
+        size = shape["zyx".index(axis)]
+        for number, start in enumerate(range(0, size, depth)):
+            slabs[f"stain-{axis}-{number:04d}"] = (axis, start, min(start + depth, size))
+    return slabs

@@ -1,0 +1,278 @@
+"""A scan in, a stained volume out: the tasks of a run, and what is left in its folder at the end."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from bundle import stain_io
+from bundle.atomic import whole_file, write_json
+from bundle.errors import InputError
+from bundle.rendering import alpha
+from bundle.stain_io import DEPTH, StainSpec
+from bundle.staining.fusion import FUSIONS
+from bundle.staining.hull import Hull, find_hull
+from bundle.staining.job import RECORD, WORK, Settings
+from bundle.staining.progress import Progress, slabs_of
+from bundle.staining.slices import SliceStore
+from bundle.staining.source import Bricks, Slabs, SmoothedScan
+from bundle.staining.stainer import Stainer
+from bundle.staining.tasks import DONE, Board, Task
+from bundle.stripes import measure_stripes
+from bundle.volume_io import Volume
+
+logger = logging.getLogger("bundle")
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One volume being stained in one folder.
+
+    Attributes:
+        volume: the scan.
+        settings: what is made.
+        stainer: stains a slice.
+        levels: grey values of bone and background in the scan, where it has a sample hull.
+        folder: ``output_dir``.
+        about: what is made of what, kept in the stained volume; plain JSON, the same whenever it is made.
+        record: the same and more, kept beside it.
+        shown: whether this process shows how far all are.
+    """
+
+    volume: Volume
+    settings: Settings
+    stainer: Stainer
+    levels: tuple[float, float] | None
+    folder: Path
+    about: Mapping[str, Any]
+    record: Mapping[str, Any]
+    shown: bool = True
+
+    @property
+    def work(self) -> Path:
+        """What is done so far."""
+        return self.folder / WORK
+
+    @property
+    def result(self) -> str:
+        """The name of the stained volume."""
+        return stain_io.file_name(self.settings.output_format)
+
+    @cached_property
+    def spec(self) -> StainSpec:
+        """What is written."""
+        channels = 4 if self.settings.alpha else 3
+        return StainSpec(self.volume.shape, channels, self.volume.geometry, dict(self.about))
+
+    @cached_property
+    def store(self) -> SliceStore:
+        """Where stained slices are until they are joined."""
+        return SliceStore(self.work / "slices", self.volume.shape)
+
+    @cached_property
+    def direct(self) -> bool:
+        """Whether slices come from the scan itself; across other axes than z they come from a smoothed copy."""
+        return self.settings.axes == "z"
+
+    @cached_property
+    def source(self) -> Slabs:
+        """What slices are stained of."""
+        return self.smoothed if self.direct else self.bricks
+
+    @cached_property
+    def smoothed(self) -> SmoothedScan:
+        """The scan after the Gaussian."""
+        return SmoothedScan(self.volume, self.settings.sigma)
+
+    @cached_property
+    def bricks(self) -> Bricks:
+        """Its copy on disk."""
+        return Bricks(self.work / "smoothed.zarr", self.volume.shape)
+
+    @cached_property
+    def hull(self) -> Hull | None:
+        """Where the sample is; None for everywhere."""
+        return Hull(np.load(self.work / "hull.npy")) if self.settings.hull else None
+
+    @cached_property
+    def slabs(self) -> dict[str, tuple[str, int, int]]:
+        """What each staining task stains."""
+        return slabs_of(self.volume.shape, self.settings.axes, DEPTH)
+
+    @cached_property
+    def board(self) -> Board:
+        """What is done."""
+        return Board(self.work / "tasks", (self.folder / RECORD).exists)
+
+    def go(self) -> None:
+        """Do what is to be done, together with any other process that does so.
+
+        Raises:
+            InputError: if a slice cannot be read, or the disk is full; what is done stays.
+        """
+        with explained(self.folder), Progress(self.board, self.store, self.slabs, self.shown) as progress:
+            self.board.work_off(self.tasks(progress.update))
+            progress.update()
+
+    def tasks(self, report: Callable[[], None] = lambda: None) -> list[Task]:
+        """All that is to be done, in order.
+
+        Args:
+            report: called after each slice.
+        """
+        along_z = slabs_of(self.volume.shape, "z", DEPTH)
+        tasks = [Task("result", self._create)]
+        if self.settings.hull:
+            tasks.append(Task("hull", self._find_hull))
+        if not self.direct:
+            tasks.append(Task("bricks", self._create_bricks))
+            for number, (_, start, stop) in enumerate(along_z.values()):
+                tasks.append(Task(f"smooth-{number:04d}", partial(self._smooth, start, stop), ["bricks"]))
+        before = [task.name for task in tasks]
+        staining = [Task(name, partial(self._stain, *slab, report), before) for name, slab in self.slabs.items()]
+        joining = []
+        for number, (name, (_, start, stop)) in enumerate(along_z.items()):
+            needs = [name] if self.direct else list(self.slabs)
+            joining.append(Task(f"join-{number:04d}", partial(self._join, start, stop), needs))
+        if self.direct:  # each slab is joined when it is stained, so that its slices do not pile up
+            joining = [
+                replace(task, tidy=partial(self.store.remove, "z", range(start, stop)))
+                for task, (_, start, stop) in zip(joining, along_z.values(), strict=True)
+            ]
+            tasks += [task for both in zip(staining, joining, strict=True) for task in both]
+        else:
+            tasks += staining + joining
+        joined = [task.name for task in joining]
+        return [*tasks, Task("stripes", self._measure, joined), Task("finish", self._finish, ["stripes"])]
+
+    def _find_hull(self) -> dict[str, Any]:
+        assert self.levels is not None
+        hull = find_hull(self.volume, *self.levels)
+        with whole_file(self.work / "hull.npy") as path:
+            np.save(path, hull.planes)
+        return {"planes": len(hull.planes)}
+
+    def _create(self) -> dict[str, Any]:
+        stain_io.create(self.work / self.result, self.settings.output_format, self.spec)
+        return {}
+
+    def _create_bricks(self) -> dict[str, Any]:
+        self.bricks.create()
+        return {}
+
+    def _smooth(self, start: int, stop: int) -> dict[str, Any]:
+        self.bricks.write(start, self.smoothed.slab("z", start, stop))
+        return {}
+
+    def _stain(self, axis: str, start: int, stop: int, report: Callable[[], None]) -> dict[str, Any]:
+        began, reading = time.perf_counter(), 0.0
+        before = self.stainer.done, self.stainer.skipped
+        missing = [number for number in range(start, stop) if not self.store.has(axis, number)]
+        if missing:
+            slab = self.source.slab(axis, start, stop)
+            inside = None if self.hull is None else self.hull.slab(axis, start, stop, self.volume.shape)
+            reading = time.perf_counter() - began
+            for number in missing:
+                where = None if inside is None else inside[number - start]
+                self.store.write(axis, number, self.stainer(slab[number - start], where))
+                report()
+        return {
+            "seconds": time.perf_counter() - began,
+            "reading_seconds": reading,
+            "slices": len(missing),
+            "windows": self.stainer.done - before[0],
+            "windows_skipped": self.stainer.skipped - before[1],
+        }
+
+    def _join(self, start: int, stop: int) -> dict[str, Any]:
+        began = time.perf_counter()
+        slabs = [self.store.slab(axis, start, stop) for axis in self.settings.axes]
+        stained = FUSIONS[self.settings.fusion](slabs)
+        if self.settings.alpha:
+            stained = np.concatenate([stained, alpha(stained)[..., None]], axis=-1)
+        stain_io.write_slab(self.work / self.result, self.settings.output_format, self.spec, start, stained)
+        return {"seconds": time.perf_counter() - began}
+
+    def _measure(self) -> dict[str, Any]:
+        """Flicker from slice to slice, of the stain across each axis and of what was made of them."""
+        stain_io.finish(self.work / self.result, self.settings.output_format, self.spec)
+        stained = stain_io.open_stain(self.work / self.result)
+        readers: dict[str, Callable[[int, int], np.ndarray]] = {}
+        if not self.direct:
+            readers = {f"stained across {axis}": partial(self.store.slab, axis) for axis in self.settings.axes}
+        made = f"stained across {self.settings.axes}" if len(self.settings.axes) == 1 else self.settings.fusion
+        readers[made] = lambda start, stop: stained.read((slice(start, stop), slice(None), slice(None)))
+        inside = None if self.hull is None else partial(self.hull.slab, "z", shape=self.volume.shape)
+        source = partial(self.source.slab, "z")
+        shape, few = self.volume.shape, 8  # slices at a time, so that staining stays what takes most memory
+        return {name: vars(measure_stripes(read, source, shape, inside, few)) for name, read in readers.items()}
+
+    def _finish(self) -> dict[str, Any]:
+        if (self.work / self.result).exists():  # else an earlier try was stopped after this line
+            os.rename(self.work / self.result, self.folder / self.result)
+        stripes = self._remembered("stripes")
+        record = {**self.record, "result": self.result, "stripes": stripes, "spent": self._spent()}
+        write_json(self.folder / RECORD, record)
+        return {}
+
+    def _remembered(self, name: str) -> dict[str, Any]:
+        """What a task that is done left to be remembered."""
+        return json.loads((self.board.folder / name / DONE).read_text(encoding="utf-8"))
+
+    def _spent(self) -> dict[str, float]:
+        """What staining took, summed over all processes; a slab that was begun twice counts what the last did."""
+        names = ("seconds", "reading_seconds", "slices", "windows", "windows_skipped")
+        stained = [self._remembered(name) for name in self.slabs]
+        spent = {name: sum(each[name] for each in stained) for name in names}
+        joining = slabs_of(self.volume.shape, "z", DEPTH)
+        spent["joining_seconds"] = sum(
+            self._remembered(f"join-{number:04d}")["seconds"] for number in range(len(joining))
+        )
+        return {name: round(value, 2) for name, value in spent.items()}
+
+    def clear(self) -> None:
+        """Remove what only an unfinished run needs."""
+        if (self.folder / RECORD).exists():
+            shutil.rmtree(self.work, ignore_errors=True)
+
+
+@contextmanager
+def explained(folder: Path) -> Iterator[None]:
+    """Turn a full disk and Ctrl-C into one line each; what is done stays in any case."""
+    again = "what is done is kept, and the same command goes on from there"
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"\nstopped; {again}", file=sys.stderr)
+        sys.exit(130)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise InputError(f"the disk of output_dir {folder} is full ({error.strerror}); make room: {again}.") from error
+
+
+@contextmanager
+def bar(what: str, unit: str, shown: bool) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar for functions that report what is done and what there is in all."""
+    with tqdm(desc=what, unit=unit, dynamic_ncols=True, disable=not shown) as progress:
+
+        def report(done: int, total: int) -> None:
+            progress.total = total
+            progress.update(done - progress.n)
+
+        yield report

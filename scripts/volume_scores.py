@@ -1,0 +1,54 @@
+"""Score stained volumes against a true one: ``python -m scripts.volume_scores --stained PATH --truth STAIN``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bundle.atomic import write_json
+from bundle.commands import command
+from bundle.errors import InputError
+from bundle.phantom.dataset import CLASSES
+from bundle.volume_scores import compare, read_tissues, table
+
+
+def main(
+    stained: str | list[str] | tuple[str, ...],
+    truth: str,
+    labels: str | None = None,
+    scan: str | None = None,
+    tissues: str | None = None,
+    every: int = 8,
+    output: str | None = None,
+) -> str:
+    """Print how right stained volumes are, side by side.
+
+    SSIM, PSNR and FRC resolution in three views; with labels, the measures of truth; with the scan, the stripes.
+
+    Args:
+        stained: a stained volume, or several with commas between.
+        truth: the true stain, a colour NIfTI.
+        labels: its tissues, a volume of whole numbers; without, the whole volume is scored.
+        scan: what was stained.
+        tissues: JSON of the labels of each tissue, or a datalist.json; the phantom's by default.
+        every: score every so many slices of each view.
+        output: also write the scores to this JSON file.
+    """
+    names = stained.strip("[]").split(",") if isinstance(stained, str) else stained
+    if isinstance(every, bool) or not isinstance(every, int) or every < 1:
+        raise InputError(f"every is {every!r}; it must be at least 1.")
+    known = CLASSES if tissues is None else read_tissues(Path(tissues))
+    results = compare(
+        [Path(str(name).strip()) for name in names if str(name).strip()],
+        Path(truth),
+        None if labels is None else Path(labels),
+        None if scan is None else Path(scan),
+        known,
+        every,
+    )
+    if output is not None:
+        write_json(Path(output), results)
+    return table(results)
+
+
+if __name__ == "__main__":
+    command(main)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import zarr
@@ -74,7 +74,13 @@ class Bricks:
 
     def create(self) -> None:
         """Make it, empty; anything there is replaced."""
-        layout = {"shape": self.shape, "chunks": BRICK, "dtype": "float32", "compressor": None, "fill_value": 0}
+        layout: dict[str, Any] = {
+            "shape": self.shape,
+            "chunks": BRICK,
+            "dtype": "float32",
+            "compressor": None,
+            "fill_value": 0,
+        }
         zarr.open_array(str(self.path), mode="w", zarr_version=2, **layout)  # as Zarr 2.18 and 3 both take it
 
     def write(self, start: int, slab: np.ndarray) -> None:

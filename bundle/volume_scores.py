@@ -61,6 +61,7 @@ def compare(
     scan: Path | None = None,
     tissues: Mapping[str, Sequence[int]] = CLASSES,
     every: int = 8,
+    between: tuple[int, int] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Score stained volumes against the true one, and the true one against itself, which is the best there is.
 
@@ -73,6 +74,7 @@ def compare(
         scan: what the stains were made of.
         tissues: the labels of each tissue; ``background`` is what is no sample.
         every: score every so many slices.
+        between: score what lies between these two places along z alone, slices; None for all.
 
     Returns:
         By path, and ``truth``: see :func:`score`.
@@ -97,11 +99,14 @@ def compare(
     if not inside.any():
         raise InputError(f"{labels} is all background ({tissues.get('background')}); nothing is left to score.")
     colours = None if named is None else _learn_colours(true, named, inside, tissues)
-    reference = Truth(true, inside, named, colours, grey, float(spacing_um[0]))
-    results = {
-        str(volume.path): score(volume.read((slice(None),) * 3)[..., :3], reference, every) for volume in volumes
-    }
-    return {**results, "truth": score(true, reference, every)}
+    part = slice(*(between or (0, len(true))))
+    if not 0 <= part.start < part.stop <= len(true):
+        raise InputError(f"between is {part.start} to {part.stop}, but the volume has {len(true)} slices along z.")
+    named, grey = (None if volume is None else volume[part] for volume in (named, grey))
+    reference = Truth(true[part], inside[part], named, colours, grey, float(spacing_um[0]))
+    box = (part, slice(None), slice(None))
+    results = {str(volume.path): score(volume.read(box)[..., :3], reference, every) for volume in volumes}
+    return {**results, "truth": score(reference.stain, reference, every)}
 
 
 def read_colour(path: Path) -> np.ndarray:

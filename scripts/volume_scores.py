@@ -18,6 +18,7 @@ def main(
     scan: str | None = None,
     tissues: str | None = None,
     every: int = 8,
+    between: list[int] | tuple[int, ...] | None = None,
     output: str | None = None,
 ) -> str:
     """Print how right stained volumes are, side by side.
@@ -31,11 +32,14 @@ def main(
         scan: what was stained.
         tissues: JSON of the labels of each tissue, or a datalist.json; the phantom's by default.
         every: score every so many slices of each view.
+        between: [start, stop]: score these slices along z alone.
         output: also write the scores to this JSON file.
     """
     names = stained.strip("[]").split(",") if isinstance(stained, str) else stained
     if isinstance(every, bool) or not isinstance(every, int) or every < 1:
         raise InputError(f"every is {every!r}; it must be at least 1.")
+    if between is not None and (not isinstance(between, (list, tuple)) or len(between) != 2):
+        raise InputError(f"between is {between!r}; give [start,stop], slices along z.")
     known = CLASSES if tissues is None else read_tissues(Path(tissues))
     results = compare(
         [Path(str(name).strip()) for name in names if str(name).strip()],
@@ -44,6 +48,7 @@ def main(
         None if scan is None else Path(scan),
         known,
         every,
+        None if between is None else (between[0], between[1]),
     )
     if output is not None:
         write_json(Path(output), results)

@@ -14,17 +14,19 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from monai.transforms import Compose
 from scipy.ndimage import gaussian_filter
 
 from bundle.errors import InputError
 from bundle.image_io import write_slide
 from bundle.inference import load_model
+from bundle.report import remake
 from bundle.stain_io import open_stain
 from bundle.staining import run as run_module
 from bundle.staining.hull import Hull
 from bundle.staining.job import WORK
 from bundle.staining.slices import SliceStore
-from bundle.staining.stainer import Windows
+from bundle.staining.stainer import Stainer, Windows
 from tests.volumes import SHAPE, files_of, make_voxels, stain, write_scan
 
 ALL = (slice(None),) * 3
@@ -151,8 +153,8 @@ def test_no_sample_is_a_clear_line(levelled, tmp_path):
 def test_skipped_windows_cost_no_pass():
     seen = []
     network = lambda batch: seen.append(len(batch)) or batch
-    inside = np.zeros((8, 8), bool)
-    inside[5, 5] = True
+    inside = np.zeros((1, 8, 8), bool)
+    inside[0, 5, 5] = True
     windows = Windows(network, inside)
     places = [[slice(0, 1), slice(None), slice(a, a + 4), slice(a, a + 4)] for a in (0, 4)]
     batch = torch.rand(2, 3, 4, 4)
@@ -162,6 +164,24 @@ def test_skipped_windows_cost_no_pass():
     assert (windows.done, windows.skipped) == (1, 1)
 
 
+@pytest.mark.parametrize(
+    ("side", "window", "step", "batch", "expected"),
+    [(256, 256, 64, 2, 2), (320, 256, 64, 2, 1), (512, 256, 128, 2, 2), (2000, 256, 64, 2, 1), (256, None, 64, 2, 2)],
+)
+def test_slices_together_fill_whole_batches(side, window, step, batch, expected):
+    stainer = Stainer(Compose([]), torch.nn.Identity(), None, None, torch.device("cpu"), window, step, batch)
+    assert stainer.at_once((side, side)) == expected  # 1, 4, 9, 784 windows a slice
+
+
+@pytest.mark.parametrize("ids", [{"window": 32, "step": 16}, {"window": 64}, {"window": None}])
+def test_slices_stained_together_come_out_as_alone(levelled, sample, tmp_path, ids):
+    given = {**ids, "hull": True, "background_rgb": [250, 240, 230]}
+    stain(levelled, sample[0], tmp_path / "alone", **given, **{"sliding_window#sw_batch_size": 1})
+    stain(levelled, sample[0], tmp_path / "together", **given, **{"sliding_window#sw_batch_size": 150})
+    alone, together = (files_of(tmp_path / name / "stained.ome.zarr" / "0") for name in ("alone", "together"))
+    assert alone == together
+
+
 def test_a_second_start_finds_the_result(bundle, scan, tmp_path, capsys):
     stain(bundle, scan, tmp_path, window=None)
     before = files_of(tmp_path / "stained.ome.zarr")
@@ -169,6 +189,19 @@ def test_a_second_start_finds_the_result(bundle, scan, tmp_path, capsys):
     stain(bundle, scan, tmp_path, window=None)
     assert "is there already" in capsys.readouterr().out
     assert files_of(tmp_path / "stained.ome.zarr") == before
+
+
+def test_the_page_can_be_made_again_also_without_the_scan(bundle, voxels, tmp_path):
+    scan = write_scan(tmp_path / "scan.nii.gz", voxels)
+    stain(bundle, scan, tmp_path / "out", window=None)
+    page = tmp_path / "out" / "report.html"
+    before = page.read_bytes()
+    page.unlink()
+    assert remake(str(tmp_path / "out")) == str(page)
+    assert page.read_bytes() == before
+    scan.unlink()
+    remake(str(tmp_path / "out"))
+    assert "The scan is not shown" in page.read_text()
 
 
 def test_another_scan_model_or_setting_is_refused(bundle, scan, voxels, tmp_path):

@@ -73,6 +73,21 @@ def write_stain(path: Path, volume: np.ndarray, voxel_um: tuple[float, float, fl
     return path
 
 
+def test_a_part_is_scored_alone(folder):
+    true = read_colour(folder / "stain.nii.gz")
+    half = true.copy()
+    half[32:] = 255 - half[32:]
+    path = write_stain(folder / "half" / "stained.nii", half)
+    psnrs = []
+    for between in ((0, 32), (32, 64), None):
+        scored = compare([path], folder / "stain.nii.gz", folder / "labels.nii.gz", between=between)
+        psnrs.append(scored[str(path)]["psnr"])
+    assert psnrs[0] == np.inf
+    assert psnrs[1] < psnrs[2] == pytest.approx(psnrs[1] + 10 * np.log10(2), abs=0.2)
+    with pytest.raises(InputError, match="between is 60 to 70, but the volume has 64 slices along z"):
+        compare([path], folder / "stain.nii.gz", between=(60, 70))
+
+
 @pytest.fixture(scope="module")
 def results(folder) -> dict:
     stained = [folder / name / "stained.nii" for name in ("perfect", "blurred", "striped")]

@@ -16,10 +16,12 @@ from bundle.atomic import whole_file
 from bundle.datalist import DATALIST
 from bundle.errors import InputError
 from bundle.image_io import read_slide
+from bundle.report import volume
 from bundle.report.page import RESEARCH, chart, definitions, grid, missing, reduced, section, sheet, table
 from bundle.report.plots import box_plot, line_chart
 from bundle.report.records import SHOWN_SPLITS, Record, read_record
 from bundle.report.slides import both_ways, slides
+from bundle.staining.job import RECORD
 from bundle.tables import DIGITS, HEADINGS, METRICS, ROWS
 
 SPLIT_NAMES = {
@@ -66,10 +68,10 @@ def write(output_dir: str | Path) -> Path:
 
 
 def remake(output_dir: str) -> str:
-    """Make the report of a run again.
+    """Make the report of a run, or of a stained volume, again.
 
     Args:
-        output_dir: the run's folder.
+        output_dir: the run's folder, or the volume's.
 
     Returns:
         The page.
@@ -78,9 +80,11 @@ def remake(output_dir: str) -> str:
         InputError: if the folder holds no run and no evaluation.
     """
     folder = Path(str(output_dir))
+    if (folder / RECORD).is_file():
+        return str(volume.remake(folder))
     if not any((folder / name).is_file() for name in ("provenance.json", "evaluation/provenance.json")):
         raise InputError(
-            f"{folder} holds no run: it has neither provenance.json nor evaluation/; name a run's output_dir."
+            f"{folder} holds no run: it has no provenance.json, evaluation/ or {RECORD}; name a run's output_dir."
         )
     return str(write(folder))
 

@@ -14,14 +14,16 @@ import numpy as np
 from PIL import Image
 
 from bundle.atomic import whole_file
+from bundle.errors import InputError
 from bundle.rendering import CLEAR, alpha, orthogonal_views, render, save_png
 from bundle.report.page import RESEARCH, data_uri, definitions, missing, section, sheet, table
 from bundle.report.seen import SHOWN, Report, Seen, look
 from bundle.report.viewer import CSS, SCRIPT, viewer
-from bundle.stain_io import Stain
-from bundle.volume_io import Volume
+from bundle.stain_io import Stain, open_stain
+from bundle.staining.job import RECORD
+from bundle.volume_io import Volume, open_volume
 
-RECORD, VIEWS, RENDERING, PAGE = "volume.json", "views.png", "rendering.png", "report.html"
+VIEWS, RENDERING, PAGE = "views.png", "rendering.png", "report.html"
 NOT = "not recorded"
 NOISE = 13  # of alpha: what a stained background differs by from its declared colour
 WIDEST = 1400  # px, of a picture on the page
@@ -90,6 +92,24 @@ def write_volume_report(
     with whole_file(folder / PAGE) as partial:
         partial.write_text(text, encoding="utf-8")
     return folder / PAGE
+
+
+def remake(folder: Path) -> Path:
+    """Write pictures and page of a finished stained volume again; without its scan where that is not to be had.
+
+    Args:
+        folder: of the volume, with its ``volume.json``.
+
+    Raises:
+        InputError: if the volume is missing or corrupt.
+    """
+    record = read_record(folder)
+    stain = open_stain(folder / record["result"])
+    try:
+        scan = open_volume(Path(record["input"]), stain.geometry.spacing_um, least_slices=1)
+    except InputError:
+        scan = None
+    return write_volume_report(folder, stain, scan if scan and scan.shape == stain.shape else None)
 
 
 def read_record(folder: Path) -> dict[str, Any]:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 
-from bundle.report.volume import write_volume_report
+from bundle.report.volume import PAGE, write_volume_report
 from bundle.stain_io import open_stain
 from bundle.staining.job import RECORD
 from bundle.staining.run import Run, bar
-
-PAGE = "report.html"
 
 
 def show(run: Run) -> None:

@@ -187,9 +187,13 @@ class Run:
             slab = self.source.slab(axis, start, stop)
             inside = None if self.hull is None else self.hull.slab(axis, start, stop, self.volume.shape)
             reading = time.perf_counter() - began
-            for number in missing:
-                where = None if inside is None else inside[number - start]
-                self.store.write(axis, number, self.stainer(slab[number - start], where))
+            together = self.stainer.at_once(slab.shape[1:])
+            for first in range(0, len(missing), together):
+                numbers = missing[first : first + together]
+                places = [number - start for number in numbers]
+                stained = self.stainer(slab[places], None if inside is None else inside[places])
+                for number, pixels in zip(numbers, stained, strict=True):
+                    self.store.write(axis, number, pixels)
                 report()
         return {
             "seconds": time.perf_counter() - began,

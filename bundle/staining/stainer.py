@@ -1,8 +1,9 @@
-"""One slice through the network, window by window, without the windows where nothing is to be seen."""
+"""Slices through the network, window by window, without the windows where nothing is to be seen."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 
 from bundle.inference import as_integers, on_background, without_loading
 
+FEW_BATCHES = 20
+
 
 class Windows:
     """A network as a sliding window calls it, that leaves out the windows without any of the sample.
@@ -21,7 +24,7 @@ class Windows:
 
     Args:
         network: (B, C, H, W) → (B, 3, H, W).
-        inside: (H, W), bool, where the sample is; None for everywhere.
+        inside: (N, H, W), bool, where the sample is in each image; None for everywhere.
     """
 
     def __init__(self, network: nn.Module, inside: np.ndarray | None = None) -> None:
@@ -29,11 +32,10 @@ class Windows:
         self.done = self.skipped = 0
 
     def __call__(self, batch: Tensor, places: Sequence[Sequence[slice]] | None = None) -> Tensor:
-        """Stain windows; ``places`` says where each lies, as MONAI's ``with_coord`` gives it."""
-        if self.inside is None or places is None:
-            wanted = [True] * len(batch)
-        else:
-            wanted = [bool(self.inside[place[2], place[3]].any()) for place in places]
+        """Stain windows; ``places`` says in which image and where each lies, as MONAI's ``with_coord`` gives it."""
+        wanted = [True] * len(batch)
+        if self.inside is not None and places is not None:
+            wanted = [bool(self.inside[place[0], place[2], place[3]].any()) for place in places]
         self.done += sum(wanted)
         self.skipped += len(wanted) - sum(wanted)
         if all(wanted):
@@ -55,6 +57,8 @@ class Stainer:
         postprocessing: of the config.
         device: of the network.
         window: side of a window, px; None for whole slices.
+        step: between windows, px.
+        batch: windows that the device computes at once.
         background_rgb: what is outside the sample becomes.
         done: windows that went through the network.
         skipped: windows that were left out.
@@ -63,9 +67,11 @@ class Stainer:
     preprocessing: Compose
     network: nn.Module
     inferer: Inferer
-    postprocessing: Callable
+    postprocessing: Compose
     device: torch.device
     window: int | None
+    step: int
+    batch: int
     background_rgb: Sequence[float] | None = None
     done: int = field(default=0, init=False)
     skipped: int = field(default=0, init=False)
@@ -73,30 +79,34 @@ class Stainer:
     def __post_init__(self) -> None:
         self.preprocessing = without_loading(self.preprocessing)
 
+    def at_once(self, shape: Sequence[int]) -> int:
+        """How many slices (H, W) are best stained together, so that their windows fill whole batches."""
+        if self.window is None:
+            return max(1, self.batch * 256**2 // math.prod(shape))
+        windows = math.prod(1 + max(0, math.ceil((side - self.window) / self.step)) for side in shape)
+        few = windows < FEW_BATCHES * self.batch  # otherwise one batch that is not full makes no difference
+        return self.batch // math.gcd(windows, self.batch) if few else 1
+
     @torch.inference_mode()
-    def __call__(self, pixels: np.ndarray, inside: np.ndarray | None = None) -> np.ndarray:
-        """Stain a slice.
+    def __call__(self, slices: np.ndarray, inside: np.ndarray | None = None) -> np.ndarray:
+        """Stain slices; each comes out the same whatever is stained with it.
 
         Args:
-            pixels: (H, W), in the scan's units.
-            inside: (H, W), bool, where the sample is; None for everywhere.
+            slices: (N, H, W), in the scan's units.
+            inside: (N, H, W), bool, where the sample is; None for everywhere.
 
         Returns:
-            (H, W, 3), uint8.
+            (N, H, W, 3), uint8.
         """
-        if inside is not None and not inside.any():
-            return np.ascontiguousarray(self._background(pixels.shape))
-        image = self.preprocessing({"image": torch.from_numpy(pixels[None].astype(np.float32))})["image"]
+        images = [self.preprocessing({"image": torch.from_numpy(each[None])})["image"] for each in slices]
         # a slice smaller than a window is padded, so places in it would not be the slice's
-        fits = self.window is not None and min(pixels.shape) >= self.window
+        fits = self.window is not None and min(slices.shape[1:]) >= self.window
         windows = Windows(self.network, inside if fits else None)
-        pred = self.inferer(image[None].to(self.device), windows)[0]
+        made = self.inferer(torch.stack([image.as_tensor() for image in images]).to(self.device), windows)
         self.done, self.skipped = self.done + windows.done, self.skipped + windows.skipped
-        stained = as_integers(self.postprocessing({"pred": pred})["pred"])
+        stained = [as_integers(self.postprocessing({"pred": each})["pred"]) for each in made]
         if inside is not None:
-            stained = on_background(stained, inside, self.background_rgb)
-        return np.ascontiguousarray(stained.transpose(1, 2, 0))
-
-    def _background(self, shape: tuple[int, ...]) -> np.ndarray:
-        colour = np.rint(np.asarray(self.background_rgb)).astype(np.uint8)
-        return np.broadcast_to(colour, (*shape, 3))
+            stained = [
+                on_background(each, where, self.background_rgb) for each, where in zip(stained, inside, strict=True)
+            ]
+        return np.stack(stained).transpose(0, 2, 3, 1)

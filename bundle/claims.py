@@ -15,6 +15,7 @@ from pathlib import Path
 logger = logging.getLogger("bundle")
 
 BEAT_SECONDS = 30.0  # between two signs of life of a claim
+CLAIM = "claim.json"
 STALE_SECONDS = 600.0  # without one, the process is taken for dead
 
 
@@ -31,7 +32,7 @@ def claimed(folder: Path) -> Iterator[bool]:
         Whether it is ours.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    claim = folder / "claim.json"
+    claim = folder / CLAIM
     if claim.exists() and _is_stale(claim):
         stale = claim.with_name(f".claim.{socket.gethostname()}.{os.getpid()}")
         try:
@@ -74,10 +75,19 @@ def _is_stale(claim: Path) -> bool:
         return silent > BEAT_SECONDS
     if owner["host"] != socket.gethostname():
         return silent > STALE_SECONDS
+    return not _is_alive(owner["pid"]) or silent > STALE_SECONDS
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether a process of this machine runs; one that ended and whose parent has not yet noticed does not."""
     try:
-        os.kill(owner["pid"], 0)
+        os.kill(pid, 0)
     except ProcessLookupError:
-        return True
-    except PermissionError:
         return False
-    return silent > STALE_SECONDS
+    except PermissionError:
+        return True
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+    except OSError:  # no Linux
+        return True
+    return state != "Z"

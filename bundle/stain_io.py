@@ -95,6 +95,8 @@ class Stain:
             ValueError: if a slice has another step.
             InputError: if a part cannot be read.
         """
+        if not 0 <= level < len(self.levels):
+            raise IndexError(f"{self.path} has levels 0 to {len(self.levels) - 1}, no level {level}")
         places = [part.indices(size) for part, size in zip(box, self.levels[level], strict=True)]
         if any(step != 1 for _, _, step in places):
             raise ValueError(f"{box} has steps; a box is read whole")

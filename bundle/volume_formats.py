@@ -55,6 +55,7 @@ class Stored:
         origin_mm: (x, y, z) of the first voxel, LPS.
         direction: (3, 3), columns are the x, y and z axes, LPS.
         depth: slices that are decoded together, so best read together.
+        if_mm_um: spacing (z, y, x) in µm if the file's numbers, which have no unit, were mm.
     """
 
     shape: tuple[int, int, int]
@@ -64,6 +65,7 @@ class Stored:
     origin_mm: Sequence[float] = (0.0, 0.0, 0.0)
     direction: np.ndarray = field(default_factory=lambda: np.eye(3))
     depth: int = 1
+    if_mm_um: tuple[float, float, float] | None = None
 
 
 def three_axes(path: Path, shape: Sequence[int], kept: Sequence[int] = (0, 1, 2)) -> tuple[int, int, int]:
@@ -179,7 +181,8 @@ def read_nifti(path: Path) -> Stored:
     def read(start: int, stop: int) -> np.ndarray:
         return image.dataobj[(slice(None), slice(None), slice(start, stop), *([0] * (len(shape) - 3)))].T
 
-    return Stored(sizes, first.dtype, read, spacing_um if unit_um else None, steps[:, 3].tolist(), direction)
+    stated, otherwise = (spacing_um, None) if unit_um else (None, spacing_um)
+    return Stored(sizes, first.dtype, read, stated, steps[:, 3].tolist(), direction, if_mm_um=otherwise)
 
 
 def _unit_um(spacing: Sequence[float], unit: str | None) -> float | None:

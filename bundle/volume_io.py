@@ -150,7 +150,9 @@ def _spacing(
     if voxel_um is not None:
         z, y, x = voxel_um if isinstance(voxel_um, (tuple, list)) else (voxel_um,) * 3
     elif stored.spacing_um is None:
-        raise InputError(f"{path} states no voxel size; give it in µm with {option}")
+        known = stored.if_mm_um and ",".join(f"{size:.6g}" for size in stored.if_mm_um)
+        hint = f" (its header has numbers without a unit; if they are mm: {option} '[{known}]')" if known else ""
+        raise InputError(f"{path} states no voxel size; give it in µm with {option}{hint}")
     elif stored.spacing_um[0] is None:
         pixel = f"{stored.spacing_um[2]:.6g}"
         raise InputError(

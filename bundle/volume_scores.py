@@ -269,7 +269,11 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
             cells = ["not defined" if value is None else f"{value:.{digits}f}" for value in values]
             lines.append(f"| {heading} | " + " | ".join(cells) + " |")
     slices = ", ".join(f"{view['slices']} {name}" for name, view in next(iter(results.values()))["views"].items())
-    return "\n".join([*lines, "", f"Medians over slices ({slices}) inside the sample; PSNR of the volume is of all."])
+    told = (
+        f"Medians over slices ({slices}) inside the sample: what labels do not call background, all without. "
+        "PSNR of the volume is of all voxels of the sample. FRC is inf where no frequency correlates."
+    )
+    return "\n".join([*lines, "", told])
 
 
 def _short(paths: Sequence[str]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -35,3 +36,12 @@ def test_a_claim_of_a_process_that_is_gone_is_taken_over(tmp_path):
         with claimed(tmp_path) as mine:
             assert mine is free, owner
         claim.unlink(missing_ok=True)
+
+
+def test_a_process_that_ended_unnoticed_by_its_parent_is_gone(tmp_path):
+    child = subprocess.Popen([sys.executable, "-c", "pass"])
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # ended, and still a zombie
+    (tmp_path / "claim.json").write_text(json.dumps({"host": socket.gethostname(), "pid": child.pid}))
+    with claimed(tmp_path) as ours:
+        assert ours
+    child.wait()

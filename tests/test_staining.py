@@ -182,6 +182,15 @@ def test_slices_stained_together_come_out_as_alone(levelled, sample, tmp_path, i
     assert alone == together
 
 
+def test_sizes_that_disagree_are_told(bundle, scan, tmp_path, capsys):
+    stain(bundle, scan, tmp_path / "given", window=None, voxel_um=[10.0, 4.0, 4.0])
+    told = capsys.readouterr().out
+    assert "scan.nii.gz states voxels of 5×5×5 µm (z×y×x); the 10×4×4 µm given are used" in told
+    assert "the scan's pixels are 4 µm, but the model was trained on pixels of 5 µm" in told
+    stain(bundle, scan, tmp_path / "thick", window=None, voxel_um=[10.0, 5.0, 5.0])
+    assert "the scan's pixels" not in capsys.readouterr().out
+
+
 def test_a_second_start_finds_the_result(bundle, scan, tmp_path, capsys):
     stain(bundle, scan, tmp_path, window=None)
     before = files_of(tmp_path / "stained.ome.zarr")
@@ -209,8 +218,10 @@ def test_another_scan_model_or_setting_is_refused(bundle, scan, voxels, tmp_path
     stain(bundle, scan, folder, window=None)
     other = voxels.copy()
     other[69, 47, 39] += 1
-    with pytest.raises(InputError, match=r"holds a stain made of other things \(scan: .*choose another"):
+    with pytest.raises(InputError, match=r"other things \(scan: \S+scan.nii.gz, now \S+other.nii.gz\); choose another"):
         stain(bundle, write_scan(tmp_path / "other.nii.gz", other), folder, window=None)
+    with pytest.raises(InputError, match=r"other things \(speed: exact, now fast\)"):
+        stain(bundle, scan, folder, window=None, speed="fast")
     with pytest.raises(InputError, match=r"sigma: 1.0, now 0.5"):
         stain(bundle, scan, folder, window=None, sigma=0.5)
     changed = tmp_path / "changed"
@@ -253,6 +264,9 @@ def test_what_was_done_is_not_done_again(bundle, scan, tmp_path, monkeypatch, ax
     stain(bundle, scan, tmp_path / "stopped", window=None, axes=axes)
     total = sum(SHAPE["zyx".index(axis)] for axis in axes)
     assert len(stained) == total - 40
+    spent = json.loads((tmp_path / "stopped" / "volume.json").read_text())["spent"]
+    assert spent["slices"] == total
+    assert total - 40 < spent["windows"] <= total  # those of the slices that were cut short are not counted
     whole, stopped = (files_of(tmp_path / name / "stained.ome.zarr") for name in ("whole", "stopped"))
     assert whole == stopped
 
@@ -319,6 +333,7 @@ def test_a_slice_that_rots_while_it_is_stained_is_named_and_what_is_done_is_kept
         ({"fusion": "median"}, "a median needs all three: --axes zyx"),
         ({"sigma": -1}, "sigma is -1; it must be from 0 to 10 voxels"),
         ({"output_format": "png"}, "output_format is 'png'; it must be one of ome-zarr, tif, nii"),
+        ({"voxel_um": "5um"}, "voxel_um is '5um'; it must be a number in µm, or three: '[z, y, x]'"),
         ({"alpha": "maybe"}, "alpha is 'maybe'; it must be true or false"),
         ({"hull": True, "background_rgb": None}, "hull is true but background_rgb is not set"),
         ({"hull": True}, "hull is true but the scan's grey values are not known"),

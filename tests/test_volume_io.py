@@ -603,3 +603,11 @@ def test_resampling_holds_a_few_slices_only(name, tmp_path):
     tracemalloc.stop()
     assert averaged[:, 5, 7] == pytest.approx(4 * np.arange(100) + 1.5)
     assert peak < size / 2
+
+
+def test_a_nifti_without_a_unit_is_told_what_its_numbers_would_be_in_mm(tmp_path):
+    nibabel.save(nibabel.Nifti1Image(random(), np.diag([0.004, 0.005, 0.006, 1])), tmp_path / "scan.nii")
+    with pytest.raises(
+        InputError, match=r"states no voxel size; .* without a unit; if they are mm: --voxel_um '\[6,5,4\]'"
+    ):
+        open_volume(tmp_path / "scan.nii", option="--voxel_um")

@@ -41,7 +41,8 @@ STRIPES_EXPLAINED = (
     "planes along the stacking axis. Index: how much more whole regions change from slice to slice along an axis than "
     "along the other two, over the same of the scan; 1 is no stripes. Flicker: the standard deviation of that change, "
     "in grey levels of 0 to 255; 0 is none. The index compares axes, so after fusing all three it is near 1 whatever "
-    "is left: compare the flicker then. A dash: not measured along this axis."
+    "is left: compare the flicker then. Measured over all of the volume, with its air, or inside its hull. "
+    "A dash: not measured along this axis."
 )
 VIEW_CAPTION = (
     "The middle planes, true to scale. Across y and x, z runs downwards. Marks at the edges, in the colour of another "

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bundle.atomic import check_writable
-from bundle.datalist import Modality
+from bundle.datalist import Modality, is_number
 from bundle.errors import InputError
 from bundle.inference import modality, setting_faults
 from bundle.report.page import RESEARCH
@@ -85,14 +85,31 @@ def check(
         faults.append(f"this model takes {source['channels']} channels; volumes are stained of grey scans only.")
     if not input:
         faults.append("input is not set; pass --input SCAN.")
+    size = tuple(voxel_um) if isinstance(voxel_um, (list, tuple)) else voxel_um
+    numbers = size if isinstance(size, tuple) else (size,)
+    if size is not None and not (all(map(is_number, numbers)) and len(numbers) in (1, 3)):
+        faults.append(f"voxel_um is {voxel_um!r}; it must be a number in µm, or three: '[z, y, x]'.")
     if faults:
         raise InputError("\n".join(faults))
-    size = tuple(voxel_um) if isinstance(voxel_um, (list, tuple)) else voxel_um
     volume = open_volume(Path(str(input)), size, "--voxel_um", least_slices=1)  # type: ignore[arg-type]
     faults = scan_faults(volume, settings)
     if faults:
         raise InputError("\n".join(faults))
+    if size is not None and is_first():
+        _tell_other_size(volume)
     return volume
+
+
+def _tell_other_size(volume: Volume) -> None:
+    """Say so where a scan states another voxel size than the one that was given and is used."""
+    try:
+        stated = open_volume(volume.path, least_slices=1).geometry.spacing_um
+    except InputError:  # it states none
+        return
+    given = volume.geometry.spacing_um
+    if any(abs(one / other - 1) > SAME for one, other in zip(given, stated, strict=True)):
+        one, other = ("×".join(f"{size:g}" for size in sizes) for sizes in (stated, given))
+        print(f"note: {volume.path} states voxels of {one} µm (z×y×x); the {other} µm given are used")
 
 
 def stain(
@@ -152,7 +169,7 @@ def stain(
         "background_rgb": list(stainer.background_rgb or []) if settings.hull else None,
         **{part: _digest(config.get(part)) for part in PARTS},
     }
-    finished = begin(folder, fingerprint)
+    finished = begin(folder, fingerprint, str(volume.path))
     pixel_um, trained_on = _trained_on(Path(bundle_root))
     about = {
         "research": RESEARCH,
@@ -171,7 +188,7 @@ def stain(
         "code": code_version(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
-    _warn_of_size(volume, pixel_um, shown)
+    _warn_of_size(volume, settings.axes, pixel_um, shown)
     known = None if None in levels else (float(levels[0]), float(levels[1]))  # type: ignore[arg-type]
     run = Run(volume, settings, stainer, known, folder, about, record, shown)
     if finished:
@@ -202,11 +219,12 @@ def _trained_on(bundle_root: Path) -> tuple[float | None, dict[str, Any] | None]
     return content.get("pixel_um"), content.get("trained_on")
 
 
-def _warn_of_size(volume: Volume, pixel_um: float | None, shown: bool) -> None:
-    """Say so where a scan's voxels are not of the size that the model learnt from."""
-    voxel_um = max(volume.geometry.spacing_um)
+def _warn_of_size(volume: Volume, axes: str, pixel_um: float | None, shown: bool) -> None:
+    """Say so where the pixels of a scan's slices are not of the size that the model learnt from."""
+    spacing_um = dict(zip("zyx", volume.geometry.spacing_um, strict=True))
+    voxel_um = max(size for axis in axes for name, size in spacing_um.items() if name != axis)
     if shown and pixel_um and not abs(voxel_um / pixel_um - 1) <= SAME * 5:
         print(
-            f"note: the scan's voxels are {voxel_um:g} µm, but the model was trained on pixels of {pixel_um:g} µm; "
+            f"note: the scan's pixels are {voxel_um:g} µm, but the model was trained on pixels of {pixel_um:g} µm; "
             "cells and struts have another size in px than it knows, so do not trust the detail"
         )

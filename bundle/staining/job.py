@@ -120,16 +120,22 @@ def survey(
             report(stop, volume.shape[0])
     if faults:
         rest = [f"… and {len(faults) - SHOWN} more slices."] if len(faults) > SHOWN else []
+        if given.bone_intensity is not None:
+            rest.append(
+                "If these are the scan's own units, pass --bone_intensity and --background_intensity; "
+                "python -m scripts.intensities finds them."
+            )
         raise InputError("\n".join(faults[:SHOWN] + rest))
     return digest.hexdigest(), (low, high)
 
 
-def begin(output_dir: Path, fingerprint: Mapping[str, Any]) -> bool:
+def begin(output_dir: Path, fingerprint: Mapping[str, Any], scan: str) -> bool:
     """Claim an output folder for what a fingerprint describes.
 
     Args:
         output_dir: the folder; made if it is not there.
         fingerprint: all that the result depends on, plain JSON.
+        scan: the file of the scan, for messages.
 
     Returns:
         Whether the result is there already.
@@ -142,10 +148,14 @@ def begin(output_dir: Path, fingerprint: Mapping[str, Any]) -> bool:
     for path in (finished, begun):
         if not path.exists():
             continue
-        there = json.loads(path.read_text(encoding="utf-8"))["fingerprint"]
+        content = json.loads(path.read_text(encoding="utf-8"))
+        there = content["fingerprint"]
         different = [name for name in {**there, **plain} if there.get(name) != plain.get(name)]
+        if "speed" in different and "arithmetic" in different:
+            different.remove("arithmetic")  # follows from it
         if different:
-            told = "; ".join(f"{name}: {_short(there.get(name))}, now {_short(plain.get(name))}" for name in different)
+            one, other = {**there, "scan": content.get("input")}, {**plain, "scan": scan}
+            told = "; ".join(f"{name}: {_short(one.get(name))}, now {_short(other.get(name))}" for name in different)
             kind = "a stain" if path == finished else "an unfinished stain"
             raise InputError(
                 f"output_dir {output_dir} holds {kind} made of other things ({told}); choose another --output_dir, "
@@ -155,13 +165,13 @@ def begin(output_dir: Path, fingerprint: Mapping[str, Any]) -> bool:
     result = output_dir / file_name(str(plain["output_format"]))
     if result.exists():
         raise InputError(f"{result} is there, but no {RECORD} that says what it is; choose another --output_dir.")
-    write_json(begun, {"fingerprint": plain})
+    write_json(begun, {"fingerprint": plain, "input": scan})
     return False
 
 
 def _short(value: Any) -> str:
     text = str(value)
-    return text if len(text) <= 40 else f"{text[:12]}…"
+    return text if len(text) <= 120 else f"{text[:12]}…"
 
 
 def room_faults(output_dir: Path, needed: int) -> list[str]:

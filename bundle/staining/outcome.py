@@ -16,12 +16,14 @@ def show(run: Run) -> None:
     Args:
         run: finished.
     """
-    if not (run.folder / PAGE).exists():
+    new = not (run.folder / PAGE).exists()
+    if new:
         with bar("pictures", "slice", run.shown) as report:
             write_volume_report(run.folder, open_stain(run.folder / run.result), run.volume, report)
     record = json.loads((run.folder / RECORD).read_text(encoding="utf-8"))
     spent = record["spent"]
     skipped = f", {spent['windows_skipped']} more lay outside the sample" if spent["windows_skipped"] else ""
-    print(f"{spent['windows']} windows in {spent['seconds']:.0f} s of computing{skipped}")
+    if new:
+        print(f"{spent['windows']} windows in {spent['seconds']:.0f} s of computing{skipped}")
     for name in (run.result, PAGE):
         print(run.folder / name)

@@ -36,6 +36,8 @@ from bundle.stripes import measure_stripes
 from bundle.volume_io import Volume
 
 logger = logging.getLogger("bundle")
+SPENT = "spent.json"
+COUNTED = ("seconds", "reading_seconds", "windows", "windows_skipped")
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -144,7 +146,7 @@ class Run:
             for number, (_, start, stop) in enumerate(along_z.values()):
                 tasks.append(Task(f"smooth-{number:04d}", partial(self._smooth, start, stop), ["bricks"]))
         before = [task.name for task in tasks]
-        staining = [Task(name, partial(self._stain, *slab, report), before) for name, slab in self.slabs.items()]
+        staining = [Task(name, partial(self._stain, name, *slab, report), before) for name, slab in self.slabs.items()]
         joining = []
         for number, (name, (_, start, stop)) in enumerate(along_z.items()):
             needs = [name] if self.direct else list(self.slabs)
@@ -179,14 +181,16 @@ class Run:
         self.bricks.write(start, self.smoothed.slab("z", start, stop))
         return {}
 
-    def _stain(self, axis: str, start: int, stop: int, report: Callable[[], None]) -> dict[str, Any]:
-        began, reading = time.perf_counter(), 0.0
-        before = self.stainer.done, self.stainer.skipped
+    def _stain(self, name: str, axis: str, start: int, stop: int, report: Callable[[], None]) -> dict[str, Any]:
+        began, before = time.perf_counter(), (self.stainer.done, self.stainer.skipped)
+        kept = self.board.folder / name / SPENT  # of earlier tries, which were stopped
+        spent = dict.fromkeys(COUNTED, 0) | (json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {})
+        now = dict(spent)
         missing = [number for number in range(start, stop) if not self.store.has(axis, number)]
         if missing:
             slab = self.source.slab(axis, start, stop)
             inside = None if self.hull is None else self.hull.slab(axis, start, stop, self.volume.shape)
-            reading = time.perf_counter() - began
+            spent["reading_seconds"] += time.perf_counter() - began
             together = self.stainer.at_once(slab.shape[1:])
             for first in range(0, len(missing), together):
                 numbers = missing[first : first + together]
@@ -194,14 +198,12 @@ class Run:
                 stained = self.stainer(slab[places], None if inside is None else inside[places])
                 for number, pixels in zip(numbers, stained, strict=True):
                     self.store.write(axis, number, pixels)
+                counts = (self.stainer.done - before[0], self.stainer.skipped - before[1])
+                took = (time.perf_counter() - began, 0, *counts)
+                now = {each: spent[each] + more for each, more in zip(COUNTED, took, strict=True)}
+                write_json(kept, now)
                 report()
-        return {
-            "seconds": time.perf_counter() - began,
-            "reading_seconds": reading,
-            "slices": len(missing),
-            "windows": self.stainer.done - before[0],
-            "windows_skipped": self.stainer.skipped - before[1],
-        }
+        return now
 
     def _join(self, start: int, stop: int) -> dict[str, Any]:
         began = time.perf_counter()
@@ -239,10 +241,10 @@ class Run:
         return json.loads((self.board.folder / name / DONE).read_text(encoding="utf-8"))
 
     def _spent(self) -> dict[str, float]:
-        """What staining took, summed over all processes; a slab that was begun twice counts what the last did."""
-        names = ("seconds", "reading_seconds", "slices", "windows", "windows_skipped")
+        """What staining took, summed over all processes and tries; what a kill cut short is not in it."""
         stained = [self._remembered(name) for name in self.slabs]
-        spent = {name: sum(each[name] for each in stained) for name in names}
+        spent = {name: sum(each[name] for each in stained) for name in COUNTED}
+        spent["slices"] = sum(stop - start for _, start, stop in self.slabs.values())
         joining = slabs_of(self.volume.shape, "z", DEPTH)
         spent["joining_seconds"] = sum(
             self._remembered(f"join-{number:04d}")["seconds"] for number in range(len(joining))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -9,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from bundle.atomic import write_json
-from bundle.claims import claimed
+from bundle.claims import CLAIM, claimed
 
 DONE = "done.json"
 WAIT_SECONDS = 1.0  # between two looks at what others are doing
+PATIENCE_SECONDS = 20.0  # before a user is told
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,16 @@ class Board:
         Args:
             tasks: no task needs a later one.
         """
+        waited = 0.0
         while not self.over() and not all(self.is_done(task.name) for task in tasks):
-            if not any(self._try(task) for task in tasks):
-                time.sleep(WAIT_SECONDS)
+            if any(self._try(task) for task in tasks):
+                waited = 0.0
+                continue
+            time.sleep(WAIT_SECONDS)
+            waited += WAIT_SECONDS
+            if waited == PATIENCE_SECONDS:
+                held = [task.name for task in tasks if (self.folder / task.name / CLAIM).exists()]
+                print(f"waiting for other processes, which have {', '.join(held)} in hand", file=sys.stderr)
 
     def _try(self, task: Task) -> bool:
         """Do a task if it is to be done, can be done and is nobody else's."""

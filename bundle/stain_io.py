@@ -169,6 +169,9 @@ def open_stain(path: Path) -> Stain:
     """
     if not path.exists():
         raise InputError(f"{path} does not exist.")
+    within = [path / name for name in NAMES.values() if (path / name).exists()]
+    if within:
+        raise InputError(f"{path} is a folder with a stained volume; name the volume itself, {within[0]}.")
     if not path.is_dir() and path.suffix.lower() not in stain_flat.HEADER_READERS:
         raise InputError(f"{path} is no stained volume; this program writes {', '.join(NAMES.values())}.")
     with reading(str(path)):

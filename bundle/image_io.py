@@ -23,6 +23,7 @@ from bundle.errors import InputError
 TIFF = (".tif", ".tiff")
 NIFTI = (".nii", ".nii.gz")
 SUFFIXES = (".png", *TIFF, ".nrrd", *NIFTI)
+ONE_IMAGE = "a slide is one 2D image; volumes go through configs/volume.json."
 UM_PER_INCH = 25400.0
 UM_PER_TIFF_UNIT = {2: UM_PER_INCH, 3: 10000.0}
 UM_PER_UNIT = {
@@ -136,9 +137,7 @@ def _read_tiff(path: Path) -> tuple[np.ndarray, float | None]:
         pixels, axes = series.asarray(), series.axes
         voxel_um = tiff_voxel_um(file)
     if len(file.series) > 1 or axes not in ("YX", "YXS", "SYX", "CYX"):
-        raise InputError(
-            f"{path} holds axes {axes} of shape {pixels.shape}; a slide is one 2D image; volumes go through configs/volume.json."
-        )
+        raise InputError(f"{path} holds axes {axes} of shape {pixels.shape}; {ONE_IMAGE}")
     if axes in ("YX", "YXS"):
         pixels = _channel_first(pixels)
     return pixels, voxel_um and voxel_um[2]
@@ -187,9 +186,7 @@ def _plane(path: Path, pixels: np.ndarray, colour: bool, spacings: Sequence[floa
     spatial = pixels.shape[:-1] if colour else pixels.shape
     sides = [size for size in spatial if size > 1]
     if len(sides) != 2:
-        raise InputError(
-            f"{path} has shape {spatial}; a slide is one 2D image; volumes go through configs/volume.json."
-        )
+        raise InputError(f"{path} has shape {spatial}; {ONE_IMAGE}")
     channels = pixels.shape[len(spatial) :]
     mm = [spacing for spacing, size in zip(spacings, spatial, strict=False) if size > 1]
     stated = len(mm) > 0 and mm[0] not in (0, 1)  # 1 mm is what a header without a spacing gives

@@ -193,9 +193,7 @@ def test_sizes_that_disagree_are_told(bundle, scan, tmp_path, capsys):
 
 def test_a_second_start_finds_the_result(bundle, scan, tmp_path, capsys):
     stain(bundle, scan, tmp_path, window=None)
-    with pytest.raises(
-        InputError, match=r"is a folder with a stained volume; name the volume itself, .*stained.ome.zarr"
-    ):
+    with pytest.raises(InputError, match=r"name the volume itself, .*stained.ome.zarr"):
         open_stain(tmp_path)
     before = files_of(tmp_path / "stained.ome.zarr")
     capsys.readouterr()

@@ -410,7 +410,8 @@ def test_a_disk_that_is_really_full(bundle, scan, tmp_path):
         subprocess.run(["umount", "-l", str(disk)], check=False)
 
 
-def test_two_processes_of_torchrun_share_the_work_and_give_the_same(bundle, scan, tmp_path):
+def test_two_processes_of_torchrun_share_the_work_and_give_the_same(trained, scan, tmp_path):
+    bundle = shutil.copytree(trained / "bundle", tmp_path / "moved")  # its own code runs, and leaves its caches there
     stain(bundle, scan, tmp_path / "one", window=32, step=16)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     command += ["-m", "monai.bundle", "run", "inference", "--config_file"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,13 +13,13 @@ from typing import Any
 from bundle.atomic import check_writable
 from bundle.datalist import Modality, is_number
 from bundle.errors import InputError
-from bundle.inference import modality, setting_faults
+from bundle.inference import modality, recalibrated, setting_faults
 from bundle.report.page import RESEARCH
 from bundle.report.records import sha256_of
 from bundle.runs import code_version
 from bundle.staining.job import Settings, begin, is_first, room_faults, scan_faults, survey
 from bundle.staining.outcome import show
-from bundle.staining.run import Run, bar
+from bundle.staining.run import Run, bar, explained
 from bundle.staining.stainer import Stainer
 from bundle.volume_io import SAME, Volume, open_volume
 from bundle.workflow import merged_config
@@ -146,64 +147,60 @@ def stain(
         InputError: if the folder holds something else, a slice cannot be read, a value is not what the model takes,
             or the disk is full.
     """
-    folder, shown = Path(str(output_dir)), is_first()
-    arithmetic, config = str(stainer.network.arithmetic), merged_config()
-    check_writable(folder)
-    levels = [bone_intensity, background_intensity]
-    given = modality(source)
-    if levels != [source.get("bone_intensity"), source.get("background_intensity")]:
+    folder, shown, given = Path(str(output_dir)), is_first(), modality(source)
+    if recalibrated(source, bone_intensity, background_intensity):
         given = Modality(given.name, given.channels, -float("inf"), float("inf"))
-    with bar("reading the scan", "slice", shown) as report:
-        scan, values = survey(volume, given, report)
-    fingerprint = {
-        "scan": scan,
-        "model": sha256_of(Path(model)),
-        "voxel_um": list(volume.geometry.spacing_um),
-        **vars(settings),
-        "window": stainer.window,
-        "step": step,
-        "speed": speed,
-        "arithmetic": arithmetic,
-        "bone_intensity": bone_intensity,
-        "background_intensity": background_intensity,
-        "background_rgb": list(stainer.background_rgb or []) if settings.hull else None,
-        **{part: _digest(config.get(part)) for part in PARTS},
-    }
-    finished = begin(folder, fingerprint, str(volume.path))
-    pixel_um, trained_on = _trained_on(Path(bundle_root))
-    about = {
-        "research": RESEARCH,
-        "stain": target["name"],
-        "source": source["name"],
-        "fingerprint": fingerprint,
-    }
-    record = {
-        **about,
-        "input": str(volume.path),
-        "shape": list(volume.shape),
-        "values": list(values),
-        "bundle_root": str(Path(bundle_root).resolve()),
-        "trained_on": trained_on,
-        "model_pixel_um": pixel_um,
-        "code": code_version(),
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-    }
-    _warn_of_size(volume, settings.axes, pixel_um, shown)
-    known = None if None in levels else (float(levels[0]), float(levels[1]))  # type: ignore[arg-type]
-    run = Run(volume, settings, stainer, known, folder, about, record, shown)
+    check_writable(folder)
+    with explained(folder):
+        with bar("reading the scan", "slice", shown) as report:
+            scan, values = survey(volume, given, report)
+        config = merged_config()
+        fingerprint = {
+            "scan": scan,
+            "model": sha256_of(Path(model)),
+            "voxel_um": list(volume.geometry.spacing_um),
+            **vars(settings),
+            "window": stainer.window,
+            "step": step,
+            "speed": speed,
+            "arithmetic": stainer.network.arithmetic,
+            "bone_intensity": bone_intensity,
+            "background_intensity": background_intensity,
+            "background_rgb": list(stainer.background_rgb or []) if settings.hull else None,
+            **{part: _digest(config.get(part)) for part in PARTS},
+        }
+        finished = begin(folder, fingerprint, str(volume.path))
+        about = {
+            "research": RESEARCH,
+            "stain": target["name"],
+            "source": source["name"],
+            "fingerprint": fingerprint,
+        }
+        record = {**about, **_origin(volume, Path(bundle_root)), "values": list(values)}
+        _warn_of_size(volume, settings.axes, record["model_pixel_um"], shown)
+        known = (
+            None
+            if bone_intensity is None or background_intensity is None
+            else (float(bone_intensity), float(background_intensity))
+        )
+        _finish(Run(volume, settings, stainer, known, folder, about, record, shown), finished)
+
+
+def _finish(run: Run, finished: bool) -> None:
+    """Do what is missing of a run, and show what has come of it."""
     if finished:
-        run.clear()
-        if shown:
-            print(f"{folder / run.result} is there already, made of the same scan, model and settings")
+        if run.shown:
+            print(f"{run.folder / run.result} is there already, made of the same scan, model and settings")
     else:
-        if shown:
-            print(f"speed {speed}: {arithmetic}")
-        faults = room_faults(folder, 0 if run.direct else volume.shape[0] * volume.shape[1] * volume.shape[2] * 4)
+        made = run.about["fingerprint"]
+        if run.shown:
+            print(f"speed {made['speed']}: {made['arithmetic']}")
+        faults = room_faults(run.folder, 0 if run.direct else 4 * math.prod(run.volume.shape))
         if faults:
             raise InputError("\n".join(faults))
         run.go()
     run.clear()
-    if shown:
+    if run.shown:
         show(run)
 
 
@@ -212,11 +209,19 @@ def _digest(part: Any) -> str:
     return hashlib.sha256(json.dumps(part, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def _trained_on(bundle_root: Path) -> tuple[float | None, dict[str, Any] | None]:
-    """Pixel size in µm, and what a trained bundle says of its training."""
+def _origin(volume: Volume, bundle_root: Path) -> dict[str, Any]:
+    """Where a result comes from besides its fingerprint, plain JSON."""
     path = bundle_root / "configs" / "metadata.json"
-    content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return content.get("pixel_um"), content.get("trained_on")
+    metadata = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return {
+        "input": str(volume.path),
+        "shape": list(volume.shape),
+        "bundle_root": str(bundle_root.resolve()),
+        "trained_on": metadata.get("trained_on"),
+        "model_pixel_um": metadata.get("pixel_um"),
+        "code": code_version(),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
 
 
 def _warn_of_size(volume: Volume, axes: str, pixel_um: float | None, shown: bool) -> None:

@@ -125,9 +125,9 @@ class Run:
         """Do what is to be done, together with any other process that does so.
 
         Raises:
-            InputError: if a slice cannot be read, or the disk is full; what is done stays.
+            InputError: if a slice cannot be read; what is done stays.
         """
-        with explained(self.folder), Progress(self.board, self.store, self.slabs, self.shown) as progress:
+        with Progress(self.board, self.store, self.slabs, self.shown) as progress:
             self.board.work_off(self.tasks(progress.update))
             progress.update()
 

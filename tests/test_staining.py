@@ -23,10 +23,11 @@ from bundle.inference import load_model
 from bundle.report import remake
 from bundle.stain_io import open_stain
 from bundle.staining import run as run_module
-from bundle.staining.hull import Hull
+from bundle.staining.hull import Hull, find_hull
 from bundle.staining.job import WORK
 from bundle.staining.slices import SliceStore
 from bundle.staining.stainer import Stainer, Windows
+from bundle.volume_io import open_volume
 from tests.volumes import SHAPE, files_of, make_voxels, stain, write_scan
 
 ALL = (slice(None),) * 3
@@ -142,6 +143,12 @@ def test_a_hull_of_known_planes():
     assert np.array_equal(inside, expected)
     for axis, place in (("y", 1), ("x", 2)):
         assert np.array_equal(Hull(cube).slab(axis, 2, 5, (5, 5, 5)), np.moveaxis(expected, place, 0)[2:5])
+
+
+def test_a_sample_that_reaches_the_ends_is_whole(tmp_path):
+    # boxes of 20 voxels; the last 9 across y and x are less than half of one
+    volume = open_volume(write_scan(tmp_path / "rod.nii", np.full((1920, 109, 109), 30000, np.uint16)))
+    assert find_hull(volume, 30000, 10000).slab("z", 900, 932, volume.shape).all()
 
 
 def test_no_sample_is_a_clear_line(levelled, tmp_path):
@@ -389,6 +396,20 @@ def test_one_slice_is_a_volume_too(bundle, voxels, tmp_path):
     assert np.array_equal(result(tmp_path / "out"), stained_whole(bundle, voxels[:1], 0, sigma=0))
     with pytest.raises(InputError, match="slices across y are 1×40 px; the network needs at least 8×8"):
         stain(bundle, tmp_path / "slice.tif", tmp_path / "none", voxel_um=5.0, axes="zy")
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "um"),
+    [("trabecular_bone/volume.tif", (200, 200, 200), 19.5), ("implant_slice/implant.tiff", (1, 512, 512), 5.0)],
+)
+def test_real_scans_go_through(levelled, shared, tmp_path, name, shape, um):
+    levels = {"bone_intensity": 170, "background_intensity": 40, "background_rgb": [250, 240, 230]}
+    stain(levelled, shared / "data" / name, tmp_path, voxel_um=um, window=None, hull=True, **levels)
+    stained = result(tmp_path)
+    assert stained.shape == (*shape, 3)
+    outside = (stained == [250, 240, 230]).all(-1).mean()
+    assert outside < 0.9
+    assert open_stain(tmp_path / "stained.ome.zarr").geometry.spacing_um == (um, um, um)
 
 
 def test_a_disk_that_is_really_full(bundle, scan, tmp_path):

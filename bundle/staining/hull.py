@@ -82,7 +82,8 @@ def find_hull(
         InputError: if nothing is that bright, or all of it lies in one plane.
     """
     spacing_um = np.asarray(volume.geometry.spacing_um)
-    box_um = max(spacing_um.max(), float((spacing_um * volume.shape).max()) / COARSE)
+    extent_um = spacing_um * volume.shape
+    box_um = max(float(spacing_um.max()), min(float(extent_um.max()) / COARSE, float(extent_um.min())))
     coarse = resample(volume, box_um, report)
     sign = 1 if bone_intensity > background_intensity else -1
     bright = sign * coarse > sign * (bone_intensity + background_intensity) / 2
@@ -90,7 +91,9 @@ def find_hull(
     found = np.argwhere(parts)
     corners = np.unique(np.concatenate([found + np.array(corner) for corner in np.ndindex(2, 2, 2)]), axis=0)
     try:
-        planes = ConvexHull(corners * (box_um / spacing_um)).equations
+        # what touches the last box goes on to the end, of which less than half a box was left out
+        points = np.where(corners == coarse.shape, volume.shape, corners * (box_um / spacing_um))
+        planes = ConvexHull(points).equations
     except (QhullError, ValueError) as error:
         raise InputError(
             f"no sample is found in {volume.path}: nothing solid is brighter than half-way from background_intensity "

@@ -214,7 +214,7 @@ def _origin(volume: Volume, bundle_root: Path) -> dict[str, Any]:
     path = bundle_root / "configs" / "metadata.json"
     metadata = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return {
-        "input": str(volume.path),
+        "input": str(volume.path.absolute()),
         "shape": list(volume.shape),
         "bundle_root": str(bundle_root.resolve()),
         "trained_on": metadata.get("trained_on"),

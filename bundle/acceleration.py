@@ -25,6 +25,21 @@ LARGEST_WINDOW = 512 * 512  # px that one thread computes alone; all share a lar
 FEW_CHANNELS = 8  # of output: so few leave most of the CPU's vector unused
 
 
+def by_column(weight: Tensor) -> Tensor:
+    """A kernel (O, C, k, n) with its columns as channels, (n O, C, k, 1): many channels where there were few."""
+    return weight.permute(3, 0, 1, 2).flatten(0, 1)[..., None]
+
+
+def add_columns(parts: Tensor, columns: int, channels: int) -> Tensor:
+    """What a convolution by :func:`by_column` gave, (B, n O, H, W + n − 1), shifted and added: (B, O, H, W)."""
+    parts = parts.contiguous().unflatten(1, (columns, channels))
+    width = parts.shape[-1] - columns + 1
+    out = parts[:, 0, ..., :width].clone()
+    for column in range(1, columns):
+        out += parts[:, column, ..., column : column + width]
+    return out
+
+
 class NarrowConv2d(nn.Module):
     """A convolution to few channels: one with its columns as channels, whose results are then shifted and added.
 
@@ -39,19 +54,13 @@ class NarrowConv2d(nn.Module):
         super().__init__()
         weight = convolution.weight.detach()
         self.channels, self.columns = weight.shape[0], weight.shape[3]
-        by_column = weight.permute(3, 0, 1, 2).flatten(0, 1)[..., None]
-        self.register_buffer("weight", by_column.contiguous(memory_format=torch.channels_last))
+        self.register_buffer("weight", by_column(weight).contiguous(memory_format=torch.channels_last))
         bias = torch.zeros(self.channels) if convolution.bias is None else convolution.bias.detach()
         self.register_buffer("bias", bias.clone()[:, None, None])
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) → (B, C', H', W')."""
-        parts = F.conv2d(x, self.weight).contiguous().unflatten(1, (self.columns, self.channels))
-        width = parts.shape[-1] - self.columns + 1
-        out = parts[:, 0, ..., :width] + self.bias
-        for column in range(1, self.columns):
-            out += parts[:, column, ..., column : column + width]
-        return out
+        return add_columns(F.conv2d(x, self.weight), self.columns, self.channels) + self.bias
 
 
 def _padding(convolution: nn.Conv2d) -> str | None:
@@ -64,7 +73,7 @@ def _padding(convolution: nn.Conv2d) -> str | None:
     return {(0, 0): "none", (1, 1): "zeros"}.get(convolution.padding)  # type: ignore[arg-type]
 
 
-def _narrow(convolution: nn.Conv2d) -> bool:
+def is_narrow(convolution: nn.Conv2d) -> bool:
     """Whether :class:`NarrowConv2d` can replace it and that pays."""
     kind = (convolution.stride, convolution.dilation, convolution.groups, convolution.padding)
     wide = convolution.kernel_size[1] > 3 and convolution.in_channels >= LEAST_CHANNELS
@@ -75,7 +84,7 @@ def _replacement(convolution: nn.Conv2d, before: nn.Module | None, tile: int) ->
     """What computes the same faster, and whether it does the work of the module before it too."""
     padding = _padding(convolution)
     if padding is None:
-        return (NarrowConv2d(convolution) if _narrow(convolution) else convolution), False
+        return (NarrowConv2d(convolution) if is_narrow(convolution) else convolution), False
     if padding == "none" and isinstance(before, nn.ReflectionPad2d) and before.padding == (1, 1, 1, 1):
         return WinogradConv2d(convolution, tile, "reflect"), True
     if isinstance(before, nn.Upsample) and before.mode == "nearest" and before.scale_factor == 2.0:

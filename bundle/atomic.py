@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -28,12 +29,43 @@ def whole_file(path: Path) -> Iterator[Path]:
         The path to write, with the same suffix. It is removed if the block raises.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    partial = _partial(path)
     try:
         yield partial
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+
+
+def keep_as(path: Path, earlier: Path) -> None:
+    """Let ``earlier`` be the file that is ``path`` now, which a new one is about to replace.
+
+    At every instant one of the two names has a whole file. Where the file system has hard links ``path``
+    stays; where it has none, ``path`` is missing until it is written anew.
+    """
+    link = _partial(earlier)
+    link.unlink(missing_ok=True)
+    try:
+        os.link(path, link)
+    except OSError:
+        os.replace(path, earlier)
+        return
+    os.replace(link, earlier)
+    link.unlink(missing_ok=True)  # to rename one name of a file to another name of it does nothing
+
+
+def settle(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk, for a power cut; nothing where that cannot be asked."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 @contextmanager

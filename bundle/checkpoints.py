@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,18 +12,46 @@ from typing import Any
 import torch
 from torch import nn
 
-from bundle.atomic import whole_file
+from bundle.atomic import keep_as, settle, whole_file
 from bundle.errors import InputError
 
+logger = logging.getLogger("bundle")
 
-def save_tensors(content: Any, path: Path) -> None:
-    """Write tensors and plain containers with ``torch.save``, whole or not at all."""
+
+def save_tensors(content: Any, path: Path, earlier: Path | None = None) -> None:
+    """Write tensors and plain containers with ``torch.save``, whole or not at all, a power cut included.
+
+    Args:
+        content: what to write.
+        path: the file.
+        earlier: the name that the file it replaces keeps; None drops it.
+
+    Raises:
+        OSError: if the disk is full or fails; what was there stays.
+    """
     with whole_file(path) as partial:
-        torch.save(content, partial)
+        _write(content, partial)
+        if earlier is not None and path.exists():
+            keep_as(path, earlier)
+    settle(path.parent)
+
+
+def _write(content: Any, path: Path) -> None:
+    with path.open("wb") as file:
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):  # PyTorch hides what the disk said
+                raise error.__context__ from None
+            raise
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def load_tensors(path: Path, device: str | torch.device = "cpu") -> Any:
     """Read what :func:`save_tensors` wrote; nothing in the file is executed.
+
+    PyTorch writes checksums but does not look at them when it reads, so they are compared here.
 
     Raises:
         InputError: if the file is missing, truncated, corrupt, or holds anything but tensors and containers.
@@ -28,11 +59,43 @@ def load_tensors(path: Path, device: str | torch.device = "cpu") -> Any:
     if not path.is_file():
         raise InputError(f"{path} does not exist; train first, or pass --bundle_root FOLDER, the trained bundle.")
     try:
+        if zipfile.is_zipfile(path):  # older versions of PyTorch wrote another kind, without checksums
+            with zipfile.ZipFile(path) as archive:
+                rotten = archive.testzip()
+            if rotten:
+                raise zipfile.BadZipFile(f"the checksum of {rotten} differs")
         return torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # a corrupt file can make the unpickler raise nearly anything
         raise InputError(
             f"{path} is not a readable checkpoint, it may be truncated or corrupt; use another one or train again."
         ) from error
+
+
+def load_newest(path: Path, earlier: Path) -> tuple[Any, Path]:
+    """Read a file, or the one before it where it is corrupt, with a warning.
+
+    Returns:
+        The content, and the file it was read from.
+
+    Raises:
+        InputError: if neither can be read.
+    """
+    try:
+        return load_tensors(path), path
+    except InputError as error:
+        state = "corrupt or truncated" if path.exists() else "missing"
+        if not earlier.exists():
+            raise
+        fault = error
+    try:
+        content = load_tensors(earlier)
+    except InputError:
+        raise InputError(
+            f"{path} is {state}, and so is {earlier}, the one before it; restore one of them from a backup, or "
+            "start again in another --output_dir."
+        ) from fault
+    logger.warning("%s is %s; going on from %s, the one before it", path, state, earlier)
+    return content, earlier
 
 
 def load_weights(network: nn.Module, weights: Mapping[str, Any], path: Path) -> nn.Module:

@@ -24,14 +24,10 @@ def publish(
 ) -> None:
     """Write ``output_dir/bundle``: configs, code and weights that need nothing else of this repository.
 
-    Its ``inference.json`` is this repository's with the trained network's own values. Windows are never
-    smaller than the training patches, nor than the 256 px of §2.9: instance norm wants to see more than one
-    tissue (docs/results.md).
-
     Args:
         data: the dataset it was trained on.
         output_dir: the run's folder.
-        deploy_checkpoint: ``latest``, or ``best_<term>``.
+        deploy_checkpoint: ``latest``, ``best_<term>`` or ``best_<metric>``.
         patch_size: side of the training patches, px.
         invert_source: the source was inverted in training.
         method: what reports call it.
@@ -41,20 +37,7 @@ def publish(
     """
     run = Path(output_dir)
     generators = load_generators(run, deploy_checkpoint)
-    inference = json.loads((HOME / "configs" / "inference.json").read_text(encoding="utf-8"))
-    source, target = described(data.source), described(data.target)
-    window = max(inference["window"], patch_size)
-    inference |= {
-        "window": window,
-        "step": window // 4,
-        "bone_intensity": source["bone_intensity"],
-        "background_intensity": source["background_intensity"],
-        "background_rgb": data.background_rgb,
-        "invert_source": invert_source,
-        "source": source,
-        "target": target,
-        "network_def": resolved("g_xy"),
-    }
+    inference = described_inference(data, patch_size, invert_source)
     metadata = json.loads((HOME / "configs" / "metadata.json").read_text(encoding="utf-8"))
     metadata["pixel_um"] = data.pixel_um
     metadata["trained_on"] = {
@@ -66,7 +49,7 @@ def publish(
     metadata["task"] = f"Virtual staining: {data.target.name} from {data.source.name}"
     for tensor in ("inputs", "outputs"):
         for entry in metadata["network_data_format"][tensor].values():
-            entry["spatial_shape"] = [window, window]
+            entry["spatial_shape"] = [inference["window"]] * 2
     with whole_folder(run / "bundle") as folder:
         write_json(folder / "configs" / "inference.json", inference)
         write_json(folder / "configs" / "metadata.json", metadata)
@@ -80,6 +63,33 @@ def publish(
         if "g_yx" in generators:
             save_tensors(generators["g_yx"], folder / "reverse.pt")
     logger.info("the trained bundle is in %s", run / "bundle")
+
+
+def described_inference(data: Datalist, patch_size: int, invert_source: bool) -> dict[str, Any]:
+    """This repository's ``inference.json`` with the values of the network that the current config trains.
+
+    Windows are never smaller than the training patches, nor than the 256 px of §2.9: instance norm wants to see
+    more than one tissue (docs/results.md).
+
+    Args:
+        data: the dataset it is trained on.
+        patch_size: side of the training patches, px.
+        invert_source: the source is inverted in training.
+    """
+    inference = json.loads((HOME / "configs" / "inference.json").read_text(encoding="utf-8"))
+    source, target = described(data.source), described(data.target)
+    window = max(inference["window"], patch_size)
+    return inference | {
+        "window": window,
+        "step": window // 4,
+        "bone_intensity": source["bone_intensity"],
+        "background_intensity": source["background_intensity"],
+        "background_rgb": data.background_rgb,
+        "invert_source": invert_source,
+        "source": source,
+        "target": target,
+        "network_def": resolved("g_xy"),
+    }
 
 
 def load_generators(run: Path, deploy_checkpoint: str) -> dict[str, Any]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from types import TracebackType
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class InputError(ValueError):
     """A fault that the user can mend; the message names the thing, the value found and the way out."""
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
+def causes(error: BaseException | None) -> Iterator[BaseException]:
     """The error, then what it was raised from, and so on."""
     while error is not None:
         yield error
@@ -23,20 +27,40 @@ def input_error(error: BaseException) -> InputError | None:
 
     MONAI wraps what a config raises in RuntimeErrors of its own, so the whole chain is searched.
     """
-    return next((link for link in _chain(error) if isinstance(link, InputError)), None)
+    return next((link for link in causes(error) if isinstance(link, InputError)), None)
 
 
-def plain_errors() -> None:
-    """Print an uncaught :class:`InputError` as its message alone; the exit code stays 1.
+def full_disk(error: BaseException) -> OSError | None:
+    """What a full disk, or a used up quota, said to cause an error; None if it is not that."""
+    return next((link for link in causes(error) if isinstance(link, OSError) and link.errno in FULL), None)
+
+
+def plain_errors(speaks: Callable[[], bool] = lambda: True) -> None:
+    """Print an uncaught :class:`InputError`, or a full disk, as one line; the exit code stays 1.
 
     Any other error keeps its traceback.
+
+    Args:
+        speaks: asked when an error ends this process, whether to print it at all.
     """
 
     def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-        fault = input_error(error)
+        if not speaks():
+            return
+        full = full_disk(error)
+        fault: object = input_error(error)
+        if fault is None and full is not None:
+            where = f" at {full.filename}" if full.filename else ""
+            fault = f"the disk is full{where} ({full.strerror}); make room and run the same command again."
         if fault is None:
             sys.__excepthook__(kind, error, traceback)
         else:
             print(f"\nerror: {fault}", file=sys.stderr)
 
+    def hook_of_threads(arguments: threading.ExceptHookArgs) -> None:
+        # TensorBoard writes in a thread, and its next call in the main one raises the same error
+        if arguments.exc_value is None or full_disk(arguments.exc_value) is None:
+            threading.__excepthook__(arguments)
+
     sys.excepthook = hook
+    threading.excepthook = hook_of_threads

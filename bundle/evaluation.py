@@ -89,7 +89,7 @@ def evaluate(
     ids |= {"eval_overlap": eval_overlap, "eval_splits": list(eval_splits), "eval_baselines": eval_baselines}
     ids |= {"lpips_weights": lpips_weights, "window": model.window, "step": model.step}
     origin = {**_origin(data, ids), "lpips": "computed" if lpips else LPIPS_MISSING}
-    colour_table = baselines.ColourTable(_in_8bit(data, load_pair(pair)) for pair in data.training)
+    colour_table = baselines.ColourTable(in_8bit(data, load_pair(pair)) for pair in data.training)
     colours = TissueColours(_labelled(data), data.tissues)
     patches: list[dict[str, Any]] = []
     slides: list[dict[str, Any]] = []
@@ -97,7 +97,7 @@ def evaluate(
     patches_kept = {split: patches_to_keep(len(getattr(data, split))) for split in SPLITS}
     for number, (split, pair) in enumerate(tqdm(work, unit="slide", desc="evaluating", dynamic_ncols=True)):
         images = load_pair(pair)
-        source, target, mask = _in_8bit(data, images)
+        source, target, mask = in_8bit(data, images)
         stained = model(images["source"])
         name = f"{split}_{number:03d}_{pair.source.name.split('.')[0]}"
         made = {
@@ -193,7 +193,7 @@ def _origin(data: Datalist, ids: dict[str, Any]) -> dict[str, Any]:
     return {**provenance(data, ids), "ids": ids, "model_sha256": model, **names}
 
 
-def _in_8bit(data: Datalist, images: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def in_8bit(data: Datalist, images: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Source and target as uint8 by their declared ranges, the mask (H, W)."""
     source = to_8bit(images["source"], data.source.low, data.source.high)
     return source, to_8bit(images["target"], data.target.low, data.target.high), images["mask"][0]
@@ -203,7 +203,7 @@ def _labelled(data: Datalist) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarr
     """Stain, labels and mask of the training pairs that have labels."""
     for pair in data.training:
         if pair.labels is not None:
-            _, target, mask = _in_8bit(data, load_pair(pair))
+            _, target, mask = in_8bit(data, load_pair(pair))
             yield target, read_labels(pair.labels), mask
 
 

@@ -15,6 +15,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from bundle import distributed
 from bundle.atomic import whole_file
 from bundle.trainers import CycleTrainer
 from bundle.translation import Translation
@@ -24,10 +25,11 @@ class Progress:
     """A bar over the whole run with the time left and the losses; a line a minute where there is no terminal."""
 
     def attach(self, engine: CycleTrainer) -> None:
-        """Register with the trainer."""
-        engine.add_event_handler(Events.EPOCH_STARTED, self.epoch_started)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self.iteration_completed)
-        engine.add_event_handler(Events.COMPLETED, self.completed)
+        """Register with the trainer, in the main process."""
+        if distributed.is_main():
+            engine.add_event_handler(Events.EPOCH_STARTED, self.epoch_started)
+            engine.add_event_handler(Events.ITERATION_COMPLETED, self.iteration_completed)
+            engine.add_event_handler(Events.COMPLETED, self.completed)
         self.bar: Any = None
         self.messages = contextlib.ExitStack()  # log lines go above the bar while it is open
 
@@ -69,8 +71,9 @@ class SamplePictures:
         self.every = every
 
     def attach(self, engine: CycleTrainer) -> None:
-        """Register with the trainer."""
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+        """Register with the trainer, in the main process."""
+        if distributed.is_main():
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
     def __call__(self, engine: CycleTrainer) -> None:
         """Write the picture if this epoch has one."""

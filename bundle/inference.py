@@ -330,7 +330,18 @@ def load_model(bundle_root: str | Path, device: str | torch.device = "cpu", **id
         raise InputError(f"{root} is no trained bundle, it has no configs/inference.json; train first (README).")
     parser = ConfigParser()
     parser.read_config(str(config))
-    parser.update({"bundle_root": str(root), "device": torch.device(device), "sliding_window#progress": False, **ids})
+    return parsed_model(parser, device, bundle_root=str(root), **ids)
+
+
+def parsed_model(parser: ConfigParser, device: str | torch.device, **ids: Any) -> TrainedModel:
+    """The model that an ``inference.json`` describes.
+
+    Args:
+        parser: with its content.
+        device: where to run the model.
+        ids: other ids to set.
+    """
+    parser.update({"device": torch.device(device), "sliding_window#progress": False, **ids})
     item = parser.get_parsed_content
     return TrainedModel(
         modality(item("source")),

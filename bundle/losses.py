@@ -18,6 +18,7 @@ import torch
 from monai.losses import SSIMLoss
 from torch import Tensor
 
+from bundle import distributed
 from bundle.errors import InputError
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ def masked_l1(image: Tensor, other: Tensor, mask: Tensor | None) -> Tensor:
     the adversarial loss does not fall with the share of the patch that is masked out: with 5 % of the
     pixels in the mask, an error of 1 everywhere gives 1, not 0.05.
 
+    Where processes share a batch (:mod:`bundle.distributed`), it is the mean over them that is this: each divides
+    by its part of the pixels inside all their masks, so one with little in its mask counts for little.
+
     Args:
         image: (B, C, H, W).
         other: (B, C, H, W).
@@ -43,7 +47,8 @@ def masked_l1(image: Tensor, other: Tensor, mask: Tensor | None) -> Tensor:
     difference = (image - other).abs()
     if mask is None:
         return difference.mean()
-    return (difference * mask).sum() / (mask.sum() * image.shape[1]).clamp(min=1)
+    inside = (distributed.summed(mask.sum()) * image.shape[1]).clamp(min=1) / distributed.processes()
+    return (difference * mask).sum() / inside
 
 
 def greyscale_consistency(image: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -115,6 +120,7 @@ class IdentityLoss:
     """Eq. 3: E_y ‖G_XY(y) − y‖₁ + E_x ‖G_YX(x) − x‖₁."""
 
     needs = ("g_xy", "g_yx")
+    with_identity = True
 
     def __call__(self, translation: Translation) -> Tensor:
         """Scalar."""
@@ -177,6 +183,9 @@ class Objective:
         terms: what to compute, by name.
         weights: λ of each term, by the same names.
 
+    Attributes:
+        with_identity: a term wants the identity images.
+
     Raises:
         InputError: if the names differ, a weight is negative or no number, or every weight is 0.
     """
@@ -191,6 +200,7 @@ class Objective:
             raise InputError("every lambda_* is 0, so there is nothing to train; give one of them a weight.")
         self.terms = {name: term for name, term in terms.items() if weights[name]}
         self.weights = {name: float(weights[name]) for name in self.terms}
+        self.with_identity = any(getattr(term, "with_identity", False) for term in self.terms.values())
 
     def __call__(self, translation: Translation) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute the terms of non-zero weight.

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bundle import distributed
 from bundle.errors import InputError
 
 
@@ -15,6 +16,9 @@ class ImageBuffer:
 
     Until the buffer is full, images are stored and handed on. After that, each image is handed on with
     probability ½; otherwise a random stored one is handed on and the new one takes its place.
+
+    The processes of a training (:mod:`bundle.distributed`) share one: each stores the images of all, in the order
+    of a single process, draws the same, and is given its own share. So each holds all ``size`` images.
 
     Args:
         size: images to keep; 0 hands every image on.
@@ -35,7 +39,7 @@ class ImageBuffer:
         """Store new images and give as many old or new ones.
 
         Args:
-            images: (B, C, H, W), detached.
+            images: (B, C, H, W), detached; as many in every process.
 
         Returns:
             (B, C, H, W).
@@ -43,7 +47,7 @@ class ImageBuffer:
         if self.size == 0:
             return images
         given = []
-        for image in images:
+        for image in distributed.gathered(images):
             if len(self.images) < self.size:
                 self.images.append(image.clone())
                 given.append(image)
@@ -53,7 +57,7 @@ class ImageBuffer:
                 place = int(torch.randint(self.size, (), generator=self.generator))
                 given.append(self.images[place])
                 self.images[place] = image.clone()
-        return torch.stack(given)
+        return distributed.own_share(torch.stack(given))
 
     def state_dict(self) -> dict[str, Any]:
         """The stored images and the state of the draws."""

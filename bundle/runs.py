@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
+import os
 import platform
-import subprocess
 import sys
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from monai.bundle import ConfigParser
 
+from bundle import distributed
+from bundle.arithmetic import precision_fault
 from bundle.atomic import write_json
 from bundle.datalist import Datalist
-from bundle.errors import InputError
+from bundle.errors import FULL, InputError
+from bundle.machine import code_version, hardware, versions
+from bundle.tables import METRICS
 from bundle.workflow import current_parser, merged_config
 
 LATEST = Path("checkpoints") / "latest.pt"
-PACKAGES = ("torch", "monai", "pytorch-ignite", "numpy", "scikit-image", "itk", "tifffile")
+PREVIOUS = LATEST.with_name("previous.pt")
+PROVENANCE = "provenance.json"
+MODEL = Path("bundle") / "models" / "model.pt"
 WHOLE_NUMBERS = ("epochs", "batch_size", "patch_size", "patches_per_pair")
 logger = logging.getLogger("bundle")
 
@@ -32,15 +38,19 @@ def check(output_dir: str, resume: bool, precision: str) -> None:
     Args:
         output_dir: the run's folder.
         resume: go on from ``checkpoints/latest.pt`` if there is one.
-        precision: ``fp32``.
+        precision: ``fp32``, ``fast``, or one arithmetic.
 
     Raises:
         InputError: with one line for each fault.
     """
     faults = number_faults(current_parser())
-    if precision != "fp32":
-        faults.append(f"precision is {precision!r}; this version has only 'fp32'.")
-    if (Path(output_dir) / LATEST).exists() and not resume:
+    faults += filter(None, [precision_fault(precision)])
+    if distributed.apart():
+        faults.append(
+            f"torchrun started {os.environ['WORLD_SIZE']} processes, but this config does not share a training out; "
+            "put 'configs/multi_gpu_train.json' right after 'configs/train.json'."
+        )
+    if any((Path(output_dir) / kept).exists() for kept in (LATEST, PREVIOUS)) and not resume:
         faults.append(
             f"output_dir {output_dir} already holds a run; pass --resume true to go on, or another --output_dir."
         )
@@ -58,6 +68,28 @@ def number_faults(parser: ConfigParser) -> list[str]:
             faults.append(f"{name} is {value!r}; it must be a whole number of at least {least}.")
     if not faults and values["decay_epochs"] > values["epochs"]:
         faults.append(f"decay_epochs is {values['decay_epochs']}, but epochs is {values['epochs']}; it cannot be more.")
+    return faults + validation_faults(parser)
+
+
+def validation_faults(parser: ConfigParser) -> list[str]:
+    """What is wrong with the ids that say when a run is validated and stopped, a line each."""
+    names = ("fold", "validate_every", "validate_step", "validation_metric", "patience", "deploy_checkpoint")
+    fold, every, step, metric, patience, deployed = (parser.get_parsed_content(name) for name in names)
+    faults = []
+    if type(every) is not int or every < 0:
+        faults.append(f"validate_every is {every!r}; it must be a whole number of at least 0 (never).")
+    for name, value in {"validate_step": step, "patience": patience}.items():
+        if value is not None and (type(value) is not int or value < 1):
+            faults.append(f"{name} is {value!r}; it must be a whole number of at least 1, or null.")
+    if metric not in METRICS:
+        faults.append(f"validation_metric is {metric!r}; it must be one of {', '.join(METRICS)}.")
+    asking = [f"patience is {patience!r}"] if patience is not None else []
+    asking += [f"deploy_checkpoint is {deployed!r}"] if deployed in {f"best_{name}" for name in METRICS} else []
+    if fold is None or not every:
+        why, way = ("fold is null", "fold") if fold is None else ("validate_every is 0", "validate_every")
+        faults += [
+            f"{text}, but {why}: no slide would be validated; pass --{way} N, or leave it out." for text in asking
+        ]
     return faults
 
 
@@ -71,9 +103,13 @@ def record(data: Datalist, output_dir: str) -> None:
     folder = Path(output_dir)
     config = merged_config()
     write_json(folder / "config.json", config)
-    now, path = provenance(data, config), folder / "provenance.json"
-    if path.exists():  # resumed: what the run began with stays on record
+    device = str(current_parser().get_parsed_content("device"))
+    now, path = {**provenance(data, config), "device": device, "config": config}, folder / PROVENANCE
+    resumed = any((folder / kept).exists() for kept in (LATEST, PREVIOUS))
+    if resumed and path.exists():  # what the run began with stays on record
         began = json.loads(path.read_text(encoding="utf-8"))
+        if now["config_sha256"] == began["config_sha256"]:
+            del now["config"]
         now = {**began, "resumed": [*began.get("resumed", []), now]}
     write_json(path, now)
     log_to(folder / "log.txt")
@@ -83,9 +119,51 @@ def record(data: Datalist, output_dir: str) -> None:
         logger.warning(data.caveat)
 
 
+def amend(output_dir: str, **facts: Any) -> None:
+    """Add facts to a run's ``provenance.json``, whole or not at all; one of the same name is replaced.
+
+    Args:
+        output_dir: the run's folder.
+        facts: plain JSON, by name.
+    """
+    path = Path(output_dir) / PROVENANCE
+    write_json(path, {**json.loads(path.read_text(encoding="utf-8")), **facts})
+
+
+def conclude(output_dir: str, stopped: bool) -> None:
+    """Put on record what a run led to, for ``python -m scripts.repeat``.
+
+    Args:
+        output_dir: the run's folder, its bundle published.
+        stopped: a signal ended it before its last step.
+    """
+    digest = hashlib.sha256((Path(output_dir) / MODEL).read_bytes()).hexdigest()
+    amend(output_dir, weights_sha256=digest, complete=not stopped)
+
+
+class LogFile(logging.FileHandler):
+    """A log file that a full disk ends, as it ends whatever else a run writes."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Raise what the disk said; leave anything else to ``logging``."""
+        error = sys.exc_info()[1]
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise error
+        super().handleError(record)
+
+
+def log_end(error: BaseException) -> None:
+    """Write what ended a run into its log file alone; the command line prints it too, as its last line."""
+    record = logger.makeRecord(logger.name, logging.ERROR, __file__, 0, str(error) or repr(error), (), None)
+    with contextlib.suppress(OSError):
+        for handler in logger.handlers:
+            if isinstance(handler, LogFile):
+                handler.handle(record)
+
+
 def log_to(path: Path) -> None:
     """Add this package's messages to a log file, with the time."""
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = LogFile(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger.setLevel(logging.INFO)
     logger.addHandler(handler)
@@ -112,16 +190,7 @@ def provenance(data: Datalist, config: dict[str, Any]) -> dict[str, Any]:
         "data_sha256": data.checksums,
         "pixel_um": data.pixel_um,
         "allow_same_specimen": data.allow_same_specimen,
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "versions": versions(),
         "machine": platform.platform(),
+        **hardware(),
     }
-
-
-def code_version() -> str | None:
-    """The git commit of this checkout, ``+`` added if files differ from it; None outside git."""
-    folder = Path(__file__).parent
-    describe = ["git", "-C", str(folder), "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"]
-    try:
-        return subprocess.run(describe, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None

@@ -1,9 +1,9 @@
-"""Tables of an evaluation: medians by split and image, as CSV and Markdown."""
+"""Tables of an evaluation: medians by split and image, as CSV and Markdown; of a run's validations, means by epoch."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ METRICS = ("ssim", "psnr", "lpips")
 HEADINGS = {"ssim": "SSIM ↑", "psnr": "PSNR ↑ (dB)", "lpips": "LPIPS ↓"}
 DIGITS = {"ssim": 2, "psnr": 1, "lpips": 2}
 SUMMARY_COLUMNS = ("split", "row", "patches", *(f"{metric}_{q}" for metric in METRICS for q in ("median", "q1", "q3")))
+VALIDATION = "validation.csv"  # in a run's folder
+VALIDATION_COLUMNS = ("epoch", "slide", *METRICS)
 
 
 def summarise(patches: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -64,3 +66,25 @@ def write_csv(path: Path, columns: Sequence[str], rows: Sequence[dict[str, Any]]
         writer.writeheader()
         for row in rows:
             writer.writerow({key: "not computed" if value is None else value for key, value in row.items()})
+
+
+def means(rows: Sequence[Mapping[str, Any]], metric: str) -> dict[int, float]:
+    """The mean of a metric over the validation slides, by epoch.
+
+    Args:
+        rows: of ``validation.csv``.
+        metric: one of ``METRICS``.
+
+    Returns:
+        In the order of the rows; an epoch at which a slide has no value (None) is left out.
+    """
+    values: dict[int, list[Any]] = {}
+    for row in rows:
+        values.setdefault(row["epoch"], []).append(row[metric])
+    return {epoch: float(np.mean(each)) for epoch, each in values.items() if None not in each}
+
+
+def best_epoch(by_epoch: Mapping[int, float], metric: str) -> int:
+    """The first epoch with the best mean of a metric: the least LPIPS, the greatest SSIM and PSNR."""
+    sign = -1 if metric == "lpips" else 1
+    return max(by_epoch, key=lambda epoch: (sign * by_epoch[epoch], -epoch))

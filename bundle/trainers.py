@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,23 +14,27 @@ from monai.inferers import Inferer, SimpleInferer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from bundle import arithmetic, distributed
 from bundle.datalist import Datalist
 from bundle.errors import InputError
+from bundle.faults import StepGuard, gradient_norms
 from bundle.losses import Objective, least_squares
 from bundle.networks import score
 from bundle.pool import ImageBuffer
-from bundle.translation import ConditionalTranslation, Networks, Translation
+from bundle.randomness import random_state, set_random_state
+from bundle.translation import ConditionalTranslation, Networks, Translation, together
 
 
 class CycleTrainer(Trainer):
     """Train generators against discriminators, paired or not (Irvine et al. §2.6).
 
     A cycle has ``g_xy``, ``g_yx``, ``d_x`` and ``d_y``; a method that goes one way has ``g_xy`` and ``d_y`` alone.
-    One step updates all generators on the objective, with the discriminators frozen, then each
-    discriminator on ½ [(D(real) − 1)² + D(generated)²], the generated images passed through a buffer.
+    One step updates all generators on the objective, with the discriminators frozen, and each
+    discriminator on ½ [(D(real) − 1)² + D(generated)²], the generated images passed through a buffer. All of
+    them, once every gradient is there, or none: see :class:`bundle.faults.StepGuard`.
 
     After each iteration ``state.output`` holds ``loss``, every term before weighting, ``d_x`` and ``d_y``
-    as floats; ``state.translation`` holds the batch's images.
+    as floats, or ``skipped`` alone; ``state.translation`` holds the batch's images.
 
     Args:
         device: where the networks and batches are.
@@ -44,6 +50,9 @@ class CycleTrainer(Trainer):
         background_x: what they see in the source then, per channel in [−1, 1]; None where no mask has an outside.
         background_y: likewise in the target.
         inferer: applies a generator to a batch.
+        guard: answers a step that is not finite; None takes it.
+        precision: ``fp32``, ``fast``, or one arithmetic, see :class:`bundle.arithmetic.Arithmetic`.
+        compiled: see there.
         train_handlers: as in MONAI.
 
     Raises:
@@ -66,6 +75,9 @@ class CycleTrainer(Trainer):
         background_x: Sequence[float] | None = None,
         background_y: Sequence[float] | None = None,
         inferer: Inferer | None = None,
+        guard: StepGuard | None = None,
+        precision: str = arithmetic.PLAIN,
+        compiled: bool = False,
         train_handlers: Sequence | None = None,
     ) -> None:
         device = torch.device(device)
@@ -81,6 +93,9 @@ class CycleTrainer(Trainer):
             for colour in (background_x, background_y)
         )
         self.inferer = inferer or SimpleInferer()
+        self.guard = guard
+        self.arithmetic = arithmetic.Arithmetic(precision, compiled)
+        self.working = self.networks
         there = self.networks.named()
         for name, term in objective.terms.items():
             missing = [network for network in getattr(term, "needs", ()) if network not in there]
@@ -89,20 +104,64 @@ class CycleTrainer(Trainer):
                     f"lambda_{name} is {objective.weights[name]:g}, but this method has no {', '.join(missing)}; "
                     "set it to 0."
                 )
+        generators = [network for name, network in there.items() if name.startswith("g_")]
+        self.generators_loss = distributed.synchronised(GeneratorsLoss(generators, objective))
+        self.discriminator_losses = {
+            name: distributed.synchronised(DiscriminatorLoss(network))
+            for name, network in there.items()
+            if name.startswith("d_")
+        }
+        distributed.draw_apart()
+
+    def run(self) -> None:  # type: ignore[override]
+        """Train, with the arithmetic that was settled."""
+        self.settle()
+        super().run()
+
+    def settle(self) -> None:
+        """Choose how this run computes, unless that is done; networks, buffers and random numbers stay as they are."""
+        loader: Any = self.data_loader
+        buffers = {name: buffer.state_dict() for name, buffer in self.buffers.items()}
+        drawn = random_state()
+
+        def step_with(name: str) -> None:
+            self.work_with(name)
+            batch = loader.collate_fn([loader.dataset[index] for index in range(loader.batch_size)])
+            translation = self.translate(batch)
+            self.generator_gradients(translation)
+            self.discriminator_gradients(translation)
+            for key, buffer in self.buffers.items():
+                buffer.load_state_dict(buffers[key])
+
+        self.arithmetic.settle(self.state.device, step_with)
+        self.work_with(self.arithmetic.chosen)
+        set_random_state(drawn)
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad(set_to_none=True)
+
+    def work_with(self, name: str) -> None:
+        """Compute the next steps with an arithmetic."""
+        named = self.networks.named().items()
+        self.working = Networks(**{key: arithmetic.apply(network, name) for key, network in named})
 
     def _iteration(self, engine: Trainer, batchdata: Mapping[str, Tensor]) -> dict[str, float]:
-        translation = self.translate(batchdata)
-        losses = self.update_generators(translation)
-        losses |= self.update_discriminators(translation)
-        self.state.translation = translation
+        self.state.translation = translation = self.translate(batchdata)
+        before = {name: buffer.state_dict() for name, buffer in self.buffers.items()}
+        losses = self.generator_gradients(translation) | self.discriminator_gradients(translation)
+        values = distributed.means(losses | gradient_norms(self.optimizers))
+        if self.guard is not None and not all(map(math.isfinite, values.values())):
+            for name, buffer in self.buffers.items():
+                buffer.load_state_dict(before[name])
+            return self.guard.skip(self, values, batchdata)
+        self.apply_gradients()
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
-        return {name: float(value) for name, value in losses.items()}
+        return {name: values[name] for name in losses}
 
     def translate(self, batch: Mapping[str, Tensor]) -> Translation:
         """Wrap a batch, moved to the device; nothing is computed yet."""
         x, y, mask = (batch[key].to(self.state.device, non_blocking=True) for key in ("source", "target", "mask"))
         return self.translation(
-            self.networks,
+            self.working,
             x,
             y,
             mask=mask if self.masked_loss else None,
@@ -110,24 +169,24 @@ class CycleTrainer(Trainer):
             background_x=self.background_x,
             background_y=self.background_y,
             inferer=self.inferer,
+            with_identity=self.objective.with_identity,
         )
 
-    def update_generators(self, translation: Translation) -> dict[str, Tensor]:
-        """One step of all generators; returns the total loss and its terms."""
+    def generator_gradients(self, translation: Translation) -> dict[str, Tensor]:
+        """Gradients of all generators; returns the total loss and its terms."""
         for network in self.networks.named().values():
             network.train()
         discriminators = [network for name, network in self.networks.named().items() if name.startswith("d_")]
         frozen = [weight.requires_grad_(False) for network in discriminators for weight in network.parameters()]
         self.optimizers["g"].zero_grad(set_to_none=True)
-        total, terms = self.objective(translation)
+        total, terms = self.generators_loss(translation)
         total.backward()
-        self.optimizers["g"].step()
         for parameter in frozen:
             parameter.requires_grad_(True)
         return {"loss": total.detach(), **terms}
 
-    def update_discriminators(self, translation: Translation) -> dict[str, Tensor]:
-        """One step of each discriminator that the objective uses; returns their losses."""
+    def discriminator_gradients(self, translation: Translation) -> dict[str, Tensor]:
+        """Gradients of each discriminator that the objective uses; returns their losses."""
         if "adv" not in self.objective.terms:
             return {}
         t, there = translation, self.networks.named()
@@ -139,19 +198,51 @@ class CycleTrainer(Trainer):
         for name, loss in losses.items():
             self.optimizers[name].zero_grad(set_to_none=True)
             loss.backward()
-            self.optimizers[name].step()
         return {name: loss.detach() for name, loss in losses.items()}
 
+    def apply_gradients(self) -> None:
+        """One step of every optimizer; those without gradients do nothing."""
+        for optimizer in self.optimizers.values():
+            optimizer.step()
+
     def _discriminator_loss(self, side: str, real: Tensor, fake: Tensor) -> Tensor:
-        network = self.networks.named()[f"d_{side}"]
         shown = self.buffers[side].query(fake.detach())
-        return (least_squares(score(network, real), 1) + least_squares(score(network, shown), 0)) / 2
+        judge = self.working.named()[f"d_{side}"]
+        return self.discriminator_losses[f"d_{side}"](real, shown, judge)
 
     def state_parts(self) -> dict[str, Any]:
         """Everything with a ``state_dict`` that a checkpoint must hold, by name."""
         parts: dict[str, Any] = {**self.networks.named()}
         parts |= {f"optimizer_{name}": optimizer for name, optimizer in self.optimizers.items()}
-        return parts | {f"buffer_{name}": buffer for name, buffer in self.buffers.items()}
+        parts |= {f"buffer_{name}": buffer for name, buffer in self.buffers.items()}
+        parts["arithmetic"] = self.arithmetic
+        return parts if self.guard is None else {**parts, "guard": self.guard}
+
+
+class GeneratorsLoss(nn.Module):
+    """The objective as one module of the generators that learn from it, see :func:`distributed.synchronised`."""
+
+    def __init__(self, generators: Sequence[nn.Module], objective: Objective) -> None:
+        super().__init__()
+        self.generators = nn.ModuleList(generators)
+        self.objective = objective
+
+    def forward(self, translation: Translation) -> tuple[Tensor, dict[str, Tensor]]:
+        """The weighted sum, and each term; see :class:`bundle.losses.Objective`."""
+        return self.objective(translation)
+
+
+class DiscriminatorLoss(nn.Module):
+    """½ [(D(real) − 1)² + D(generated)²], both in one pass."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, real: Tensor, generated: Tensor, judge: nn.Module) -> Tensor:
+        """Scalar; ``judge`` computes what the network does."""
+        of_real, of_generated = together(partial(score, judge), real, generated)
+        return (least_squares(of_real, 1) + least_squares(of_generated, 0)) / 2
 
 
 class ConditionalTrainer(CycleTrainer):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, Randomizable, RandomizableTransform
@@ -78,27 +79,33 @@ class RandMaskedPatchd(Randomizable, MapTransform):
         left = min(max(centre % width - side // 2, 0), width - side)
         patch = {}
         for key in self.keys:
-            crop = data[key][:, top : top + side, left : left + side].astype("float32")
-            patch[key] = resized(torch.from_numpy(crop), self.size, nearest=key == self.mask_key)
+            crop = data[key][:, top : top + side, left : left + side]
+            resample = nearest if key == self.mask_key else bilinear
+            patch[key] = torch.from_numpy(crop.astype("float32")) if side == self.size else resample(crop, self.size)
         return patch
 
 
-def resized(image: Tensor, size: int, nearest: bool) -> Tensor:
-    """Resample a square image.
+def bilinear(image: np.ndarray, size: int) -> Tensor:
+    """Resample a square image, bilinear.
 
     Args:
-        image: (C, S, S).
+        image: (C, S, S), of any type.
         size: the side wanted, px.
-        nearest: by nearest neighbour (masks) instead of bilinear.
 
     Returns:
-        (C, size, size).
+        (C, size, size), float32.
     """
-    if image.shape[-1] == size:
-        return image
-    if nearest:
-        return F.interpolate(image[None], size=(size, size), mode="nearest-exact")[0]
-    return F.interpolate(image[None], size=(size, size), mode="bilinear", align_corners=False)[0]
+    channels = torch.from_numpy(image.astype("float32"))[:, None]  # as a batch: half the time of a colour image
+    return F.interpolate(channels, size=(size, size), mode="bilinear", align_corners=False)[:, 0]
+
+
+def nearest(image: np.ndarray, size: int) -> Tensor:
+    """Resample a square mask by nearest neighbour, before it takes up four bytes a pixel.
+
+    Arguments and result as in :func:`bilinear`.
+    """
+    places = ((np.arange(size) + 0.5) * (image.shape[-1] / size)).astype(np.intp)
+    return torch.from_numpy(image[:, places].take(places, 2).astype("float32"))
 
 
 def jitter(value: Tensor, contrast: float, brightness: float) -> Tensor:
@@ -112,7 +119,7 @@ def jitter(value: Tensor, contrast: float, brightness: float) -> Tensor:
     Returns:
         The same shape, clipped to [0, 1].
     """
-    return (((value - PIVOT) * contrast + PIVOT) * brightness).clamp(0, 1)
+    return (value * (contrast * brightness)).add_(PIVOT * (1 - contrast) * brightness).clamp_(0, 1)
 
 
 def jitter_luminance(rgb: Tensor, contrast: float, brightness: float) -> Tensor:
@@ -132,8 +139,8 @@ def jitter_luminance(rgb: Tensor, contrast: float, brightness: float) -> Tensor:
     weights = torch.tensor(LUMINANCE, dtype=rgb.dtype, device=rgb.device)
     luminance = torch.einsum("c,chw->hw", weights, rgb)
     tiny = torch.finfo(rgb.dtype).tiny
-    factor = jitter(luminance, contrast, brightness) / luminance.clamp(min=tiny)
-    return rgb * torch.minimum(factor, 1 / rgb.amax(0).clamp(min=tiny))
+    factor = jitter(luminance, contrast, brightness).div_(luminance.clamp_(min=tiny))
+    return rgb * torch.minimum(factor, rgb.amax(0).clamp_(min=tiny).reciprocal_())
 
 
 class _RandJitterd(RandomizableTransform, MapTransform):
@@ -155,11 +162,11 @@ class _RandJitterd(RandomizableTransform, MapTransform):
             contrast = self.R.uniform(1 - self.contrast, 1 + self.contrast)
             brightness = self.R.uniform(1 - self.brightness, 1 + self.brightness)
             for key in self.keys:
-                changed[key] = self.change((data[key] + 1) / 2, contrast, brightness) * 2 - 1
+                changed[key] = self.change((data[key] + 1).mul_(0.5), contrast, brightness).mul_(2).sub_(1)
         return changed
 
     def change(self, image: Tensor, contrast: float, brightness: float) -> Tensor:
-        """Apply the drawn factors to an image in [0, 1]."""
+        """Apply the drawn factors to an image in [0, 1]; gives a new one."""
         raise NotImplementedError
 
 

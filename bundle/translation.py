@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -39,6 +40,7 @@ class Translation:
         background_x: (1, C, 1, 1), what they see elsewhere in a source.
         background_y: likewise in a target.
         inferer: applies a generator to a batch.
+        with_identity: the identity images are wanted too, so they are made in one pass with the generated ones.
     """
 
     def __init__(
@@ -51,41 +53,57 @@ class Translation:
         background_x: Tensor | None = None,
         background_y: Tensor | None = None,
         inferer: Inferer | None = None,
+        with_identity: bool = False,
     ) -> None:
         self.networks = networks
         self.x, self.y, self.mask, self.shown = x, y, mask, shown
         self.background_x, self.background_y = background_x, background_y
         self.infer = inferer or SimpleInferer()
+        self.with_identity = with_identity
+
+    def by(self, generator: Any, *images: Tensor) -> list[Tensor]:
+        """What a generator makes of images, in one pass."""
+        return together(lambda batch: self.infer(batch, generator), *images)
+
+    @cached_property
+    def by_g_xy(self) -> list[Tensor]:
+        """G_XY(x), and G_XY(y) if it is wanted too."""
+        return self.by(self.networks.g_xy, self.x, *([self.y] if self.with_identity else []))
+
+    @cached_property
+    def by_g_yx(self) -> list[Tensor]:
+        """G_YX(y), and G_YX(x) if it is wanted too."""
+        return self.by(self.networks.g_yx, self.y, *([self.x] if self.with_identity else []))
 
     @cached_property
     def fake_y(self) -> Tensor:
         """G_XY(x), the generated stain."""
-        return self.infer(self.x, self.networks.g_xy)
+        return self.by_g_xy[0]
 
     @cached_property
     def fake_x(self) -> Tensor:
         """G_YX(y), the generated µCT."""
-        return self.infer(self.y, self.networks.g_yx)
+        return self.by_g_yx[0]
 
     @cached_property
     def cycled_x(self) -> Tensor:
         """G_YX[G_XY(x)]."""
-        return self.infer(self.fake_y, self.networks.g_yx)
+        return self.by(self.networks.g_yx, self.fake_y)[0]
 
     @cached_property
     def cycled_y(self) -> Tensor:
         """G_XY[G_YX(y)]."""
-        return self.infer(self.fake_x, self.networks.g_xy)
+        return self.by(self.networks.g_xy, self.fake_x)[0]
 
     @cached_property
     def identity_y(self) -> Tensor:
         """G_XY(y)."""
-        return self.infer(self.y, self.networks.g_xy)
+        return self.by_g_xy[1] if self.with_identity else self.by(self.networks.g_xy, self.y)[0]
 
     @cached_property
     def identity_x(self) -> Tensor:
         """G_YX(x)."""
-        return self.infer(self.x, self.networks.g_yx)
+        return self.by_g_yx[1] if self.with_identity else self.by(self.networks.g_yx, self.x)[0]
 
     @cached_property
     def score_x(self) -> Tensor:
@@ -118,3 +136,18 @@ class ConditionalTranslation(Translation):
     def judged_y(self, image: Tensor) -> Tensor:
         """Source and target in one image, (B, 2C, H, W)."""
         return torch.cat([self.show(self.x, self.background_x), self.show(image, self.background_y)], dim=1)
+
+
+def together(apply: Callable[[Tensor], Tensor], *images: Tensor) -> list[Tensor]:
+    """Several batches in one pass of a network that treats each image alone.
+
+    Batch normalisation does not; no method here has it (``norm`` of the discriminators is ``INSTANCE``).
+
+    Args:
+        apply: takes (n B, C, H, W).
+        images: n of (B, C, H, W).
+
+    Returns:
+        n results.
+    """
+    return list(apply(torch.cat(images)).chunk(len(images))) if len(images) > 1 else [apply(images[0])]

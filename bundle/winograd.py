@@ -189,7 +189,7 @@ class InstanceNorm(nn.Module):
         return out
 
 
-def _tile_indices(length: int, tile: int, padding: str, scale: int) -> np.ndarray:
+def tile_indices(length: int, tile: int, padding: str, scale: int) -> np.ndarray:
     """Which pixels of a side each tile reads: (tiles, n), −1 for a zero.
 
     Args:
@@ -247,7 +247,7 @@ class WinogradConv2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) → (B, C', H', W'), channels last."""
         x = x.contiguous(memory_format=torch.channels_last)
-        rows, columns = (_tile_indices(side, self.tile, self.padding, self.scale) for side in x.shape[2:])
+        rows, columns = (tile_indices(side, self.tile, self.padding, self.scale) for side in x.shape[2:])
         height, width = (side * self.scale - 2 * (self.padding == "none") for side in x.shape[2:])
         out = torch.empty((len(x), height, width, self.weight.shape[2]))
         step = -(-len(rows) // -(-len(rows) // max(1, BLOCK_TILES // len(columns))))

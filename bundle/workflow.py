@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from monai.bundle import ConfigParser
 
+from bundle.distributed import first_to_fail
 from bundle.errors import InputError, plain_errors
 
 # Ids that nothing in a config refers to, because MONAI or a program that runs bundles asks for them.
@@ -17,7 +18,7 @@ ENTRY_POINTS = {
     *("bundle_root", "device", "dataset_dir", "initialize", "run", "finalize", "imports"),
     *("training", "train", "evaluation", "inference", "evaluator", "dataset", "network_def"),
     *("preprocessing", "inferer", "postprocessing", "handlers", "model", "displayable_configs"),
-    *("g_xy", "g_yx", "d_x", "d_y"),  # a method may have no use for one
+    *("g_xy", "g_yx", "d_x", "d_y", "decay_epochs"),  # a method may have no use for one
     *("output_dir", "save_execute_config", "_meta_"),
 }
 
@@ -49,7 +50,7 @@ def start() -> None:
     Raises:
         InputError: if the config or the command line sets an id that nothing uses.
     """
-    plain_errors()
+    plain_errors(first_to_fail)
     parser = current_parser()
     unknown = unknown_ids(parser.get())
     if unknown:

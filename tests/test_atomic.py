@@ -1,8 +1,14 @@
 """A file or folder is the old one or the new one, whatever happens."""
 
+import errno
+import os
+import subprocess
+import sys
+
 import pytest
 
-from bundle.atomic import whole_file, whole_folder
+from bundle.atomic import PARTIAL, keep_as, whole_file, whole_folder
+from tests.conftest import ROOT
 
 
 def names(folder):
@@ -86,3 +92,57 @@ def test_what_a_killed_run_left_behind_does_not_get_into_the_folder(tmp_path):
         (partial / "file").write_text("new")
     assert names(tmp_path / "bundle") == ["file"]
     assert names(tmp_path) == ["bundle"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_the_file_before_is_kept_and_one_of_the_two_is_always_whole(links, tmp_path, monkeypatch):
+    path, earlier = tmp_path / "latest.pt", tmp_path / "previous.pt"
+    rename, seen = os.replace, []
+
+    def watched(source, target):
+        rename(source, target)
+        seen.append([file.read_text() for file in (path, earlier) if file.exists()])
+
+    def refused(source, target):
+        raise OSError(errno.EPERM, "no hard links here")
+
+    monkeypatch.setattr(os, "replace", watched)
+    if not links:
+        monkeypatch.setattr(os, "link", refused)
+    for content in ("1", "2", "3"):
+        with whole_file(path) as partial:
+            partial.write_text(content)
+            if path.exists():
+                keep_as(path, earlier)
+    assert (path.read_text(), earlier.read_text()) == ("3", "2")
+    assert names(tmp_path) == ["latest.pt", "previous.pt"]
+    assert all(seen)
+
+
+def test_a_kill_between_the_two_renames_does_no_harm(tmp_path):
+    path, earlier = tmp_path / "latest.pt", tmp_path / "previous.pt"
+    path.write_text("1")
+    keep_as(path, earlier)  # killed here: both names are of one file now
+    assert (path.read_text(), earlier.read_text()) == ("1", "1")
+    with whole_file(path) as partial:
+        partial.write_text("2")
+        keep_as(path, earlier)
+    assert (path.read_text(), earlier.read_text()) == ("2", "1")
+    assert names(tmp_path) == ["latest.pt", "previous.pt"]
+
+
+def test_killed_while_saving_leaves_the_last_whole_file(tmp_path):
+    path = tmp_path / "latest.pt"
+    path.write_bytes(b"whole")
+    assert not list(tmp_path.glob(PARTIAL))
+    code = (
+        "import os, signal, sys; from pathlib import Path; from bundle.atomic import whole_file\n"
+        "with whole_file(Path(sys.argv[1])) as partial:\n"
+        "    partial.write_bytes(b'half'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(path)], cwd=ROOT, check=False)
+    assert path.read_bytes() == b"whole"
+    assert list(tmp_path.glob(PARTIAL))
+    with whole_file(path) as partial:
+        partial.write_bytes(b"new")
+    assert path.read_bytes() == b"new"

@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from monai.data import DataLoader
 
 from bundle.data import load_datalist
 from bundle.datalist import Pair
 from bundle.errors import InputError
 from bundle.folds import assign_folds
 from bundle.image_io import read_slide, write_slide
-from bundle.patches import PatchDataset, PatchSampler
+from bundle.patches import PatchDataset
 from bundle.trainers import scaled_background
 from tests.conftest import make_dataset
 
@@ -177,42 +176,6 @@ def test_without_masks_there_is_no_background_and_all_is_compared(dataset):
     data = load_datalist(str(bare))
     assert data.background_rgb is None
     assert PatchDataset(data.training, dict, 1, 0).images[0]["mask"].all()
-
-
-class _Draw:
-    """A transform that shows which pair came and what was drawn."""
-
-    def set_random_state(self, seed):
-        self.seed = seed
-
-    def __call__(self, data):
-        return {"drawn": self.seed, "first": int(data["source"].ravel()[0])}
-
-
-def batches(data, workers: int, start: int = 0) -> list:
-    dataset = PatchDataset(data.training, _Draw(), patches_per_pair=5, seed=3)
-    sampler = PatchSampler(dataset, seed=3)
-    sampler.epoch, sampler.start = 1, start
-    loader = DataLoader(dataset, sampler=sampler, batch_size=2, num_workers=workers)
-    return [batch["drawn"].tolist() for batch in loader]
-
-
-def test_the_same_patches_come_whatever_the_number_of_workers(dataset):
-    data = load_datalist(str(dataset))
-    assert batches(data, 0) == batches(data, 2)
-    assert batches(data, 0)[2:] == batches(data, 0, start=4)
-
-
-def test_an_epoch_has_every_patch_once_and_the_next_has_others(dataset):
-    patches = PatchDataset(load_datalist(str(dataset)).training, _Draw(), patches_per_pair=5, seed=3)
-    sampler = PatchSampler(patches, seed=3)
-    first = list(sampler)
-    sampler.epoch = 1
-    assert sorted(first) == list(range(10))
-    assert sorted(sampler) == list(range(10, 20))
-    assert [index - 10 for index in sampler] != first
-    firsts = [int(images["source"].ravel()[0]) for images in patches.images]
-    assert [patches[index]["first"] for index in range(10)] == [firsts[0]] * 5 + [firsts[1]] * 5
 
 
 def test_rat_jaw_passes(shared):

@@ -10,6 +10,7 @@ from conftest import ROOT
 from skimage.metrics import structural_similarity
 from torch import nn
 
+from bundle import distributed
 from bundle.errors import InputError
 from bundle.losses import (
     AdversarialLoss,
@@ -126,7 +127,7 @@ def as_batch(batch):
 
 def test_discriminators_minimise_half_the_squared_error_of_real_and_generated(networks, batch):
     train = trainer(networks)
-    losses = train.update_discriminators(train.translate(as_batch(batch)))
+    losses = train.discriminator_gradients(train.translate(as_batch(batch)))
     f, g, dx, dy = map(as_function, networks.named().values())
     x, y = batch.x.numpy(), batch.y.numpy()
     assert losses["d_x"].item() == pytest.approx(((dx(x) - 1) ** 2).mean() / 2 + (dx(g(y)) ** 2).mean() / 2, abs=1e-6)
@@ -258,8 +259,8 @@ def test_mask_discriminator_hides_the_outside_of_real_and_generated_images(maske
     train = trainer(networks, mask_discriminator=masked, background_x=colour, background_y=colour)
     seen = [seen_by(network) for network in (networks.d_x, networks.d_y)]
     translation = train.translate(as_batch(batch))
-    train.update_generators(translation)
-    train.update_discriminators(translation)
+    train.generator_gradients(translation)
+    train.discriminator_gradients(translation)
     outside = ~batch.mask[:, None].expand_as(batch.x)
     for images in seen:
         assert len(images) == 3  # generated, for the generators; real and generated, for the discriminator
@@ -314,7 +315,7 @@ def one_way(**weights):
 
 def test_a_conditional_discriminator_judges_pairs_real_and_generated(batch):
     train = one_way()
-    losses = train.update_discriminators(train.translate(as_batch(batch)))
+    losses = train.discriminator_gradients(train.translate(as_batch(batch)))
     assert set(losses) == {"d_y"}
     weight = train.networks.d_y.weight.detach().numpy()[:, :, 0, 0]
     bias = train.networks.d_y.bias.detach().numpy()[:, None, None]
@@ -332,6 +333,18 @@ def test_a_term_that_needs_a_network_that_is_not_there_is_refused():
 
 def test_the_discriminators_are_frozen_while_the_generator_learns(batch):
     train = one_way()
-    train.update_generators(train.translate(as_batch(batch)))
+    train.generator_gradients(train.translate(as_batch(batch)))
     assert all(weight.grad is None and weight.requires_grad for weight in train.networks.d_y.parameters())
     assert train.networks.g_xy.weight.grad.abs().sum() > 0
+
+
+def test_masked_l1_of_two_processes_has_the_mean_of_one(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    image, other = (torch.rand(4, 3, 6, 6, generator=generator) for _ in range(2))
+    mask = (torch.arange(4).view(4, 1, 1, 1) > torch.arange(6)).float().expand(4, 1, 6, 6)  # much more in the last
+    alone = masked_l1(image, other, mask)
+    monkeypatch.setattr(distributed, "processes", lambda: 2)
+    monkeypatch.setattr(distributed, "summed", lambda own: mask.sum())
+    parts = [masked_l1(*(images.chunk(2)[rank] for images in (image, other, mask))) for rank in range(2)]
+    assert parts[0] < parts[1] / 2
+    assert torch.allclose(sum(parts) / 2, alone)

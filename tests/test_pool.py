@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from bundle import distributed
 from bundle.errors import InputError
 from bundle.pool import ImageBuffer
 
@@ -85,3 +86,17 @@ def test_buffers_of_another_seed_draw_otherwise():
 def test_impossible_sizes_are_refused(size):
     with pytest.raises(InputError, match=f"pool_size is {size!r}"):
         ImageBuffer(size)
+
+
+def test_two_processes_are_given_what_one_would_be(monkeypatch):
+    batches = [numbered(*range(first, first + 4)) for first in range(0, 40, 4)]
+    alone, shared = ImageBuffer(4), [ImageBuffer(4), ImageBuffer(4)]
+    expected = [numbers(alone.query(batch)) for batch in batches]
+    for batch, given in zip(batches, expected, strict=True):
+        shares = []
+        for rank, buffer in enumerate(shared):
+            monkeypatch.setattr(distributed, "gathered", lambda share, batch=batch: batch)
+            monkeypatch.setattr(distributed, "own_share", lambda images, rank=rank: images.chunk(2)[rank])
+            shares += numbers(buffer.query(batch.chunk(2)[rank]))
+        assert shares == given
+    assert numbers(shared[0].images) == numbers(shared[1].images) == numbers(alone.images)

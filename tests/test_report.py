@@ -36,7 +36,7 @@ from bundle.report.panels import (
 )
 from bundle.report.plots import POINTS, smoothed
 from bundle.report.records import read_losses
-from bundle.tables import METRICS, ROWS, summarise
+from bundle.tables import METRICS, ROWS, VALIDATION_COLUMNS, summarise, write_csv
 from bundle.truth import MEASURES
 from tests.conftest import TINY, make_dataset, run_bundle
 
@@ -436,6 +436,25 @@ def test_a_step_that_was_repeated_counts_once(tmp_path):
     assert steps.tolist() == [10, 11, 12]
     assert values.tolist() == [5, 2, 1]
     assert read_losses(tmp_path / "nowhere") == {}
+
+
+def test_validation_during_the_run_is_drawn_with_its_best_epoch(tmp_path):
+    values = {25: (0.5, 0.7), 50: (0.7, 0.8), 60: (0.9, 0.5)}
+    rows = [
+        {"epoch": epoch, "slide": f"<{number}>", "ssim": value, "psnr": 20 - epoch / 10 + number, "lpips": None}
+        for epoch, pair in values.items()
+        for number, value in enumerate(pair)
+    ]
+    write_csv(tmp_path / "validation.csv", VALIDATION_COLUMNS, rows)
+    text = written(tmp_path)
+    page = Page(text)
+    assert "Best after epoch 50 (circle): 0.75. Grey: each slide." in words(text)
+    assert "Best after epoch 25 (circle): 18. Grey: each slide." in words(text)
+    labels = [attributes["aria-label"] for attributes in page.all("svg")]
+    assert labels == [
+        f"{heading} of the validation slides over the epochs; best after epoch {best}."
+        for heading, best in (("SSIM ↑", 50), ("PSNR ↑ (dB)", 25))
+    ]
 
 
 def test_curves_are_smoothed_by_means_of_windows():

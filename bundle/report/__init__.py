@@ -21,6 +21,7 @@ from bundle.report.page import RESEARCH, chart, definitions, grid, missing, redu
 from bundle.report.plots import box_plot, line_chart
 from bundle.report.records import SHOWN_SPLITS, Record, read_record
 from bundle.report.slides import both_ways, slides
+from bundle.report.validation import validation
 from bundle.staining.job import RECORD
 from bundle.tables import DIGITS, HEADINGS, METRICS, ROWS
 
@@ -336,6 +337,7 @@ def _training(record: Record) -> list[str]:
         parts.append(grid("charts", charts))
     else:
         parts.append(missing("No loss curves: this folder has no TensorBoard events (tensorboard/)."))
+    parts += validation(record)
     if not record.sample:
         return [*parts, missing("No sample pictures: this folder has none (samples/).")]
     epoch = f"epoch {int(record.sample.stem.split('_')[1])} of {record.config.get('epochs', 'an unrecorded number')}"

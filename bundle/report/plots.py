@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 # Okabe and Ito's palette: told apart with any colour vision
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#7f7f7f", "#56b4e9")
@@ -137,6 +138,33 @@ def line_chart(curves: Mapping[str, np.ndarray], heading: str, name: str) -> str
         if len(curves) > 1:
             figure.legend(loc="outside lower center", ncols=3, columnspacing=1.0)
         return as_svg(figure, name, f"{heading} over the steps: {', '.join(curves)}.")
+
+
+def metric_chart(slides: Sequence[np.ndarray], mean: np.ndarray, best: int, heading: str, name: str) -> str:
+    """A metric of the validation slides over the epochs of a run.
+
+    Args:
+        slides: (2, N) each, epochs and values of a slide.
+        mean: (2, N), over the slides.
+        best: the epoch of the best mean.
+        heading: of the vertical axis.
+        name: see :func:`as_svg`.
+
+    Returns:
+        SVG.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH_INCHES, 2.6), layout="constrained")
+        axes = figure.add_subplot()
+        for curve in slides:
+            axes.plot(*curve, color="0.75", linewidth=0.6)
+        axes.plot(*mean, color=COLOURS[0], marker="o", markersize=2.5)
+        axes.plot(best, mean[1, mean[0] == best], color=GENERATED, marker="o", markersize=6, fillstyle="none")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(heading)
+        axes.grid(linewidth=0.4, alpha=0.5)
+        return as_svg(figure, name, f"{heading} of the validation slides over the epochs; best after epoch {best}.")
 
 
 def point_chart(curves: Mapping[str, Mapping[float, float]], axis: str, heading: str, name: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bundle.tables import ROWS
+from bundle.tables import METRICS, ROWS, VALIDATION
 
 SHOWN_SPLITS = ("testing", "validation", "training")  # what was never trained on comes first
 PANELS = ("source", "generated", "real", "mask", "difference", "unmasked", "colour_table")
@@ -33,6 +33,7 @@ class Record:
         metadata: ``bundle/configs/metadata.json`` of the trained bundle.
         evaluation: ``evaluation/provenance.json``.
         summary: ``evaluation/summary.csv``; likewise ``patches``, ``slides`` and ``truth``.
+        validation: ``validation.csv``, numbers as numbers, None where a metric was not computed.
         losses: by TensorBoard tag, (2, N): steps and values.
         sample: the newest picture of ``samples/``.
         model_sha256: of ``bundle/models/model.pt``.
@@ -47,6 +48,7 @@ class Record:
     patches: Table
     slides: Table
     truth: Table
+    validation: list[dict[str, Any]]
     losses: dict[str, np.ndarray]
     sample: Path | None
     model_sha256: str | None
@@ -89,6 +91,7 @@ def read_record(output_dir: str | Path) -> Record:
         patches=_read_csv(measured / "patches.csv"),
         slides=_read_csv(measured / "slides.csv"),
         truth=_read_csv(measured / "truth.csv"),
+        validation=[_numbers(line) for line in _read_csv(folder / VALIDATION)],
         losses=read_losses(folder / "tensorboard"),
         sample=samples[-1] if samples else None,
         model_sha256=sha256_of(folder / "bundle" / "models" / "model.pt"),
@@ -133,3 +136,8 @@ def _read_csv(path: Path) -> Table:
         return []
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def _numbers(line: dict[str, str]) -> dict[str, Any]:
+    scores = {name: None if line[name] == "not computed" else float(line[name]) for name in METRICS}
+    return {**line, "epoch": int(line["epoch"]), **scores}

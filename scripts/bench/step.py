@@ -47,9 +47,7 @@ def main(busy: int = 0, steps: int = 5, method: str | None = None, **ids: float)
         seconds = []
         for _ in range(steps + 1):
             begin = time.perf_counter()
-            translation = trainer.translate(batch)
-            trainer.update_generators(translation)
-            trainer.update_discriminators(translation)
+            trainer._iteration(trainer, batch)
             seconds.append(time.perf_counter() - begin)
         for other in others:
             other.terminate()

@@ -1,0 +1,158 @@
+"""How a training step computes: plain fp32, or faster arithmetic on the same weights, chosen by the clock."""
+
+from __future__ import annotations
+
+import logging
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bundle import distributed
+from bundle.errors import InputError
+from bundle.networks import score
+from bundle.shards import Shards
+from bundle.twins import make_twin
+
+logger = logging.getLogger("bundle")
+
+PLAIN = "fp32"
+ROUNDS = 3  # timed steps of each, after one that compiles and warms up
+TWINS = {  # of the CPU: images' type, Winograd
+    "winograd_fp32": (torch.float32, True),
+    "bf16": (torch.bfloat16, False),
+    "winograd_bf16": (torch.bfloat16, True),
+}
+ARITHMETICS = {
+    PLAIN: "PyTorch's own fp32",
+    "winograd_fp32": "fp32, 3×3 convolutions by Winograd F(4×4, 3×3)",
+    "bf16": "bf16, fp32 weights",
+    "winograd_bf16": "bf16, fp32 weights, 3×3 convolutions by Winograd F(4×4, 3×3)",
+    "autocast": "bf16 where PyTorch's autocast chooses, channels-last",
+    "compiled": "the same through torch.compile",
+}
+
+
+class Autocast(nn.Module):
+    """A network in bf16 as PyTorch's autocast chooses."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network.to(memory_format=torch.channels_last)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) → (B, C', H', W'), fp32."""
+        with torch.autocast(x.device.type, dtype=torch.bfloat16):
+            return score(self.network, x.contiguous(memory_format=torch.channels_last)).float()
+
+
+def apply(network: nn.Module, arithmetic: str) -> nn.Module:
+    """A module that computes what a network does, with the network's own parameters.
+
+    Args:
+        network: stays as it is, but for its memory format.
+        arithmetic: a key of ``ARITHMETICS``.
+
+    Returns:
+        The network itself for plain fp32.
+    """
+    if arithmetic in TWINS:
+        dtype, winograd = TWINS[arithmetic]
+        taps = dtype == torch.bfloat16 and torch.cpu._is_amx_tile_supported()
+        return Shards(make_twin(network, dtype, winograd, taps), dtype)
+    if arithmetic == "autocast":
+        return Autocast(network)
+    if arithmetic == "compiled":
+        return Autocast(torch.compile(network))  # type: ignore[arg-type]
+    return network
+
+
+def candidates(device: torch.device, compiled: bool) -> list[str]:
+    """What may be fastest on a device; plain fp32 is always among them."""
+    if device.type == "cuda":
+        return [PLAIN, "autocast", *(["compiled"] if compiled else [])]
+    if device.type != "cpu":
+        return [PLAIN]
+    half = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return [PLAIN, "winograd_fp32", *(["bf16", "winograd_bf16"] if half else [])]
+
+
+def precision_fault(precision: Any) -> str | None:
+    """What is wrong with the id ``precision``, if anything."""
+    if precision in ("fast", *ARITHMETICS):
+        return None
+    return f"precision is {precision!r}; it must be fp32 or fast, or to repeat a run one of {', '.join(ARITHMETICS)}."
+
+
+class Arithmetic:
+    """The arithmetic of a run, which it keeps for life: ``latest.pt`` holds it.
+
+    Args:
+        precision: ``fp32``; ``fast``, to time what this machine has and take the fastest; or a key of ``ARITHMETICS``.
+        compiled: on CUDA also try ``torch.compile``, which takes minutes to begin.
+
+    Attributes:
+        chosen: a key of ``ARITHMETICS``; empty until it is settled.
+        seconds: of a step without the optimizers, by arithmetic, where it was timed.
+
+    Raises:
+        InputError: if ``precision`` is unknown.
+    """
+
+    def __init__(self, precision: str = PLAIN, compiled: bool = False) -> None:
+        fault = precision_fault(precision)
+        if fault:
+            raise InputError(fault)
+        self.compiled = compiled
+        self.chosen = "" if precision == "fast" else precision
+        self.seconds: dict[str, float] = {}
+
+    def settle(self, device: torch.device, step_with: Callable[[str], None]) -> None:
+        """Choose, unless that is done: time interleaved steps, and take the arithmetic of the least median.
+
+        Args:
+            device: where the training runs.
+            step_with: takes one step with an arithmetic; must leave nothing changed.
+        """
+        if self.chosen:
+            return
+        times: dict[str, list[float]] = {name: [] for name in candidates(device, self.compiled)}
+        for turn in range(1 + ROUNDS):
+            for name in list(times):
+                try:
+                    seconds = _timed(step_with, name, device)
+                except (RuntimeError, NotImplementedError, TypeError) as error:
+                    if name == PLAIN:
+                        raise
+                    logger.warning("%s does not work here (%s); it is left out.", name, str(error).split("\n")[0])
+                    del times[name]
+                    continue
+                if turn:
+                    times[name].append(seconds)
+        medians = {name: torch.tensor(statistics.median(seconds)) for name, seconds in times.items()}
+        self.seconds = distributed.means(medians)
+        self.chosen = min(self.seconds, key=lambda name: self.seconds[name])
+        figures = ", ".join(f"{name} {seconds:.3g} s" for name, seconds in self.seconds.items())
+        logger.info("a step takes %s; this run computes with %s: %s", figures, self.chosen, ARITHMETICS[self.chosen])
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was chosen, and why."""
+        return {"chosen": self.chosen, "seconds": dict(self.seconds)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Keep what the run began with."""
+        if self.chosen and state["chosen"] != self.chosen:
+            logger.warning("this run began with precision %s and keeps it, not %s.", state["chosen"], self.chosen)
+        self.chosen, self.seconds = state["chosen"], dict(state["seconds"])
+
+
+def _timed(step_with: Callable[[str], None], name: str, device: torch.device) -> float:
+    """Seconds of one step."""
+    begin = time.perf_counter()
+    step_with(name)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - begin

@@ -1,0 +1,230 @@
+"""How a run goes on slides it does not train on: the metrics of §2.10, the best by each, and when to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Events
+from monai.bundle import ConfigParser
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from bundle import distributed
+from bundle.checkpoints import save_tensors
+from bundle.datalist import Datalist
+from bundle.deployment import described_inference
+from bundle.errors import InputError
+from bundle.evaluation import in_8bit, score_slide
+from bundle.inference import TrainedModel, on_background, parsed_model
+from bundle.metrics import LPIPS_MISSING, Lpips, find_lpips
+from bundle.patches import load_pair
+from bundle.randomness import random_state, set_random_state
+from bundle.runs import LATEST
+from bundle.tables import METRICS, VALIDATION, VALIDATION_COLUMNS, best_epoch, means, write_csv
+from bundle.trainers import CycleTrainer
+
+logger = logging.getLogger("bundle")
+
+Row = dict[str, Any]
+
+
+class SlideScores:
+    """Stains the slides of the validation fold as the trained bundle would, and scores them as an evaluation does.
+
+    Only the distance of the windows may be another than that of the trained bundle.
+
+    Args:
+        data: the checked dataset.
+        device: where to compute.
+        patch_size: side of the training patches, px.
+        invert_source: the source is inverted in training.
+        step: distance between windows, px; None takes half a window.
+        lpips_weights: SqueezeNet weights; None looks in the torch hub cache.
+        wanted: metrics that must be computed, or the checkpoints by them.
+
+    Raises:
+        InputError: if LPIPS is wanted and there are no weights, if those named are wrong, or if windows would leave
+            gaps.
+    """
+
+    def __init__(
+        self,
+        data: Datalist,
+        device: str | torch.device,
+        patch_size: int,
+        invert_source: bool,
+        step: int | None = None,
+        lpips_weights: str | None = None,
+        wanted: Sequence[str] = (),
+    ) -> None:
+        self.data = data
+        self.device = torch.device(device)
+        self.inference = described_inference(data, patch_size, invert_source)
+        window = self.inference["window"]
+        self.inference["step"] = window // 2 if step is None else step
+        if self.inference["step"] > window:
+            raise InputError(f"validate_step is {step}; it must not be above the window of {window} px.")
+        self.lpips: Lpips | None = None
+        if data.validation:
+            with random_states_kept():
+                self.lpips = find_lpips(lpips_weights, device)
+            if self.lpips is None and {"lpips", "best_lpips"} & set(wanted):
+                raise InputError(LPIPS_MISSING)
+
+    def __len__(self) -> int:
+        """Number of slides."""
+        return len(self.data.validation)
+
+    def __call__(self, weights: Mapping[str, Tensor]) -> list[Row]:
+        """Stain and score each slide, one at a time.
+
+        Args:
+            weights: of ``g_xy``; they stay as they are, and so does every random number generator.
+
+        Returns:
+            The slide's name and metrics for each; one that was not computed is None.
+        """
+        with random_states_kept():
+            model = model_in_memory(self.inference, weights, self.device)
+        rows = []
+        for pair in self.data.validation:
+            images = load_pair(pair)
+            _, target, mask = in_8bit(self.data, images)
+            made = {"stained": model(images["source"]), "real": target}
+            shown = {name: on_background(image, mask, self.data.background_rgb) for name, image in made.items()}
+            name = str(pair.source.relative_to(self.data.folder))
+            rows.append({"slide": name, **score_slide(shown["stained"], shown["real"], mask, self.lpips)})
+        return rows
+
+
+class Validation:
+    """Scores the generator on whole slides every few epochs, keeps the best, and stops a run that gains no more.
+
+    Figures go to ``validation.csv``, TensorBoard and the log; ``checkpoints/best_<metric>.pt`` holds the generators
+    of the epoch whose mean over the slides was best. All that a resumed run needs is in the state: the table's rows.
+
+    Args:
+        slides: gives a row a slide for weights of ``g_xy``; without a slide nothing is done.
+        output_dir: the run's folder.
+        writer: TensorBoard's.
+        every: epochs between two validations; the last epoch always has one; 0 means never.
+        metric: which one says whether the run gains.
+        patience: stop after so many validations without a gain; None means never.
+    """
+
+    def __init__(
+        self,
+        slides: SlideScores,
+        output_dir: str,
+        writer: SummaryWriter,
+        every: int = 25,
+        metric: str = "ssim",
+        patience: int | None = None,
+    ) -> None:
+        self.slides = slides
+        self.folder = Path(output_dir)
+        self.writer = writer
+        self.every = every
+        self.metric = metric
+        self.patience = patience
+        self.rows: list[Row] = []
+
+    def attach(self, engine: CycleTrainer) -> None:
+        """Register with the trainer, before what saves the run."""
+        engine.add_event_handler(Events.STARTED, self.started)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.epoch_completed)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The rows so far."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take the rows of an earlier part of the run."""
+        self.rows = list(state["rows"])
+
+    def started(self, engine: CycleTrainer) -> None:
+        """Make the table agree with where the run begins; do not begin if there was no gain for long enough."""
+        self.write_table()
+        if self.every and not len(self.slides):
+            logger.info("no validation during the run: fold is null, so all pairs are trained on")
+        elif self.every:
+            if self.slides.lpips is None:
+                logger.info(LPIPS_MISSING)
+            self.stop_if_no_gain(engine)
+
+    def epoch_completed(self, engine: CycleTrainer) -> None:
+        """Validate if it is time."""
+        epoch = engine.state.epoch
+        if not self.every or not len(self.slides) or (epoch % self.every and epoch != engine.state.max_epochs):
+            return
+        networks = engine.networks.named()
+        scores = self.slides(networks["g_xy"].state_dict()) if distributed.is_main() else []
+        scores = distributed.every_state(scores)[0]  # all processes must stop after the same epoch
+        self.rows = [*self.rows, *({"epoch": epoch, **row} for row in scores)]
+        self.write_table()
+        by_metric = {name: means(self.rows, name) for name in METRICS}
+        figures = {name: values[epoch] for name, values in by_metric.items() if epoch in values}
+        for name, value in figures.items():
+            self.writer.add_scalar(f"validation/{name}", value, engine.state.iteration)
+            if best_epoch(by_metric[name], name) == epoch and distributed.is_main():
+                generators = {key: network.state_dict() for key, network in networks.items() if key.startswith("g_")}
+                content = {**generators, "epoch": epoch, "value": value}
+                save_tensors(content, self.folder / LATEST.parent / f"best_{name}.pt")
+        logger.info("validation after epoch %d  %s", epoch, "  ".join(f"{k} {v:.4f}" for k, v in figures.items()))
+        self.stop_if_no_gain(engine)
+
+    def write_table(self) -> None:
+        """Write ``validation.csv``, or remove what a killed run left of it."""
+        if not distributed.is_main():
+            return
+        if self.rows:
+            write_csv(self.folder / VALIDATION, VALIDATION_COLUMNS, self.rows)
+        else:
+            (self.folder / VALIDATION).unlink(missing_ok=True)
+
+    def stop_if_no_gain(self, engine: CycleTrainer) -> None:
+        """End the run if the last ``patience`` validations brought nothing better than the best before."""
+        by_epoch = means(self.rows, self.metric)
+        if self.patience is None or not by_epoch:
+            return
+        best = best_epoch(by_epoch, self.metric)
+        since = sum(epoch > best for epoch in by_epoch)
+        if since >= self.patience:
+            logger.info(
+                "stopped after epoch %d: %s was best after epoch %d and did not gain in %d validation(s) since "
+                "(patience %d)",
+                *(max(by_epoch), self.metric, best, since, self.patience),
+            )
+            engine.terminate()
+
+
+def model_in_memory(
+    inference: Mapping[str, Any], weights: Mapping[str, Tensor], device: str | torch.device
+) -> TrainedModel:
+    """What a trained bundle with these weights would be.
+
+    Args:
+        inference: content of its ``inference.json``.
+        weights: of its network; they are copied.
+        device: where to run it.
+    """
+    network = ConfigParser(dict(inference["network_def"])).get_parsed_content()
+    network.load_state_dict(weights)
+    network.to(torch.device(device)).eval()
+    parser = ConfigParser({**inference, "network_def": network, "network": "@network_def"})
+    return parsed_model(parser, device)
+
+
+@contextlib.contextmanager
+def random_states_kept() -> Iterator[None]:
+    """Leave every random number generator as it was: new networks draw their first weights."""
+    state = random_state()
+    try:
+        yield
+    finally:
+        set_random_state(state)

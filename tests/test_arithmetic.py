@@ -1,0 +1,179 @@
+"""Faster arithmetic for training: the same function and gradients, and a choice that changes nothing and is kept."""
+
+import copy
+import logging
+import time
+
+import pytest
+import torch
+from monai.networks.nets import PatchDiscriminator
+from torch import nn
+
+from bundle import arithmetic
+from bundle.arithmetic import Arithmetic
+from bundle.errors import InputError
+from bundle.networks import ResnetGenerator, UnetGenerator, score
+from bundle.twins import TwinNarrow, TwinNorm, TwinWinograd
+from tests.training import make_trainer
+
+CPU = torch.device("cpu")
+NETWORKS = {
+    "generator": lambda: ResnetGenerator(width=16, blocks=2),
+    "transposed": lambda: ResnetGenerator(width=16, blocks=1, upsampling="transposed"),
+    "u-net": lambda: UnetGenerator(width=8, patch_size=32, dropout=0.0),
+    "discriminator": lambda: PatchDiscriminator(2, 16, 3, 1, 3, norm="INSTANCE", bias=True),
+}
+
+
+def gradients(network, weights, x, upper):
+    """Output, and gradients of input and weights."""
+    x = x.clone().requires_grad_()
+    y = score(network, x)
+    return [y, *torch.autograd.grad(y, [x, *weights], upper.to(y.dtype))]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("kind", arithmetic.TWINS)
+def test_a_twin_computes_the_network_and_its_gradients(name, kind):
+    torch.manual_seed(0)
+    network = NETWORKS[name]()
+    x = torch.rand(3, 3, 32, 32) * 2 - 1
+    exact = copy.deepcopy(network).double()
+    upper = torch.randn_like(score(exact, x.double()))
+    expected = gradients(exact, list(exact.parameters()), x.double(), upper)
+    found = gradients(arithmetic.apply(network, kind), list(network.parameters()), x, upper)
+    assert all(value.dtype == torch.float32 for value in found)
+    scale = max(float(value.norm()) for value in expected[2:])
+    limits = (1e-5, 1e-4) if kind == "winograd_fp32" else (0.05, 0.4)  # bf16 flips ReLUs: autocast errs as much
+    assert float((found[0] - expected[0]).norm() / expected[0].norm()) < limits[0]
+    for one, other in zip(found[1:], expected[1:], strict=True):
+        # instance norm takes away what some biases do, and what is left of their gradients is rounding
+        assert float((one - other).norm()) < limits[1] * max(float(other.norm()), 0.01 * scale)
+
+
+def test_a_twin_has_the_networks_own_weights_and_fast_layers():
+    network = ResnetGenerator(width=32, blocks=1)
+    names = list(network.state_dict())
+    shards = arithmetic.apply(network, "winograd_bf16")
+    kinds = [type(layer) for layer in shards.twin.modules()]
+    assert (kinds.count(TwinWinograd), kinds.count(TwinNorm), kinds.count(TwinNarrow)) == (4, 7, 1)
+    assert {id(weight) for weight in shards.parameters()} == {id(weight) for weight in network.parameters()}
+    assert list(network.state_dict()) == names
+    assert not any(isinstance(layer, TwinWinograd) for layer in network.modules())
+
+
+def test_weights_that_change_are_seen_and_frozen_ones_get_no_gradient():
+    torch.manual_seed(0)
+    network = PatchDiscriminator(2, 4, 3, 1, 2, norm="INSTANCE", bias=True)
+    shards = arithmetic.apply(network, "winograd_fp32")
+    x = torch.rand(2, 3, 32, 32).requires_grad_()
+    network.requires_grad_(False)
+    shards(x).sum().backward()
+    assert x.grad is not None
+    assert all(weight.grad is None for weight in network.parameters())
+    network.requires_grad_(True)
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.mul_(0.5)
+    assert torch.allclose(shards(x), score(network, x), atol=1e-5)
+    shards(x).sum().backward()
+    assert all(weight.grad is not None for weight in network.parameters())
+
+
+@pytest.fixture
+def two_threads():
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(1)
+
+
+def test_shares_of_two_threads_give_what_one_gives_and_the_same_each_time(two_threads):
+    torch.manual_seed(0)
+    network = UnetGenerator(width=4, patch_size=32, dropout=0.5)
+    x, shards = torch.rand(3, 3, 32, 32), arithmetic.apply(network, "winograd_fp32")
+    runs = []
+    for _ in range(3):
+        torch.manual_seed(1)
+        y = shards(x)
+        runs.append([y, *torch.autograd.grad(y.square().sum(), list(network.parameters()))])
+    assert all(torch.equal(one, other) for again in runs[1:] for one, other in zip(runs[0], again, strict=True))
+    plain = ResnetGenerator(width=4, blocks=1)
+    fast = arithmetic.apply(plain, "winograd_fp32")
+    one = torch.autograd.grad(fast(x).square().sum(), list(plain.parameters()))
+    torch.set_num_threads(1)
+    other = torch.autograd.grad(fast(x).square().sum(), list(plain.parameters()))
+    largest = max(float(value.abs().max()) for value in other)
+    assert max(float((a - b).abs().max()) for a, b in zip(one, other, strict=True)) < 1e-5 * largest
+
+
+def test_autocast_and_compile_as_on_a_gpu(monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda network: compiled.append(network) or network)
+    network = ResnetGenerator(width=8, blocks=1)
+    x = torch.rand(2, 3, 32, 32) * 2 - 1
+    for kind in ("autocast", "compiled"):
+        y = arithmetic.apply(network, kind)(x)
+        assert y.dtype == torch.float32
+        assert float((y - network(x)).abs().max()) < 0.05
+        y.sum().backward()
+    assert compiled == [network]
+
+
+def test_the_fastest_is_chosen_and_one_that_fails_is_left_out(monkeypatch, caplog):
+    seconds = {"fp32": 0.02, "autocast": 0.005, "compiled": 0.0}
+    monkeypatch.setattr(arithmetic, "candidates", lambda device, compiled: list(seconds))
+
+    def step_with(name):
+        if name == "compiled":
+            raise RuntimeError("no compiler\nmore")
+        time.sleep(seconds[name])
+
+    settled = Arithmetic("fast")
+    with caplog.at_level(logging.INFO, "bundle"):
+        settled.settle(CPU, step_with)
+    assert settled.chosen == "autocast"
+    assert set(settled.seconds) == {"fp32", "autocast"}
+    assert "compiled does not work here (no compiler); it is left out." in caplog.text
+    seconds["autocast"] = 0.05
+    settled.settle(CPU, step_with)
+    assert settled.chosen == "autocast", "it is kept for the run's life"
+    slower = Arithmetic("fast")
+    slower.settle(CPU, step_with)
+    assert slower.chosen == "fp32", "never a mode that is slower"
+
+
+def test_plain_fp32_times_nothing_and_an_unknown_precision_is_refused():
+    plain = Arithmetic("fp32")
+    plain.settle(CPU, lambda name: pytest.fail("timed"))
+    assert plain.chosen == "fp32"
+    with pytest.raises(InputError, match="precision is 'half'; it must be fp32 or fast"):
+        Arithmetic("half")
+    assert "compiled" not in arithmetic.candidates(torch.device("cuda"), False)
+    assert "compiled" in arithmetic.candidates(torch.device("cuda"), True)
+
+
+def test_choosing_changes_nothing_and_a_resume_keeps_the_choice(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(arithmetic, "ROUNDS", 1)
+    monkeypatch.setattr(arithmetic, "candidates", lambda device, compiled: ["fp32", "winograd_fp32"])
+    monkeypatch.setattr(arithmetic, "_timed", lambda step_with, name, device: step_with(name) or -len(name))
+    ids = {"precision": "fast", "epochs": 2}
+    trainer = make_trainer(dataset, tmp_path / "run", **ids)
+    before, drawn = copy.deepcopy(trainer.networks.g_xy.state_dict()), torch.get_rng_state()
+    trainer.settle()
+    assert trainer.arithmetic.chosen == "winograd_fp32"
+    assert all(torch.equal(value, before[key]) for key, value in trainer.networks.g_xy.state_dict().items())
+    assert torch.equal(drawn, torch.get_rng_state())
+    assert not any(buffer.images for buffer in trainer.buffers.values())
+    assert not trainer.optimizers["g"].state
+    trainer.run()
+    monkeypatch.setattr(arithmetic, "_timed", lambda step_with, name, device: len(name))
+    resumed = make_trainer(dataset, tmp_path / "run", resume=True, **ids)
+    resumed.run()
+    assert resumed.arithmetic.chosen == "winograd_fp32"
+
+
+def test_a_network_of_unknown_layers_still_has_a_twin():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 8, 3, padding="same", padding_mode="reflect"), nn.PReLU(), nn.AvgPool2d(2))
+    x = torch.rand(2, 3, 16, 16)
+    assert torch.allclose(arithmetic.apply(network, "winograd_fp32")(x), network(x), atol=1e-6)

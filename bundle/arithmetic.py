@@ -122,15 +122,12 @@ class Arithmetic:
         times: dict[str, list[float]] = {name: [] for name in candidates(device, self.compiled)}
         for turn in range(1 + ROUNDS):
             for name in list(times):
-                try:
-                    seconds = _timed(step_with, name, device)
-                except (RuntimeError, NotImplementedError, TypeError) as error:
-                    if name == PLAIN:
-                        raise
-                    logger.warning("%s does not work here (%s); it is left out.", name, str(error).split("\n")[0])
+                seconds, error = _timed(step_with, name, device)
+                if distributed.any_rank(error is not None):
                     del times[name]
-                    continue
-                if turn:
+                    if error is not None and not times:
+                        raise error
+                elif turn:
                     times[name].append(seconds)
         medians = {name: torch.tensor(statistics.median(seconds)) for name, seconds in times.items()}
         self.seconds = distributed.means(medians)
@@ -149,10 +146,14 @@ class Arithmetic:
         self.chosen, self.seconds = state["chosen"], dict(state["seconds"])
 
 
-def _timed(step_with: Callable[[str], None], name: str, device: torch.device) -> float:
-    """Seconds of one step."""
+def _timed(step_with: Callable[[str], None], name: str, device: torch.device) -> tuple[float, Exception | None]:
+    """Seconds of one step, and what went wrong: not every arithmetic works with every network and in any memory."""
     begin = time.perf_counter()
-    step_with(name)
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - begin
+    try:
+        step_with(name)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+    except (RuntimeError, NotImplementedError, TypeError) as error:
+        logger.warning("%s does not work here (%s); it is left out.", name, str(error).split("\n")[0])
+        return 0.0, error
+    return time.perf_counter() - begin, None

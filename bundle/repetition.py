@@ -84,6 +84,8 @@ def write_config(record: Mapping[str, Any], folder: Path) -> Path:
     config = {**configs[-1], "resume": False}
     if isinstance(config["device"], str):  # the very one, not what the rule for it finds here
         config["device"] = record["device"]
+    if record.get("arithmetic", {}).get("chosen"):  # not what the clock says here
+        config["precision"] = record["arithmetic"]["chosen"]
     path = folder / "config.json"
     write_json(path, config)
     return path

@@ -79,4 +79,4 @@ class LearningRate:
         for optimizer in engine.optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = rate
-        self.writer.add_scalar("learning_rate", rate, engine.state.iteration)
+        self.writer.add_scalar("learning_rate", rate, engine.state.iteration + 1)  # its first step

@@ -19,6 +19,7 @@ from bundle.datalist import Datalist
 from bundle.errors import InputError
 from bundle.faults import StepGuard, gradient_norms
 from bundle.losses import Objective, least_squares
+from bundle.memory import is_out_of_memory, sizes_that_fit
 from bundle.networks import score
 from bundle.pool import ImageBuffer
 from bundle.randomness import random_state, set_random_state
@@ -119,7 +120,11 @@ class CycleTrainer(Trainer):
         super().run()
 
     def settle(self) -> None:
-        """Choose how this run computes, unless that is done; networks, buffers and random numbers stay as they are."""
+        """Choose how this run computes, unless that is done; networks, buffers and random numbers stay as they are.
+
+        Raises:
+            InputError: if a step does not fit into memory.
+        """
         loader: Any = self.data_loader
         buffers = {name: buffer.state_dict() for name, buffer in self.buffers.items()}
         drawn = random_state()
@@ -133,7 +138,12 @@ class CycleTrainer(Trainer):
             for key, buffer in self.buffers.items():
                 buffer.load_state_dict(buffers[key])
 
-        self.arithmetic.settle(self.state.device, step_with)
+        try:
+            self.arithmetic.settle(self.state.device, step_with)
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise InputError(f"{sizes_that_fit(self)}.") from error
+            raise
         self.work_with(self.arithmetic.chosen)
         set_random_state(drawn)
         for optimizer in self.optimizers.values():

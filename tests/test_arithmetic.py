@@ -142,6 +142,17 @@ def test_the_fastest_is_chosen_and_one_that_fails_is_left_out(monkeypatch, caplo
     assert slower.chosen == "fp32", "never a mode that is slower"
 
 
+def test_if_nothing_fits_into_memory_sizes_that_would_are_named(dataset, tmp_path, monkeypatch):
+    trainer = make_trainer(dataset, tmp_path / "run", precision="fast")
+
+    def refuse(translation):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(trainer, "generators_loss", refuse)
+    with pytest.raises(InputError, match="batch_size"):
+        trainer.settle()
+
+
 def test_plain_fp32_times_nothing_and_an_unknown_precision_is_refused():
     plain = Arithmetic("fp32")
     plain.settle(CPU, lambda name: pytest.fail("timed"))
@@ -155,7 +166,7 @@ def test_plain_fp32_times_nothing_and_an_unknown_precision_is_refused():
 def test_choosing_changes_nothing_and_a_resume_keeps_the_choice(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(arithmetic, "ROUNDS", 1)
     monkeypatch.setattr(arithmetic, "candidates", lambda device, compiled: ["fp32", "winograd_fp32"])
-    monkeypatch.setattr(arithmetic, "_timed", lambda step_with, name, device: step_with(name) or -len(name))
+    monkeypatch.setattr(arithmetic, "_timed", lambda step_with, name, device: (step_with(name) or -len(name), None))
     ids = {"precision": "fast", "epochs": 2}
     trainer = make_trainer(dataset, tmp_path / "run", **ids)
     before, drawn = copy.deepcopy(trainer.networks.g_xy.state_dict()), torch.get_rng_state()
@@ -166,7 +177,7 @@ def test_choosing_changes_nothing_and_a_resume_keeps_the_choice(dataset, tmp_pat
     assert not any(buffer.images for buffer in trainer.buffers.values())
     assert not trainer.optimizers["g"].state
     trainer.run()
-    monkeypatch.setattr(arithmetic, "_timed", lambda step_with, name, device: len(name))
+    monkeypatch.setattr(arithmetic, "_timed", lambda step_with, name, device: (len(name), None))
     resumed = make_trainer(dataset, tmp_path / "run", resume=True, **ids)
     resumed.run()
     assert resumed.arithmetic.chosen == "winograd_fp32"

@@ -42,6 +42,8 @@ lint: .venv/ready
 
 bench: .venv/ready  ## what docs/performance.md quotes
 	$(PYTHON) -m scripts.bench.patches
+	$(PYTHON) -m scripts.bench.loading
+	$(PYTHON) -m scripts.bench.training
 	$(PYTHON) -m scripts.bench.memory
 	$(PYTHON) -m scripts.bench.step
 	$(PYTHON) -m scripts.bench.step --busy 1

@@ -21,7 +21,9 @@ from bundle import distributed
 from bundle.errors import InputError
 from bundle.keeper import RunKeeper
 from bundle.runs import PROVENANCE, amend
+from bundle.tables import METRICS, means
 from bundle.trainers import CycleTrainer
+from bundle.validation import Validation
 
 logger = logging.getLogger("bundle")
 EXPERIMENT = "virtual staining"
@@ -72,6 +74,7 @@ class MlflowRun:
     Args:
         output_dir: the run's folder.
         keeper: has the sums of each epoch.
+        validation: has the scores of the epochs that are validated.
         mlflow: ``True`` for a file store in ``mlflow/`` of the run's folder, or the URI of a store or server;
             ``False`` reports nothing.
         method: what is trained, for a tag.
@@ -80,9 +83,16 @@ class MlflowRun:
         InputError: if it is asked for and MLflow is not installed, or ``mlflow`` is neither.
     """
 
-    def __init__(self, output_dir: str, keeper: RunKeeper, mlflow: bool | str = False, method: str = "") -> None:
+    def __init__(
+        self,
+        output_dir: str,
+        keeper: RunKeeper,
+        validation: Validation,
+        mlflow: bool | str = False,
+        method: str = "",
+    ) -> None:
         self.folder = Path(output_dir)
-        self.keeper = keeper
+        self.keeper, self.validation = keeper, validation
         self.method = method
         self.client: Any = None
         self.run_id = ""
@@ -139,7 +149,7 @@ class MlflowRun:
         amend(str(self.folder), mlflow={"uri": self.uri, "run_id": self.run_id})
 
     def epoch_completed(self, engine: CycleTrainer) -> None:
-        """Report the epoch's means, and its learning rate."""
+        """Report the epoch's means, its learning rate, and its validation if it has one."""
         from mlflow.entities import Metric
 
         epoch, sums = engine.state.epoch, self.keeper.sums
@@ -147,6 +157,8 @@ class MlflowRun:
             return
         values = {name: value / sums["steps"] for name, value in sums.items() if name != "steps"}
         values["learning_rate"] = engine.optimizers["g"].param_groups[0]["lr"]
+        scores = {f"validation/{name}": means(self.validation.rows, name) for name in METRICS}
+        values |= {name: by_epoch[epoch] for name, by_epoch in scores.items() if epoch in by_epoch}
         now = int(1000 * time.time())
         points = [Metric(name, float(value), now, epoch) for name, value in values.items()]
         self.reported.add(epoch)

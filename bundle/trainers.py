@@ -96,7 +96,7 @@ class CycleTrainer(Trainer):
         self.inferer = inferer or SimpleInferer()
         self.guard = guard
         self.arithmetic = arithmetic.Arithmetic(precision, compiled)
-        self.working = self.networks
+        self.working, self.settled = self.networks, False
         there = self.networks.named()
         for name, term in objective.terms.items():
             missing = [network for network in getattr(term, "needs", ()) if network not in there]
@@ -115,8 +115,9 @@ class CycleTrainer(Trainer):
         distributed.draw_apart()
 
     def run(self) -> None:  # type: ignore[override]
-        """Train, with the arithmetic that was settled."""
-        self.settle()
+        """Train, with the arithmetic that :meth:`settle` chose."""
+        if not self.settled:
+            self.settle()
         super().run()
 
     def settle(self) -> None:
@@ -126,12 +127,15 @@ class CycleTrainer(Trainer):
             InputError: if a step does not fit into memory.
         """
         loader: Any = self.data_loader
+        batch = loader.collate_fn([loader.dataset[index] for index in range(loader.batch_size)])
+        made: dict[str, Networks] = {}
         buffers = {name: buffer.state_dict() for name, buffer in self.buffers.items()}
         drawn = random_state()
 
         def step_with(name: str) -> None:
-            self.work_with(name)
-            batch = loader.collate_fn([loader.dataset[index] for index in range(loader.batch_size)])
+            if name not in made:
+                made[name] = self.computing_with(name)
+            self.working = made[name]
             translation = self.translate(batch)
             self.generator_gradients(translation)
             self.discriminator_gradients(translation)
@@ -144,15 +148,16 @@ class CycleTrainer(Trainer):
             if is_out_of_memory(error):
                 raise InputError(f"{sizes_that_fit(self)}.") from error
             raise
-        self.work_with(self.arithmetic.chosen)
+        chosen = self.arithmetic.chosen
+        self.working, self.settled = made.get(chosen) or self.computing_with(chosen), True
         set_random_state(drawn)
         for optimizer in self.optimizers.values():
             optimizer.zero_grad(set_to_none=True)
 
-    def work_with(self, name: str) -> None:
-        """Compute the next steps with an arithmetic."""
+    def computing_with(self, name: str) -> Networks:
+        """The networks as they compute with an arithmetic."""
         named = self.networks.named().items()
-        self.working = Networks(**{key: arithmetic.apply(network, name) for key, network in named})
+        return Networks(**{key: arithmetic.apply(network, name) for key, network in named})
 
     def _iteration(self, engine: Trainer, batchdata: Mapping[str, Tensor]) -> dict[str, float]:
         self.state.translation = translation = self.translate(batchdata)

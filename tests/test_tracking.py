@@ -128,12 +128,12 @@ def test_settings_are_the_values_of_a_config_without_its_wiring():
 def test_mlflow_that_is_not_there_is_one_line_with_the_command(monkeypatch):
     monkeypatch.setattr("bundle.tracking.find_spec", lambda name: None)
     with pytest.raises(InputError, match="not installed: pip install mlflow-skinny") as caught:
-        MlflowRun("run", None, mlflow=True)
+        MlflowRun("run", None, None, mlflow=True)
     assert len(str(caught.value).splitlines()) == 1
-    MlflowRun("run", None)  # not asked for
+    MlflowRun("run", None, None)  # not asked for
 
 
 @pytest.mark.parametrize("value", [1, None, ""])
 def test_mlflow_is_true_false_or_a_uri(value):
     with pytest.raises(InputError, match="mlflow is .*; it must be true, false or the URI"):
-        MlflowRun("run", None, mlflow=value)
+        MlflowRun("run", None, None, mlflow=value)

@@ -67,9 +67,10 @@ def plain_step(networks: Mapping[str, nn.Module], objective: Objective) -> Calla
 
 def our_step(trainer: CycleTrainer, arithmetic: str) -> Callable[[Mapping[str, Tensor]], None]:
     """A step of the trainer in an arithmetic."""
+    working = trainer.computing_with(arithmetic)
 
     def step(batch: Mapping[str, Tensor]) -> None:
-        trainer.work_with(arithmetic)
+        trainer.working = working
         trainer._iteration(trainer, batch)
 
     return step

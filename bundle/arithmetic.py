@@ -70,6 +70,12 @@ def apply(network: nn.Module, arithmetic: str) -> nn.Module:
     return network
 
 
+def refresh(network: nn.Module) -> None:
+    """Let what :func:`apply` gave see the weights that an optimizer has changed."""
+    if isinstance(network, Shards):
+        network.forget()
+
+
 def candidates(device: torch.device, compiled: bool) -> list[str]:
     """What may be fastest on a device; plain fp32 is always among them."""
     if device.type == "cuda":

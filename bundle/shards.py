@@ -37,8 +37,12 @@ class Shards(nn.Module):
         """(B, C, H, W) → (B, C', H', W'), fp32."""
         return ShardsFunction.apply(x, self, *self.weights())
 
+    def forget(self) -> None:
+        """Make anew what is made of the weights: for after a fused optimizer, which leaves no trace of its step."""
+        self.made_of = []
+
     def weights(self) -> list[Tensor]:
-        """All that the twin computes with, made anew only when a weight has changed."""
+        """All that the twin computes with, made anew only when a weight has changed that PyTorch knows of."""
         made_of = [(layer.weight._version, layer.weight.requires_grad) for layer in self.derived]
         if made_of != self.made_of:
             self.made = [layer.derive() for layer in self.derived]

@@ -219,6 +219,8 @@ class CycleTrainer(Trainer):
         """One step of every optimizer; those without gradients do nothing."""
         for optimizer in self.optimizers.values():
             optimizer.step()
+        for network in self.working.named().values():
+            arithmetic.refresh(network)
 
     def _discriminator_loss(self, side: str, real: Tensor, fake: Tensor) -> Tensor:
         shown = self.buffers[side].query(fake.detach())

@@ -6,6 +6,7 @@ import time
 
 import pytest
 import torch
+from ignite.engine import Events
 from monai.networks.nets import PatchDiscriminator
 from torch import nn
 
@@ -14,7 +15,7 @@ from bundle.arithmetic import Arithmetic
 from bundle.errors import InputError
 from bundle.networks import ResnetGenerator, UnetGenerator, score
 from bundle.twins import TwinNarrow, TwinNorm, TwinWinograd
-from tests.training import make_trainer
+from tests.training import differences, latest, make_trainer, stop_at
 
 CPU = torch.device("cpu")
 NETWORKS = {
@@ -78,6 +79,23 @@ def test_weights_that_change_are_seen_and_frozen_ones_get_no_gradient():
     assert torch.allclose(shards(x), score(network, x), atol=1e-5)
     shards(x).sum().backward()
     assert all(weight.grad is not None for weight in network.parameters())
+
+
+def losses_of(dataset, output, **ids):
+    """The total loss of each step of a short training."""
+    trainer, losses = make_trainer(dataset, output, width=8, **ids), []
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: losses.append(engine.state.output["loss"]))
+    trainer.run()
+    return losses
+
+
+def test_a_training_learns_in_every_arithmetic_what_it_learns_in_plain_fp32(dataset, tmp_path):
+    plain, *others = (losses_of(dataset, tmp_path / kind, precision=kind) for kind in ("fp32", *arithmetic.TWINS))
+    assert max(plain) - min(plain) > 1
+    assert others[0][:4] == pytest.approx(plain[:4], rel=1e-4)  # later ones part, as those of two machines do
+    assert others[0] == pytest.approx(plain, rel=0.02)
+    assert others[1] == pytest.approx(plain, rel=0.05)
+    assert others[2] == pytest.approx(plain, rel=0.05)
 
 
 @pytest.fixture
@@ -181,6 +199,17 @@ def test_choosing_changes_nothing_and_a_resume_keeps_the_choice(dataset, tmp_pat
     resumed = make_trainer(dataset, tmp_path / "run", resume=True, **ids)
     resumed.run()
     assert resumed.arithmetic.chosen == "winograd_fp32"
+
+
+def test_a_resumed_run_in_bf16_on_two_threads_has_the_bits_of_an_uninterrupted_one(dataset, tmp_path, two_threads):
+    ids = {"precision": "winograd_bf16", "width": 8, "patches_per_pair": 6}
+    make_trainer(dataset, tmp_path / "whole", **ids).run()
+    part = make_trainer(dataset, tmp_path / "part", **ids)
+    stop_at(part, 8)
+    part.run()
+    assert latest(tmp_path / "part")["iteration"] == 8
+    make_trainer(dataset, tmp_path / "part", resume=True, **ids).run()
+    assert differences(latest(tmp_path / "whole"), latest(tmp_path / "part")) == []
 
 
 def test_a_network_of_unknown_layers_still_has_a_twin():

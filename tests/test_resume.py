@@ -21,21 +21,10 @@ from bundle.errors import InputError
 from bundle.image_io import read_slide, write_slide
 from bundle.randomness import random_state, set_random_state
 from bundle.runs import LATEST, PREVIOUS
-from bundle.trainers import CycleTrainer
 from tests.conftest import ROOT, TINY, make_dataset, run_bundle
-from tests.training import TRAIN, differences, latest, make_trainer, started
+from tests.training import TRAIN, differences, latest, make_trainer, started, stop_at
 
 SHORT = {"epochs": 3, "patches_per_pair": 10, "picture_every": 3}  # 30 steps; the buffers hold 4 images
-
-
-def stop_at(trainer: CycleTrainer, iteration: int, number: int = signal.SIGTERM) -> None:
-    """Send the process the signal of a batch system's time limit at a step."""
-
-    def kill(engine):
-        if engine.state.iteration == iteration:
-            signal.raise_signal(number)
-
-    trainer.add_event_handler(Events.ITERATION_STARTED, kill)
 
 
 def until(condition, timeout_s: float = 120) -> None:

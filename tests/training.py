@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import torch
+from ignite.engine import Events
 from monai.bundle import ConfigParser
 from monai.utils import set_determinism
 
@@ -49,6 +51,16 @@ def started(dataset: Path, output: Path, cwd: Path, **ids) -> subprocess.Popen:
         env=environment,
         start_new_session=True,
     )
+
+
+def stop_at(trainer: CycleTrainer, iteration: int, number: int = signal.SIGTERM) -> None:
+    """Send the process the signal of a batch system's time limit at a step."""
+
+    def kill(engine):
+        if engine.state.iteration == iteration:
+            signal.raise_signal(number)
+
+    trainer.add_event_handler(Events.ITERATION_STARTED, kill)
 
 
 def latest(run: Path) -> dict[str, Any]:

@@ -15,6 +15,8 @@ import torch
 from numba import njit
 from torch import Tensor, nn
 
+from bundle.norm_training import normalise
+
 POINTS = {2: "0 1 -1", 4: "0 1 -1 2 -2", 6: "0 1 -1 2 -2 1/2 -1/2"}  # Lavin & Gray 2016, and its usual extension
 BLOCK_TILES = 256  # computed at once: 2 × 17 MB of workspace at 256 channels
 
@@ -136,35 +138,6 @@ def _kernels(tile: int) -> tuple[Callable, Callable]:
     return gather, scatter
 
 
-@njit(nogil=True, fastmath=True, cache=True)
-def _normalise(image: np.ndarray, eps: float, least: float, out: np.ndarray) -> None:
-    """(P, C) → max(least, (x − mean) / √(variance + eps)) for each channel; sums of 64 px are added in float64."""
-    pixels, channels = image.shape
-    mean, deviation = np.zeros(channels, np.float32), np.zeros(channels, np.float32)
-    floor = np.float32(least)
-    for moment in range(2):
-        total = np.zeros(channels, np.float64)
-        for start in range(0, pixels, 64):
-            part = np.zeros(channels, np.float32)
-            for p in range(start, min(start + 64, pixels)):
-                pixel = image[p]
-                if moment == 0:
-                    for c in range(channels):
-                        part[c] += pixel[c]
-                else:
-                    for c in range(channels):
-                        part[c] += (pixel[c] - mean[c]) * (pixel[c] - mean[c])
-            total += part
-        if moment == 0:
-            mean[:] = total / pixels
-        else:
-            deviation[:] = 1.0 / np.sqrt(total / pixels + eps)
-    for p in range(pixels):
-        pixel, place = image[p], out[p]
-        for c in range(channels):
-            place[c] = max(floor, (pixel[c] - mean[c]) * deviation[c])
-
-
 class InstanceNorm(nn.Module):
     """Instance normalisation of channels-last images on the CPU, and ReLU if one follows.
 
@@ -178,14 +151,15 @@ class InstanceNorm(nn.Module):
 
     def __init__(self, eps: float, relu: bool) -> None:
         super().__init__()
-        self.eps, self.least = eps, 0.0 if relu else float(np.finfo(np.float32).min)
+        self.eps, self.slope = eps, 0.0 if relu else 1.0
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) → (B, C, H, W), channels last."""
         x = x.contiguous(memory_format=torch.channels_last)
         out = torch.empty_like(x)
+        moments = np.empty((2, x.shape[1]), np.float32)
         for image, place in zip(x.permute(0, 2, 3, 1), out.permute(0, 2, 3, 1), strict=True):
-            _normalise(image.flatten(0, 1).numpy(), self.eps, self.least, place.flatten(0, 1).numpy())
+            normalise(image.flatten(0, 1).numpy(), self.eps, self.slope, moments, place.flatten(0, 1).numpy())
         return out
 
 

@@ -47,7 +47,7 @@ def rates_of_a_run(dataset: Path, output: Path, **ids) -> list[float]:
     trainer.run()
     parser.get_parsed_content("train#writer").flush()
     steps, shown = read_losses(output / "tensorboard")["learning_rate"]
-    assert steps.tolist() == [0, 1, 2, 3, 4]
+    assert steps.tolist() == [1, 2, 3, 4, 5]
     assert shown.tolist() == pytest.approx(rates)
     return rates
 

@@ -22,6 +22,8 @@ SHARED = ROOT.parent / "shared"
 TINY = {"width": 4, "blocks": 1, "patch_size": 32, "patches_per_pair": 4, "batch_size": 2, "epochs": 2, "pool_size": 4}
 TINY |= {"learning_rate": 0.0004, "decay_epochs": 1, "picture_every": 1}
 
+SIGNALS = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)}
+
 torch.set_num_threads(1)
 
 
@@ -78,9 +80,8 @@ def run_bundle(run_id: str, configs: list[str] | str, cwd: Path = ROOT, **ids) -
 @pytest.fixture(autouse=True)
 def _own_signals() -> Iterator[None]:
     """Undo that a training listens for signals: processes forked by later tests could not be ended by SIGTERM."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)}
     yield
-    for number, handler in handlers.items():
+    for number, handler in SIGNALS.items():
         signal.signal(number, handler)
 
 

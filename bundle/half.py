@@ -8,8 +8,9 @@ from numba import njit, types
 from numba.extending import overload
 from torch import Tensor
 
-FLAGS = {"contract", "reassoc", "nsz", "arcp"}  # of LLVM; NaN and infinity stay what they are
-kernel = njit(nogil=True, fastmath=FLAGS, cache=True)  # other threads run meanwhile
+# Other threads run meanwhile. Every operation is rounded as written: with LLVM's fast mathematics, kernels just compiled
+# and the same from the cache differed in the last bits, and so did a run and its repetition.
+kernel = njit(nogil=True, cache=True)
 
 
 def load(source: np.ndarray, row: np.ndarray, bits: np.ndarray) -> None:
@@ -25,7 +26,7 @@ def store(row: np.ndarray, bits: np.ndarray, target: np.ndarray) -> None:
 # without annotations, which Numba compares
 
 
-@overload(load, jit_options={"fastmath": FLAGS})
+@overload(load)
 def _load(source, row, bits):
     u32 = np.uint32
 
@@ -40,7 +41,7 @@ def _load(source, row, bits):
     return from_half if source.dtype == types.uint16 else from_single
 
 
-@overload(store, jit_options={"fastmath": FLAGS})
+@overload(store)
 def _store(row, bits, target):
     u16, u32 = np.uint16, np.uint32
 

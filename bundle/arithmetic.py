@@ -86,18 +86,20 @@ def candidates(device: torch.device, compiled: bool) -> list[str]:
     return [PLAIN, "winograd_fp32", *(["bf16", "winograd_bf16"] if half else [])]
 
 
-def precision_fault(precision: Any) -> str | None:
-    """What is wrong with the id ``precision``, if anything."""
-    if precision in ("fast", *ARITHMETICS):
+def precision_fault(precision: Any, device: torch.device) -> str | None:
+    """What is wrong with the id ``precision`` on a device, if anything."""
+    known = candidates(device, True)
+    if precision in ("fast", *known):
         return None
-    return f"precision is {precision!r}; it must be fp32 or fast, or to repeat a run one of {', '.join(ARITHMETICS)}."
+    return f"precision is {precision!r}; it must be fast, or an arithmetic of this {device.type}: {', '.join(known)}."
 
 
 class Arithmetic:
     """The arithmetic of a run, which it keeps for life: ``latest.pt`` holds it.
 
     Args:
-        precision: ``fp32``; ``fast``, to time what this machine has and take the fastest; or a key of ``ARITHMETICS``.
+        precision: ``fast``, to time what this machine has and take the fastest; or a key of ``ARITHMETICS``.
+        device: where the training runs.
         compiled: on CUDA also try ``torch.compile``, which takes minutes to begin.
 
     Attributes:
@@ -105,30 +107,29 @@ class Arithmetic:
         seconds: of a step without the optimizers, by arithmetic, where it was timed.
 
     Raises:
-        InputError: if ``precision`` is unknown.
+        InputError: if ``precision`` is unknown, or not to be had on the device.
     """
 
-    def __init__(self, precision: str = PLAIN, compiled: bool = False) -> None:
-        fault = precision_fault(precision)
+    def __init__(self, precision: str, device: torch.device, compiled: bool = False) -> None:
+        fault = precision_fault(precision, device)
         if fault:
             raise InputError(fault)
-        self.compiled = compiled
+        self.device, self.compiled = device, compiled
         self.chosen = "" if precision == "fast" else precision
         self.seconds: dict[str, float] = {}
 
-    def settle(self, device: torch.device, step_with: Callable[[str], None]) -> None:
+    def settle(self, step_with: Callable[[str], None]) -> None:
         """Choose, unless that is done: time interleaved steps, and take the arithmetic of the least median.
 
         Args:
-            device: where the training runs.
             step_with: takes one step with an arithmetic; must leave nothing changed.
         """
         if self.chosen:
             return
-        times: dict[str, list[float]] = {name: [] for name in candidates(device, self.compiled)}
+        times: dict[str, list[float]] = {name: [] for name in candidates(self.device, self.compiled)}
         for turn in range(1 + ROUNDS):
             for name in list(times):
-                seconds, error = _timed(step_with, name, device)
+                seconds, error = _timed(step_with, name, self.device)
                 if distributed.any_rank(error is not None):
                     del times[name]
                     if error is not None and not times:

@@ -8,8 +8,8 @@ from numba import njit, types
 from numba.extending import overload
 from torch import Tensor
 
-# Other threads run meanwhile. Every operation is rounded as written: with LLVM's fast mathematics, kernels just compiled
-# and the same from the cache differed in the last bits, and so did a run and its repetition.
+# Other threads run meanwhile. Every operation is rounded as written: with LLVM's fast mathematics, kernels just
+# compiled and the same from the cache differed in the last bits, and so did a run and its repetition.
 kernel = njit(nogil=True, cache=True)
 
 

@@ -197,6 +197,9 @@ class RunKeeper:
                 f"{', '.join(changed[:5])}{more} changed since the run in {self.folder} began; a resumed run would not "
                 "be the same run: restore it, or start another --output_dir."
             )
+        done = content["iteration"] // content["epoch_length"]
+        if done > engine.state.max_epochs:
+            raise InputError(f"epochs is {engine.state.max_epochs}, but the run in {self.folder} has done {done}.")
         if content["epoch_length"] != engine.state.epoch_length:
             raise InputError(
                 f"{path} was made with {content['epoch_length']} steps an epoch, this run has "

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from monai.bundle import ConfigParser
 
 from bundle import distributed
@@ -44,7 +45,8 @@ def check(output_dir: str, resume: bool, precision: str) -> None:
         InputError: with one line for each fault.
     """
     faults = number_faults(current_parser())
-    faults += filter(None, [precision_fault(precision)])
+    device = torch.device(current_parser().get_parsed_content("device"))
+    faults += filter(None, [precision_fault(precision, device)])
     if distributed.apart():
         faults.append(
             f"torchrun started {os.environ['WORLD_SIZE']} processes, but this config does not share a training out; "
@@ -94,7 +96,7 @@ def validation_faults(parser: ConfigParser) -> list[str]:
 
 
 def record(data: Datalist, output_dir: str) -> None:
-    """Write a run's config and provenance, and begin its log, once nothing can be refused any more.
+    """Write a run's config and provenance, once nothing can be refused any more.
 
     Args:
         data: the checked dataset.
@@ -108,11 +110,10 @@ def record(data: Datalist, output_dir: str) -> None:
     resumed = any((folder / kept).exists() for kept in (LATEST, PREVIOUS))
     if resumed and path.exists():  # what the run began with stays on record
         began = json.loads(path.read_text(encoding="utf-8"))
-        if now["config_sha256"] == began["config_sha256"]:
+        if {**config, "resume": None} == {**began["config"], "resume": None}:
             del now["config"]
         now = {**began, "resumed": [*began.get("resumed", []), now]}
     write_json(path, now)
-    log_to(folder / "log.txt")
     number = len(data.training)
     logger.info("training on %d pair%s of %s, results in %s", number, "s" * (number != 1), data.folder, folder)
     if data.caveat:
@@ -161,7 +162,7 @@ def log_end(error: BaseException) -> None:
                 handler.handle(record)
 
 
-def log_to(path: Path) -> None:
+def log_to(path: str | Path) -> None:
     """Add this package's messages to a log file, with the time."""
     handler = LogFile(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))

@@ -95,7 +95,7 @@ class CycleTrainer(Trainer):
         )
         self.inferer = inferer or SimpleInferer()
         self.guard = guard
-        self.arithmetic = arithmetic.Arithmetic(precision, compiled)
+        self.arithmetic = arithmetic.Arithmetic(precision, device, compiled)
         self.working, self.settled = self.networks, False
         there = self.networks.named()
         for name, term in objective.terms.items():
@@ -143,7 +143,7 @@ class CycleTrainer(Trainer):
                 buffer.load_state_dict(buffers[key])
 
         try:
-            self.arithmetic.settle(self.state.device, step_with)
+            self.arithmetic.settle(step_with)
         except RuntimeError as error:
             if is_out_of_memory(error):
                 raise InputError(f"{sizes_that_fit(self)}.") from error

@@ -146,17 +146,17 @@ def test_the_fastest_is_chosen_and_one_that_fails_is_left_out(monkeypatch, caplo
             raise RuntimeError("no compiler\nmore")
         time.sleep(seconds[name])
 
-    settled = Arithmetic("fast")
+    settled = Arithmetic("fast", CPU)
     with caplog.at_level(logging.INFO, "bundle"):
-        settled.settle(CPU, step_with)
+        settled.settle(step_with)
     assert settled.chosen == "autocast"
     assert set(settled.seconds) == {"fp32", "autocast"}
     assert "compiled does not work here (no compiler); it is left out." in caplog.text
     seconds["autocast"] = 0.05
-    settled.settle(CPU, step_with)
+    settled.settle(step_with)
     assert settled.chosen == "autocast", "it is kept for the run's life"
-    slower = Arithmetic("fast")
-    slower.settle(CPU, step_with)
+    slower = Arithmetic("fast", CPU)
+    slower.settle(step_with)
     assert slower.chosen == "fp32", "never a mode that is slower"
 
 
@@ -172,11 +172,14 @@ def test_if_nothing_fits_into_memory_sizes_that_would_are_named(dataset, tmp_pat
 
 
 def test_plain_fp32_times_nothing_and_an_unknown_precision_is_refused():
-    plain = Arithmetic("fp32")
-    plain.settle(CPU, lambda name: pytest.fail("timed"))
+    plain = Arithmetic("fp32", CPU)
+    plain.settle(lambda name: pytest.fail("timed"))
     assert plain.chosen == "fp32"
-    with pytest.raises(InputError, match="precision is 'half'; it must be fp32 or fast"):
-        Arithmetic("half")
+    for unknown in ("half", "autocast", "compiled"):
+        with pytest.raises(
+            InputError, match=f"precision is '{unknown}'; it must be fast, or an arithmetic of this cpu"
+        ):
+            Arithmetic(unknown, CPU)
     assert "compiled" not in arithmetic.candidates(torch.device("cuda"), False)
     assert "compiled" in arithmetic.candidates(torch.device("cuda"), True)
 

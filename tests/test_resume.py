@@ -142,6 +142,7 @@ def test_resuming_a_finished_run_trains_no_more_but_can_deploy_another_checkpoin
     [
         ({"width": 6}, "is of another architecture"),
         ({"patches_per_pair": 6}, "steps an epoch"),
+        ({"epochs": 2}, "epochs is 2, but the run in .* has done 3"),
     ],
 )
 def test_resuming_with_something_else_is_refused(whole, change, message):

@@ -123,9 +123,9 @@ def test_a_time_limit_that_reaches_the_workers_too_saves_and_exits_143(dataset, 
     assert step_of(run) > before
 
 
-def test_resuming_a_finished_run_trains_no_more_but_can_deploy_another_checkpoint(trained):
+def test_resuming_a_finished_run_trains_no_more_but_can_deploy_another_checkpoint(trained, tmp_path):
+    data, trained = trained.parent / "data", copytree(trained, tmp_path / "run")  # others look at the original
     before = latest(trained)
-    data = trained.parent / "data"
     ids = {**TINY, "dataset_dir": data, "output_dir": trained, "resume": True, "deploy_checkpoint": "best_pixel"}
     done = run_bundle("training", TRAIN, **ids)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -106,7 +106,8 @@ class RunKeeper:
         if self.position:
             # not before: ignite starts anew when it is asked to run an engine that is done
             engine.load_state_dict({**self.position, "max_epochs": engine.state.max_epochs})
-            logger.info("resumed after step %d", engine.state.iteration)
+            if not engine.should_terminate:  # a validation may have found that there is nothing to go on with
+                logger.info("resumed after step %d", engine.state.iteration)
         else:
             self.save(engine)
         if threading.current_thread() is threading.main_thread():  # a server may train in another one

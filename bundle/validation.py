@@ -196,7 +196,7 @@ class Validation:
         since = sum(epoch > best for epoch in by_epoch)
         if since >= self.patience:
             logger.info(
-                "stopped after epoch %d: %s was best after epoch %d and did not gain in %d validation(s) since "
+                "stopped after epoch %d: %s was best after epoch %d; validations without a gain since then: %d "
                 "(patience %d)",
                 *(max(by_epoch), self.metric, best, since, self.patience),
             )

@@ -397,7 +397,10 @@ def test_hostile_names_are_escaped(measured):
             "caveat": nasty,
         }
         content |= {"command": ["python", nasty], "code": nasty, "versions": {nasty: nasty}, "config_sha256": nasty}
-        content["resumed"] = [{"started": content["started"], "code": nasty, "config_sha256": nasty}]
+        content["resumed"] = [
+            {"started": content["started"], "code": nasty, "config_sha256": nasty, "command": [nasty]}
+        ]
+        content["arithmetic"] = {"chosen": nasty, "seconds": {nasty: 1.0}}
         (measured / name).write_text(json.dumps(content))
     config = json.loads((measured / "config.json").read_text())
     (measured / "config.json").write_text(json.dumps({**config, "epochs": nasty, "lambda_adv": nasty}))
@@ -425,6 +428,9 @@ def test_a_resumed_run_ends_with_all_its_steps_and_says_when(trained, tmp_path):
     assert "Training patches after epoch 3 of 3" in text
     (resumed,) = json.loads((folder / "provenance.json").read_text())["resumed"]
     assert f"config {resumed['config_sha256']}" in text
+    assert "--epochs 3 --pool_size" in text  # the command of the second part
+    assert "<dt>arithmetic</dt><dd>fp32</dd>" in page
+    assert "<dt>ended</dt><dd>by itself</dd>" in page
 
 
 def test_a_step_that_was_repeated_counts_once(tmp_path):

@@ -84,7 +84,7 @@ def stopped(fold_data, shared, tmp_path_factory) -> Path:
 def test_a_run_without_a_gain_stops_at_the_end_of_its_patience_and_publishes(stopped):
     assert [int(row["epoch"]) for row in table(stopped / "validation.csv")] == [1, 1, 2, 2, 3, 3]
     log = (stopped / "log.txt").read_text()
-    assert "stopped after epoch 3: ssim was best after epoch 1 and did not gain in 2 validation(s)" in log
+    assert "stopped after epoch 3: ssim was best after epoch 1; validations without a gain since then: 2" in log
     deployed = torch.load(stopped / "bundle" / "models" / "model.pt", weights_only=True)
     assert same(deployed, checkpoint(stopped, "best_ssim")["g_xy"])
     assert "validation-ssim" in (stopped / "report.html").read_text()

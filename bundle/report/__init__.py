@@ -140,8 +140,15 @@ def _provenance(record: Record) -> str:
     pairs = _origin(record.training)
     for again in record.training.get("resumed", []):
         config = again.get("config_sha256", "not recorded")
-        text = f"{_date(again.get('started'))}; code {_code(again)}; config {config}"
-        pairs.append(("resumed", escape(text)))
+        text = f"{_date(again.get('started'))}; code {_code(again)}; config {config}; "
+        pairs.append(("resumed", f"{escape(text)}<code>{escape(_command(again.get('command', [])))}</code>"))
+    chosen = record.training.get("arithmetic", {})
+    if chosen:
+        timed = ", ".join(f"{name} {seconds:.3g} s" for name, seconds in chosen["seconds"].items())
+        pairs.append(("arithmetic", escape(chosen["chosen"] + (f", the fastest of {timed} a step" if timed else ""))))
+    if "complete" in record.training:
+        ended = "by itself" if record.training["complete"] else "stopped by a signal; --resume true goes on from it"
+        pairs.append(("ended", ended))
     trained_on = record.metadata.get("trained_on", {})
     if trained_on:
         number = trained_on.get("pairs")

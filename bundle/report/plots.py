@@ -127,17 +127,23 @@ def line_chart(curves: Mapping[str, np.ndarray], heading: str, name: str) -> str
         SVG.
     """
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH_INCHES, 2.6), layout="constrained")
-        axes = figure.add_subplot()
+        figure, axes = _over("step", heading)
         for (label, curve), colour, line in zip(curves.items(), COLOURS, ("-", "--", "-.", ":") * 2, strict=False):
             axes.plot(*smoothed(curve), color=colour, linestyle=line, label=label)
         axes.set_ylim(bottom=min(0.0, *(float(smoothed(curve)[1].min()) for curve in curves.values())))
-        axes.set_xlabel("step")
-        axes.set_ylabel(heading)
-        axes.grid(linewidth=0.4, alpha=0.5)
         if len(curves) > 1:
             figure.legend(loc="outside lower center", ncols=3, columnspacing=1.0)
         return as_svg(figure, name, f"{heading} over the steps: {', '.join(curves)}.")
+
+
+def _over(progress: str, heading: str) -> tuple[Figure, Any]:
+    """An empty chart of something over the steps or epochs of a run."""
+    figure = Figure(figsize=(WIDTH_INCHES, 2.6), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_xlabel(progress)
+    axes.set_ylabel(heading)
+    axes.grid(linewidth=0.4, alpha=0.5)
+    return figure, axes
 
 
 def metric_chart(slides: Sequence[np.ndarray], mean: np.ndarray, best: int, heading: str, name: str) -> str:
@@ -154,16 +160,12 @@ def metric_chart(slides: Sequence[np.ndarray], mean: np.ndarray, best: int, head
         SVG.
     """
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH_INCHES, 2.6), layout="constrained")
-        axes = figure.add_subplot()
+        figure, axes = _over("epoch", heading)
         for curve in slides:
             axes.plot(*curve, color="0.75", linewidth=0.6)
         axes.plot(*mean, color=COLOURS[0], marker="o", markersize=2.5)
         axes.plot(best, mean[1, mean[0] == best], color=GENERATED, marker="o", markersize=6, fillstyle="none")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_xlabel("epoch")
-        axes.set_ylabel(heading)
-        axes.grid(linewidth=0.4, alpha=0.5)
         return as_svg(figure, name, f"{heading} of the validation slides over the epochs; best after epoch {best}.")
 
 

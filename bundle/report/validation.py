@@ -38,6 +38,6 @@ def validation(record: Record) -> Iterable[str]:
         yield "<h3>On the slides of the validation fold</h3>"
         yield (
             "<p>Whole slides during the run, SSIM and PSNR inside the mask. Windows may be further apart here than in "
-            "the evaluation above, so its figures can differ a little.</p>"
+            "an evaluation, so its figures can differ a little.</p>"
         )
         yield grid("charts", charts)

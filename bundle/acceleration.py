@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from bundle.errors import InputError
+from bundle.networks import score
 from bundle.winograd import InstanceNorm, WinogradConv2d, share_out
 
 logger = logging.getLogger("bundle")
@@ -134,16 +135,21 @@ class HalfWeights(nn.Module):
 
 
 class Autocast(nn.Module):
-    """A network whose convolutions take fp16, as PyTorch's autocast chooses."""
+    """A network in half precision where PyTorch's autocast chooses it, channels-last.
 
-    def __init__(self, network: nn.Module) -> None:
+    Args:
+        network: its parameters are used; what it gives is a tensor, or a list with one at the end.
+        dtype: ``torch.float16`` or ``torch.bfloat16``.
+    """
+
+    def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.dtype = network.to(memory_format=torch.channels_last), dtype
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) → (B, C', H', W'), fp32."""
-        with torch.autocast(x.device.type, dtype=torch.float16):
-            return self.network(x).float()
+        with torch.autocast(x.device.type, dtype=self.dtype):
+            return score(self.network, x.contiguous(memory_format=torch.channels_last)).float()
 
 
 class Accelerated(nn.Module):
@@ -221,7 +227,7 @@ def accelerate(network: nn.Module, speed: str = "exact", device: str | torch.dev
     device = torch.device(device)
     own = copy.deepcopy(network).to(device).eval().requires_grad_(False).to(memory_format=torch.channels_last)
     if speed != "exact" and device.type == "cuda":
-        return Accelerated(own, "fp16 autocast, channels-last", Autocast(own))
+        return Accelerated(own, "fp16 autocast, channels-last", Autocast(own, torch.float16))
     if speed != "exact" and device.type == "cpu" and cpu_has_half():
         return Accelerated(own, "fp16 weights and activations, channels-last", HalfWeights(own))
     if device.type != "cpu":

@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from bundle import distributed
+from bundle.acceleration import Autocast
 from bundle.errors import InputError
-from bundle.networks import score
 from bundle.shards import Shards
 from bundle.twins import make_twin
 
@@ -36,19 +36,6 @@ ARITHMETICS = {
 }
 
 
-class Autocast(nn.Module):
-    """A network in bf16 as PyTorch's autocast chooses."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network.to(memory_format=torch.channels_last)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) → (B, C', H', W'), fp32."""
-        with torch.autocast(x.device.type, dtype=torch.bfloat16):
-            return score(self.network, x.contiguous(memory_format=torch.channels_last)).float()
-
-
 def apply(network: nn.Module, arithmetic: str) -> nn.Module:
     """A module that computes what a network does, with the network's own parameters.
 
@@ -64,9 +51,9 @@ def apply(network: nn.Module, arithmetic: str) -> nn.Module:
         taps = dtype == torch.bfloat16 and torch.cpu._is_amx_tile_supported()
         return Shards(make_twin(network, dtype, winograd, taps), dtype)
     if arithmetic == "autocast":
-        return Autocast(network)
+        return Autocast(network, torch.bfloat16)
     if arithmetic == "compiled":
-        return Autocast(torch.compile(network))  # type: ignore[arg-type]
+        return Autocast(torch.compile(network), torch.bfloat16)  # type: ignore[arg-type]
     return network
 
 

@@ -148,7 +148,7 @@ def test_what_overflows_is_computed_again(monkeypatch: pytest.MonkeyPatch, caplo
 def test_autocast_is_near() -> None:
     network, x = generator(), images(1)
     with torch.no_grad():
-        found = Autocast(network)(x)
+        found = Autocast(network, torch.float16)(x)
     assert found.dtype == torch.float32
     assert 0 < float((found - network(x)).abs().max()) < 0.03
 

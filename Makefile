@@ -10,7 +10,7 @@ PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2
 
 setup: .venv/ready  ## the installation alone
 
-demo: .venv/ready $(DEMO)/data/datalist.json $(DEMO)/scan/datalist.json  ## phantom pairs, train, stain, measure, report; some 13 minutes on two cores
+demo: .venv/ready $(DEMO)/data/datalist.json $(DEMO)/scan/datalist.json  ## phantom pairs, train, stain, measure, report; some 12 minutes on two cores
 	$(RUN) training --config_file "[$(TRAIN),$(PROFILE)]" --dataset_dir $(DEMO)/data --output_dir $(DEMO)/run \
 		--patches_per_pair 6 --epochs 20 --resume true
 	$(RUN) inference --config_file $(DEMO)/run/bundle/configs/inference.json --bundle_root $(DEMO)/run/bundle \

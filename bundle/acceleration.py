@@ -19,7 +19,7 @@ from bundle.winograd import InstanceNorm, WinogradConv2d, share_out
 
 logger = logging.getLogger("bundle")
 
-SPEEDS = ("exact", "fast", "preview")
+SPEEDS = ("exact", "fast", "preview", "stock")
 TILES = {"exact": 4, "fast": 6, "preview": 6}  # px a side that Winograd computes at once, see docs/performance.md
 LEAST_CHANNELS = 32  # of input and output, from which Winograd pays here
 LARGEST_WINDOW = 512 * 512  # px that one thread computes alone; all share a larger image
@@ -199,17 +199,38 @@ class Accelerated(nn.Module):
         self.overflowed = True
 
 
+class Unchanged(nn.Module):
+    """A network as it is, image by image on the CPU: what MONAI alone computes with windows one at a time.
+
+    Args:
+        network: in fp32.
+    """
+
+    arithmetic = "fp32, PyTorch's own layers"
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) → (B, C', H, W), fp32."""
+        x = x.as_subclass(Tensor)
+        return torch.cat([self.network(image) for image in (x.split(1) if x.device.type == "cpu" else [x])])
+
+
 def cpu_has_half() -> bool:
     """Whether this CPU computes in fp16 (AVX512-FP16 or AMX); others emulate it, 100 times slower than fp32."""
     return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_fp16_supported()
 
 
-def accelerate(network: nn.Module, speed: str = "exact", device: str | torch.device = "cpu") -> Accelerated:
+def accelerate(network: nn.Module, speed: str = "exact", device: str | torch.device = "cpu") -> Accelerated | Unchanged:
     """The same function, faster.
 
     ``exact`` is fp32 throughout; on the CPU with 3×3 convolutions by Winograd F(4×4, 3×3). ``fast`` is fp16 where
     the hardware has it (images that overflow are computed again in fp32), else fp32 with Winograd F(6×6, 3×3).
-    ``preview`` computes as ``fast`` does; its windows are further apart.
+    ``preview`` computes as ``fast`` does; its windows are further apart. ``stock`` leaves the network as it is: to the
+    bit what MONAI gives where this repository's code is not installed (``configs/series.json``).
 
     Args:
         network: a generator, which stays as it is; a copy is made.
@@ -225,6 +246,8 @@ def accelerate(network: nn.Module, speed: str = "exact", device: str | torch.dev
     if speed not in SPEEDS:
         raise InputError(f"speed is {speed!r}; it must be one of {', '.join(SPEEDS)}.")
     device = torch.device(device)
+    if speed == "stock":
+        return Unchanged(network.to(device).eval())
     own = copy.deepcopy(network).to(device).eval().requires_grad_(False).to(memory_format=torch.channels_last)
     if speed != "exact" and device.type == "cuda":
         return Accelerated(own, "fp16 autocast, channels-last", Autocast(own, torch.float16))

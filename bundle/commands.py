@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import fire
@@ -42,6 +42,30 @@ def command(function: Callable[..., Any]) -> None:
     except KeyboardInterrupt:
         print("\nstopped; nothing half-written is left, so the same command starts again", file=sys.stderr)
         sys.exit(130)
+
+
+def commands(functions: Mapping[str, Callable[..., Any]]) -> None:
+    """The same for several functions: the first word of the command line says which.
+
+    Args:
+        functions: by that word.
+
+    Raises:
+        InputError: if the word is none of them, or as :func:`command` says.
+    """
+    plain_errors()
+    word = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if word in ("--help", "-h"):
+        width = max(map(len, functions))
+        told = [f"  {name:{width}}  {(each.__doc__ or '').strip().splitlines()[0]}" for name, each in functions.items()]
+        print("\n".join(["commands, each with its own --help:", *told]))
+        return
+    if word not in functions:
+        nearest = difflib.get_close_matches(word, functions, n=1, cutoff=0.5)
+        hint = f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(functions)}."
+        raise InputError(f"{word!r} is not a command; {hint}")
+    sys.argv[:2] = [f"{sys.argv[0]} {word}"]
+    command(functions[word])
 
 
 def as_bool(name: str, value: Any) -> bool:

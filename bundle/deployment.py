@@ -5,8 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import torch
+from monai.bundle import ConfigParser
+from torch import Tensor
 
 from bundle.atomic import whole_folder, write_json
 from bundle.checkpoints import load_tensors, save_tensors
@@ -53,13 +59,14 @@ def publish(
     with whole_folder(run / "bundle") as folder:
         write_json(folder / "configs" / "inference.json", inference)
         write_json(folder / "configs" / "metadata.json", metadata)
-        for name in ("logging.conf", "volume.json"):
+        for name in ("logging.conf", "series.json", "volume.json"):
             shutil.copy(HOME / "configs" / name, folder / "configs")
         for name in ("LICENSE", "README.md", "CHANGELOG.md", "CITATION.cff"):
             shutil.copy(HOME / name, folder)
         shutil.copytree(HOME / "docs", folder / "docs")
         shutil.copytree(HOME / "bundle", folder / "bundle", ignore=shutil.ignore_patterns("__pycache__"))
         save_tensors(generators["g_xy"], folder / "models" / "model.pt")
+        save_torchscript(inference["network_def"], generators["g_xy"], folder / "models" / "model.ts")
         if "g_yx" in generators:
             save_tensors(generators["g_yx"], folder / "reverse.pt")
     logger.info("the trained bundle is in %s", run / "bundle")
@@ -105,6 +112,28 @@ def load_generators(run: Path, deploy_checkpoint: str) -> dict[str, Any]:
     content = load_tensors(path)
     content = content.get("parts", content)
     return {name: weights for name, weights in content.items() if name in ("g_xy", "g_yx")}
+
+
+def save_torchscript(network_def: Mapping[str, Any], weights: Mapping[str, Tensor], path: Path) -> None:
+    """Write a network that runs where this repository's code is not installed, as MONAI Deploy and Label want it.
+
+    Args:
+        network_def: its ``_target_`` and arguments.
+        weights: its state dict.
+        path: ``model.ts``; not written, with a warning, if TorchScript cannot express the network, for what is
+            trained is not to be lost for that.
+    """
+    network = ConfigParser({"network_def": dict(network_def)}).get_parsed_content("network_def")
+    network.load_state_dict(weights)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # upstream would have torch.export, which neither reads
+        try:
+            script = torch.jit.script(network.eval())
+        except (RuntimeError, NotImplementedError) as error:
+            reason = str(error).strip().splitlines()[0]
+            logger.warning("%s is not written, TorchScript cannot express the network: %s", path.name, reason)
+            return
+        script.save(str(path))
 
 
 def described(modality: Modality) -> dict[str, Any]:

@@ -22,9 +22,9 @@ from bundle.data import image_faults
 from bundle.datalist import Modality
 from bundle.errors import InputError
 from bundle.image_io import SUFFIXES, TIFF, read_mask, read_slide, suffix_of, write_slide
+from bundle.serving import LEVELS, intensity_faults, recalibrated
 
 FORMATS = ("png", "tif")
-LEVELS = ("bone", "background")
 
 
 def list_images(path: str | None) -> list[Path]:
@@ -134,22 +134,8 @@ def setting_faults(
         faults.append(f"window is {window!r}; it must be at least 8 px, or None for the whole image at once.")
     elif window is not None and (not isinstance(step, int) or not 1 <= step <= window):
         faults.append(f"step is {step!r}; it must be from 1 px to the window of {window} px.")
-    scan = [bone_intensity, background_intensity]
-    if recalibrated(source, *scan) and None in (source.get(f"{name}_intensity") for name in LEVELS):
-        faults.append(
-            f"bone_intensity and background_intensity are {scan}, but this model's dataset declared none for its "
-            f"{source['name']}, so there is nothing to map them to; declare both in datalist.json and train again."
-        )
-    elif recalibrated(source, *scan) and None in scan:
-        faults.append(f"bone_intensity and background_intensity are {scan}; give both.")
-    elif None not in scan and scan[0] == scan[1]:
-        faults.append(f"bone_intensity and background_intensity are both {scan[0]}; they must differ.")
+    faults += intensity_faults(source, bone_intensity, background_intensity)
     return faults
-
-
-def recalibrated(source: Mapping[str, Any], bone_intensity: float | None, background_intensity: float | None) -> bool:
-    """Whether a scan has other grey values of bone and background than what the model was trained on."""
-    return [bone_intensity, background_intensity] != [source.get(f"{name}_intensity") for name in LEVELS]
 
 
 def modality(declared: Mapping[str, Any]) -> Modality:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import json
+import warnings
 from typing import Any
 
 import torch
@@ -51,6 +52,7 @@ def start() -> None:
         InputError: if the config or the command line sets an id that nothing uses.
     """
     plain_errors(first_to_fail)
+    warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")  # of a GPU's codec, which no scan here needs
     parser = current_parser()
     unknown = unknown_ids(parser.get())
     if unknown:

@@ -13,10 +13,11 @@ from typing import Any
 from bundle.atomic import check_writable
 from bundle.datalist import Modality, is_number
 from bundle.errors import InputError
-from bundle.inference import modality, recalibrated, setting_faults
+from bundle.inference import modality, setting_faults
 from bundle.report.page import RESEARCH
 from bundle.report.records import sha256_of
 from bundle.runs import code_version
+from bundle.serving import recalibrated
 from bundle.staining.job import Settings, begin, is_first, room_faults, scan_faults, survey
 from bundle.staining.outcome import show
 from bundle.staining.run import Run, bar, explained
@@ -26,8 +27,8 @@ from bundle.workflow import merged_config
 
 # Ids that the result depends on besides, as the config writes them
 PARTS = (
-    *("network_def", "preprocessing", "inferer", "sliding_window", "windows_apart", "postprocessing"),
-    *("source", "target", "invert_source"),
+    *("network_def", "preprocessing", "normalisation", "inferer", "sliding_window", "windows_apart"),
+    *("denormalisation", "postprocessing", "source", "target", "invert_source"),
 )
 
 

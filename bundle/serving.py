@@ -1,0 +1,124 @@
+"""A trained bundle where it serves a hospital: its configs, its identity, what a picture depends on; no PyTorch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bundle.errors import InputError
+
+LEVELS = ("bone", "background")
+BLOCK = 1 << 20
+
+
+def config_files(bundle_root: str | Path) -> list[Path]:
+    """The configs that together stain a volume with MONAI's own parts, in the order in which they are merged.
+
+    A trained bundle keeps what is for volumes in ``configs/series.json``; an exported one has it in
+    ``configs/inference.json`` already.
+
+    Args:
+        bundle_root: the folder, as a run leaves it in ``output_dir/bundle``, or as ``scripts.export`` packs it.
+
+    Raises:
+        InputError: if it is no trained bundle.
+    """
+    root = Path(bundle_root)
+    first, overlay = root / "configs" / "inference.json", root / "configs" / "series.json"
+    if not first.is_file():
+        raise InputError(f"{root} is no trained bundle, it has no configs/inference.json; give RUN/bundle of a run.")
+    return [first, overlay] if overlay.is_file() else [first]
+
+
+def read_config(bundle_root: str | Path) -> dict[str, Any]:
+    """The values of a bundle's ``configs/inference.json``, as written: nothing in it is run.
+
+    Raises:
+        InputError: if it is no trained bundle, or its config no JSON.
+    """
+    path = config_files(bundle_root)[0]
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} is no JSON ({error}); copy it from the run again.") from error
+
+
+def fingerprint(bundle_root: str | Path) -> str:
+    """SHA-256 of a bundle's weights, ``models/model.pt``.
+
+    Raises:
+        InputError: if there are none.
+    """
+    path = Path(bundle_root) / "models" / "model.pt"
+    if not path.is_file():
+        raise InputError(f"{path} does not exist, so what the model is cannot be said; give RUN/bundle of a run.")
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def intensity_faults(
+    source: Mapping[str, Any], bone_intensity: float | None, background_intensity: float | None
+) -> list[str]:
+    """What is wrong with the grey values of bone and background that are given for a scan, a line each.
+
+    Args:
+        source: what the model was trained on, as ``inference.json`` has it.
+        bone_intensity: mean grey value of bone in the scan.
+        background_intensity: likewise, of background.
+    """
+    given = [bone_intensity, background_intensity]
+    if recalibrated(source, *given) and None in (source.get(f"{name}_intensity") for name in LEVELS):
+        return [
+            f"bone_intensity and background_intensity are {given}, but this model's dataset declared none for its "
+            f"{source['name']}, so there is nothing to map them to; declare both in datalist.json and train again."
+        ]
+    if recalibrated(source, *given) and None in given:
+        return [f"bone_intensity and background_intensity are {given}; give both."]
+    if None not in given and given[0] == given[1]:
+        return [f"bone_intensity and background_intensity are both {given[0]}; they must differ."]
+    return []
+
+
+def recalibrated(source: Mapping[str, Any], bone_intensity: float | None, background_intensity: float | None) -> bool:
+    """Whether a scan has other grey values of bone and background than what the model was trained on."""
+    return [bone_intensity, background_intensity] != [source.get(f"{name}_intensity") for name in LEVELS]
+
+
+def stock_settings(
+    config: Mapping[str, Any], bone_intensity: float | None, background_intensity: float | None
+) -> dict[str, Any]:
+    """What a stain depends on besides model and scan where MONAI's own parts make it (Deploy, Label).
+
+    Args:
+        config: of :func:`read_config`.
+        bone_intensity: mean grey value of bone in the scan.
+        background_intensity: likewise, of background.
+    """
+    return engine_settings(config, "stock", bone_intensity, background_intensity)
+
+
+def engine_settings(
+    config: Mapping[str, Any], speed: str, bone_intensity: float | None, background_intensity: float | None
+) -> dict[str, Any]:
+    """The same where ``configs/volume.json`` makes it, along z; for ``speed`` ``stock`` it is the same picture.
+
+    Args:
+        config: of :func:`read_config`.
+        speed: of ``inference.json``.
+        bone_intensity: mean grey value of bone in the scan.
+        background_intensity: likewise, of background.
+    """
+    levels = [None if level is None else float(level) for level in (bone_intensity, background_intensity)]
+    return {
+        "speed": speed,
+        "window": config["window"],
+        "step": config["step"],
+        "invert_source": config["invert_source"],
+        **{f"{name}_intensity": level for name, level in zip(LEVELS, levels, strict=True)},
+    }

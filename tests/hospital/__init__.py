@@ -1,0 +1,1 @@
+"""Against real hospital programs: Orthanc, dcmtk, dciodvfy, MONAI Deploy, MONAI Label."""

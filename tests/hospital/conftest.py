@@ -1,0 +1,86 @@
+"""The programs of a hospital: where they are not there, tests that need them say so loudly, and fail in CI."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import shutil
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.hospital.orthanc import PLUGIN, Orthanc
+
+REQUIRED = "VIRTUAL_STAINING_REQUIRE_HOSPITAL"  # .ci/run sets it: what cannot run fails
+CLONE_NEWNET = 0x40000000
+SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
+
+
+def environment_of(name: str) -> Path:
+    """Python of the environment of ``scripts/deploy`` or ``scripts/label``, there or not."""
+    home = os.environ.get(f"VIRTUAL_STAINING_{name.upper()}", str(ROOT / f".venv-{name}"))
+    return Path(home) / "bin" / "python"
+
+
+def _has_environment(name: str) -> bool:
+    python = environment_of(name)
+    return python.exists() and (python.parents[1] / "ready").exists()
+
+
+CHECKS: dict[str, tuple[Callable[[], bool], str]] = {
+    "Orthanc": (lambda: bool(shutil.which("Orthanc")) and PLUGIN.exists(), "apt-get install orthanc orthanc-dicomweb"),
+    "dciodvfy": (lambda: bool(shutil.which("dciodvfy")), "apt-get install dicom3tools"),
+    "dcmtk": (lambda: bool(shutil.which("storescu")), "apt-get install dcmtk"),
+    "deploy": (lambda: _has_environment("deploy"), "make deploy"),
+    "label": (lambda: _has_environment("label"), "make label"),
+}
+
+
+def needs(*names: str) -> None:
+    """Skip a test, or fail it in CI, where a program is not installed.
+
+    Args:
+        names: keys of ``CHECKS``.
+    """
+    missing = [f"{name} ({CHECKS[name][1]})" for name in names if not CHECKS[name][0]()]
+    if not missing:
+        return
+    reason = f"NOT TESTED, for this machine has no {' and no '.join(missing)}"
+    if os.environ.get(REQUIRED):
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def own_network() -> bool:
+    """Leave the machine's network, where this process may: no test's server is reached from elsewhere, nor reaches out.
+
+    What this process starts from here on shares the new network, which has a loopback and nothing else.
+    """
+    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET) != 0:
+        return False
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        asked = struct.pack("16sH14s", b"lo", 0, b"")
+        flags = struct.unpack("16sH14s", fcntl.ioctl(any_socket, SIOCGIFFLAGS, asked))[1]
+        fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sH14s", b"lo", flags | IFF_UP, b""))
+    return True
+
+
+@pytest.fixture(scope="session")
+def running_orthanc(own_network: bool, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
+    """One Orthanc for all tests of a process."""
+    needs("Orthanc")
+    with Orthanc(tmp_path_factory.mktemp("orthanc")) as server:
+        yield server
+
+
+@pytest.fixture
+def orthanc(running_orthanc: Orthanc) -> Orthanc:
+    """A running Orthanc that holds nothing."""
+    running_orthanc.clear()
+    return running_orthanc

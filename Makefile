@@ -6,7 +6,7 @@ TRAIN := 'configs/train.json'
 PROFILE := 'configs/profiles/demo.json'
 PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2
 
-.PHONY: setup demo test test-slow lint bench clean
+.PHONY: setup demo deploy label hospital test test-slow lint bench clean
 
 setup: .venv/ready  ## the installation alone
 
@@ -29,10 +29,16 @@ $(DEMO)/data/datalist.json: | .venv/ready
 $(DEMO)/scan/datalist.json: | .venv/ready  # a specimen that is in no pair, to be stained whole
 	$(PYTHON) -m scripts.phantom --output $(DEMO)/scan --pairs 1 --seed 1
 
-test: .venv/ready  ## what CI and a newcomer run
+deploy: .venv-deploy/ready  ## MONAI Deploy App SDK, in an environment of its own beside .venv
+label: .venv-label/ready  ## MONAI Label, likewise
+
+hospital: .venv/ready  ## all that tests/hospital tests against; as root Debian's Orthanc, dcmtk and dicom3tools too
+	@tests/hospital/setup.sh
+
+test: .venv/ready hospital  ## what CI and a newcomer run
 	$(PYTEST) -m "not slow"
 
-test-slow: .venv/ready  ## the rest, which CI runs too
+test-slow: .venv/ready hospital  ## the rest, which CI runs too
 	$(PYTEST) -m slow
 
 lint: .venv/ready
@@ -53,7 +59,7 @@ bench: .venv/ready  ## what docs/performance.md quotes
 	$(PYTHON) -m scripts.bench.volume windows --bundle $(DEMO)/run/bundle
 
 clean:
-	rm -rf output .venv
+	rm -rf output .venv .venv-deploy .venv-label
 
 # A shim of that name may be there without the version behind it, so each candidate is run.
 .venv/ready: pyproject.toml
@@ -65,3 +71,6 @@ clean:
 			exit 1; \
 		fi; \
 	done; echo "no Python 3.10, 3.11 or 3.12 found; install one" >&2; exit 1
+
+.venv-%/ready: scripts/%/setup.sh scripts/%/requirements.txt .venv/ready
+	scripts/$*/setup.sh .venv-$* && touch $@

@@ -11,7 +11,6 @@ from typing import Any
 from bundle.errors import InputError
 
 LEVELS = ("bone", "background")
-BLOCK = 1 << 20
 
 
 def config_files(bundle_root: str | Path) -> list[Path]:
@@ -55,11 +54,7 @@ def fingerprint(bundle_root: str | Path) -> str:
     path = Path(bundle_root) / "models" / "model.pt"
     if not path.is_file():
         raise InputError(f"{path} does not exist, so what the model is cannot be said; give RUN/bundle of a run.")
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def intensity_faults(

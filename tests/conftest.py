@@ -27,6 +27,16 @@ SIGNALS = {number: signal.getsignal(number) for number in (signal.SIGINT, signal
 torch.set_num_threads(1)
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say last, and in red, what was not tested for want of a program."""
+    skipped = terminalreporter.getreports("skipped")
+    left_out = sorted((str(report.longrepr[2]), report.nodeid) for report in skipped if "NOT TESTED" in str(report.longrepr))
+    if left_out:
+        terminalreporter.section("NOT TESTED AGAINST REAL PROGRAMS", red=True, bold=True)
+    for reason, name in left_out:
+        terminalreporter.line(f"{name}: {reason}", red=True)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of data that tests may use and the product may not."""

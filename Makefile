@@ -73,4 +73,4 @@ clean:
 	done; echo "no Python 3.10, 3.11 or 3.12 found; install one" >&2; exit 1
 
 .venv-%/ready: scripts/%/setup.sh scripts/%/requirements.txt .venv/ready
-	scripts/$*/setup.sh .venv-$* && touch $@
+	sh scripts/$*/setup.sh .venv-$* && touch $@

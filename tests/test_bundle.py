@@ -90,6 +90,7 @@ def test_ids_that_stay_put(config):
 
 METHODS = sorted(path.stem for path in (CONFIGS / "methods").glob("*.json"))
 COMBINATIONS = ["train", "train profiles/demo", "train evaluate", "train evaluate profiles/demo", "inference"]
+COMBINATIONS += ["inference volume"]
 COMBINATIONS += [
     f"train {task}methods/{method}{profile}"
     for method in METHODS

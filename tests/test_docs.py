@@ -27,7 +27,7 @@ def documented(text: str) -> dict[str, str]:
     return {name: value.strip() for cell, value in rows for name in re.findall(r"`([^`]+)`", cell)}
 
 
-CONFIGS = ("train.json", "evaluate.json", "inference.json", "volume.json")
+CONFIGS = ("train.json", "evaluate.json", "inference.json", "volume.json", "series.json")
 
 
 @pytest.mark.parametrize("config", [*CONFIGS, "profiles/demo.json"])
@@ -49,7 +49,7 @@ def test_documented_defaults_are_the_configs(config):
             continue
         assert json.loads(cell.strip("`")) == value, name
         checked += 1
-    assert checked >= {"train.json": 25, "evaluate.json": 3, "inference.json": 5, "volume.json": 4}[config]
+    assert checked >= {"train.json": 25, "evaluate.json": 3, "inference.json": 5, "volume.json": 4, "series.json": 1}[config]
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/README.md"])

@@ -11,6 +11,7 @@ import numpy as np
 from bundle.area import add_block, axis_weights, blocks, box_count, pieces
 from bundle.errors import InputError
 from bundle.image_io import TIFF, reading
+from bundle.volume_dicom import holds_dicom, read_series
 from bundle.volume_formats import Slices, Stored, read_meta, read_nifti, read_nrrd
 from bundle.volume_hdf5 import HDF5, read_hdf5, split_dataset
 from bundle.volume_stacks import is_zarr, read_folder, read_tiff_stack, read_zarr
@@ -100,9 +101,9 @@ def open_volume(
 ) -> Volume:
     """Open a scan without reading it.
 
-    NIfTI, NRRD (raw or gzip), MetaImage, a TIFF stack, a folder of TIFF or PNG slices in natural order, a dataset of
-    an HDF5 or NeXus file, or an OME-Zarr of which the finest level is taken. Only its headers are read, and a slice
-    of a NIfTI.
+    NIfTI, NRRD (raw or gzip), MetaImage, a TIFF stack, a folder of TIFF or PNG slices in natural order, or of one
+    DICOM series, a dataset of an HDF5 or NeXus file, or an OME-Zarr of which the finest level is taken. Only its
+    headers are read, and a slice of a NIfTI.
 
     Args:
         path: the file or folder, or ``FILE:/path/in/file`` for HDF5.
@@ -135,7 +136,7 @@ def _reader_of(path: Path) -> Callable[[Path], Stored]:
     if dataset:
         return read_hdf5
     if path.is_dir():
-        return read_zarr if is_zarr(path) else read_folder
+        return read_zarr if is_zarr(path) else read_series if holds_dicom(path) else read_folder
     name = path.name.lower()
     suffix = max((suffix for suffix in READERS if name.endswith(suffix)), key=len, default="")
     if not suffix:

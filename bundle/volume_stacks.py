@@ -123,7 +123,7 @@ def read_folder(path: Path) -> Stored:
     tiffs = [each for each in files if each.suffix.lower() in TIFF]
     files = tiffs or [each for each in files if each.suffix.lower() == ".png"]
     if not files:
-        raise InputError(f"{path} holds no slices; a scan's folder has .tif, .tiff or .png files, or is an OME-Zarr.")
+        raise InputError(f"{path} holds no slices; a scan's folder has .tif, .png or DICOM files, or is an OME-Zarr.")
     _check_sequence(files)
     kinds = []
     for each in files:

@@ -1,0 +1,73 @@
+"""Where the frames of one object lie: shared and per-frame functional groups."""
+
+from __future__ import annotations
+
+import math
+
+from pydicom import Dataset
+from pydicom.sequence import Sequence as Items
+from pydicom.tag import Tag
+
+from bundle.dicom.source import Source
+from bundle.dicom.synthetic import decimals, positions
+from bundle.dicom.words import uid_for
+from bundle.errors import InputError
+
+LIMIT = 2**32 - 2  # bytes: the longest even length that PixelData can state; one longer would mean "unknown"
+
+
+def spans(source: Source, frame_bytes: int, limit_bytes: int) -> list[tuple[int, int]]:
+    """First slice, and the one after the last, of each of the fewest objects that keep to a limit.
+
+    Raises:
+        InputError: if one slice is past it.
+    """
+    slices, rows, columns = source.shape
+    most = limit_bytes // frame_bytes
+    if most < 1:
+        raise InputError(f"one slice of {columns}×{rows} px is {frame_bytes} bytes, past the limit of {limit_bytes}.")
+    objects = math.ceil(slices / most)
+    ends = [slices * part // objects for part in range(objects + 1)]
+    return list(zip(ends[:-1], ends[1:], strict=True))
+
+
+def add_frames(new: Dataset, source: Source, start: int, stop: int) -> None:
+    """Say of an object that its frames are slices start to stop of a series."""
+    new.NumberOfFrames = stop - start
+    new.SharedFunctionalGroupsSequence = Items([_shared(source)])
+    places = positions(source)[start:stop]
+    new.PerFrameFunctionalGroupsSequence = Items(_frame(place) for place in places)
+
+
+def _shared(source: Source) -> Dataset:
+    measures, orientation, shared = Dataset(), Dataset(), Dataset()
+    measures.PixelSpacing = decimals(source.spacing_mm[1:])
+    measures.SliceThickness = measures.SpacingBetweenSlices = decimals(source.spacing_mm[:1])[0]
+    orientation.ImageOrientationPatient = decimals(source.headers[0].orientation.ravel())
+    shared.PixelMeasuresSequence = Items([measures])
+    shared.PlaneOrientationSequence = Items([orientation])
+    return shared
+
+
+def _frame(place: list[str]) -> Dataset:
+    position, frame = Dataset(), Dataset()
+    position.ImagePositionPatient = place
+    frame.PlanePositionSequence = Items([position])
+    return frame
+
+
+def add_dimension(new: Dataset, source: Source) -> None:
+    """Number the frames of an object by their place in the stack; where its kind asks for that."""
+    organization, index = Dataset(), Dataset()
+    organization.DimensionOrganizationUID = uid_for(f"slices of {source.series_uid}".encode())
+    index.DimensionOrganizationUID = organization.DimensionOrganizationUID
+    index.DimensionIndexPointer = Tag("ImagePositionPatient")
+    index.FunctionalGroupPointer = Tag("PlanePositionSequence")
+    index.DimensionDescriptionLabel = "slice"
+    new.DimensionOrganizationSequence = Items([organization])
+    new.DimensionOrganizationType = "3D"
+    new.DimensionIndexSequence = Items([index])
+    for number, frame in enumerate(new.PerFrameFunctionalGroupsSequence, 1):
+        content = Dataset()
+        content.StackID, content.InStackPositionNumber, content.DimensionIndexValues = "1", number, number
+        frame.FrameContentSequence = Items([content])

@@ -72,5 +72,5 @@ clean:
 		fi; \
 	done; echo "no Python 3.10, 3.11 or 3.12 found; install one" >&2; exit 1
 
-.venv-%/ready: scripts/%/setup.sh scripts/%/requirements.txt .venv/ready
+.venv-%/ready: scripts/%/setup.sh scripts/%/requirements.txt | .venv/ready
 	sh scripts/$*/setup.sh .venv-$* && touch $@

@@ -1,0 +1,1 @@
+"""A MONAI Label application for a trained bundle: a server that answers with colour."""

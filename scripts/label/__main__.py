@@ -1,0 +1,134 @@
+"""Serve a trained bundle with MONAI Label: ``python -m scripts.label --bundle RUN/bundle --studies FOLDER …``."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from bundle.atomic import check_writable
+from bundle.commands import as_bool, command
+from bundle.errors import InputError
+from bundle.serving import fingerprint, intensity_faults, read_config
+
+SECRETS = "MONAI_LABEL_DICOMWEB_USERNAME and MONAI_LABEL_DICOMWEB_PASSWORD"  # of the environment
+HERE = Path(__file__).resolve().parent
+ENVIRONMENT = "VIRTUAL_STAINING_LABEL"
+# What MONAI Label is told by its environment: no training, no file of its own outside the work folder
+QUIET = {
+    "MONAI_LABEL_TASKS_TRAIN": "false",
+    "MONAI_LABEL_TASKS_SCORING": "false",
+    "MONAI_LABEL_TRACKING_ENABLED": "false",
+    "MONAI_ZOO_SOURCE": "local",
+}
+
+
+def main(
+    bundle: str,
+    studies: str,
+    bone_intensity: float | None = None,
+    background_intensity: float | None = None,
+    stow: bool = False,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    name: str = "virtual_staining",
+    work_dir: str = "output/label",
+) -> None:
+    """Start the server; it runs until it is stopped.
+
+    Args:
+        bundle: the trained bundle, RUN/bundle.
+        studies: a folder of grey volumes, or the address of a DICOMweb server, whose user and password are in the
+            environment: MONAI_LABEL_DICOMWEB_USERNAME, MONAI_LABEL_DICOMWEB_PASSWORD.
+        bone_intensity: mean grey value of bone in the scans, for requests that give none.
+        background_intensity: likewise, of background.
+        stow: put each result into the PACS.
+        host: address to listen on.
+        port: likewise.
+        name: of the model, for clients.
+        work_dir: for the application, its log, and what it fetches from the PACS.
+    """
+    stow = as_bool("stow", stow)
+    remote = str(studies).startswith(("http://", "https://"))
+    root = Path(bundle).resolve()
+    _check(root, bone_intensity, background_intensity)
+    if remote and "@" in urlsplit(studies).netloc:
+        raise InputError(f"studies has a user or password in it, for all to see; put them into {SECRETS}.")
+    if stow and not remote:
+        raise InputError(f"stow is true, but studies is {studies}, not the address of a DICOMweb server.")
+    if not remote and not Path(studies).is_dir():
+        raise InputError(f"studies {studies} is no folder; give one, or http://HOST:PORT/dicom-web.")
+    python = _python()
+    _check_port(host, port)
+    app = make_app(Path(work_dir), name, root)
+    words = [str(python), "-m", "monailabel.main", "start_server", "--uvicorn_app", "lib.server:app"]
+    words += ["--app", str(app), "--host", host]
+    words += ["--port", str(port), "--studies", studies if remote else str(Path(studies).resolve())]
+    words += ["--conf", "models", name, "--conf", "stow", str(stow).lower()]
+    levels = {"bone_intensity": bone_intensity, "background_intensity": background_intensity}
+    for key, value in levels.items():
+        words += [] if value is None else ["--conf", key, str(value)]
+    environment = {**QUIET, "MONAI_LABEL_SESSION_PATH": str(app / "sessions"), **os.environ}
+    environment["PATH"] = f"{python.parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    print(f"the server answers at http://{host}:{port} in some 10 s; its log: {app / 'logs' / 'app.log'}", flush=True)
+    os.umask(0o077)  # what is fetched says who the patient is
+    os.chdir(app)  # `lib` is found where Python starts; and MONAI Label reads a file .env there
+    os.execve(python, words, environment)
+
+
+def make_app(work: Path, name: str, bundle: Path) -> Path:
+    """A folder as MONAI Label wants it, with links to this application and to the bundle.
+
+    Args:
+        work: the folder; what an earlier server left there stays, but for the links.
+        name: of the model.
+        bundle: the trained bundle.
+
+    Returns:
+        The folder.
+    """
+    if not name.isidentifier():
+        raise InputError(f"name is {name!r}; it must be letters, digits and _, for it becomes part of addresses.")
+    check_writable(work)
+    app = work.resolve()
+    (app / "model").mkdir(exist_ok=True)
+    for link, target in {"main.py": HERE / "main.py", "lib": HERE / "lib", f"model/{name}": bundle}.items():
+        path = app / link
+        if path.exists() and not path.is_symlink():
+            raise InputError(f"work_dir {work} has a {link} of its own; choose an empty folder.")
+        path.unlink(missing_ok=True)
+        path.symlink_to(target)
+    return app
+
+
+def _check(bundle: Path, bone_intensity: float | None, background_intensity: float | None) -> None:
+    source = read_config(bundle)["source"]
+    fingerprint(bundle)
+    levels = (bone_intensity, background_intensity)
+    for level, word in zip(levels, ("bone", "background"), strict=True):
+        if level is not None and (isinstance(level, bool) or not isinstance(level, (int, float))):
+            raise InputError(f"{word}_intensity is {level!r}; it must be a number, the mean grey value in the scans.")
+    faults = [] if levels == (None, None) else intensity_faults(source, *levels)
+    if faults:
+        raise InputError("\n".join(faults))
+
+
+def _python() -> Path:
+    home = Path(os.environ.get(ENVIRONMENT, HERE.parents[1] / ".venv-label")).resolve()
+    python = home / "bin" / "python"
+    if not (home / "ready").exists() or not python.exists():
+        raise InputError(f"MONAI Label has no environment in {home}; make it: make label (or set {ENVIRONMENT}).")
+    return python
+
+
+def _check_port(host: str, port: int) -> None:
+    try:
+        with socket.create_server((host, port)):
+            pass
+    except (OSError, OverflowError, TypeError) as error:
+        raise InputError(f"the server cannot listen on {host}:{port} ({error}); choose another --port.") from error
+
+
+if __name__ == "__main__":
+    command(main)

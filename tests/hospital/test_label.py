@@ -1,0 +1,140 @@
+"""MONAI Label as a laboratory runs it: its own server before a folder of scans, asked over HTTP."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import itk
+import nibabel
+import nrrd
+import numpy as np
+import pytest
+import requests
+import torch
+
+from tests.conftest import ROOT
+from tests.hospital.label_parts import LEVELS, PATIENCE_S, infer, make_model, plain, refused, same_grid, serving
+from tests.volumes import make_voxels, write_scan
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of a network that has learnt nothing."""
+    return make_model(tmp_path_factory.mktemp("model") / "bundle")
+
+
+@pytest.fixture(scope="module")
+def folder(own_network: bool, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``scans`` with one scan, and a ``bundle`` of its own."""
+    folder = tmp_path_factory.mktemp("folder")
+    write_scan(folder / "scans" / "rat.nii.gz", make_voxels((6, 40, 48)))
+    shutil.copytree(model, folder / "bundle")
+    code = folder / "bundle" / "bundle" / "__init__.py"  # its copy of the package, which is not to be used
+    code.parent.mkdir()
+    code.write_text("raise RuntimeError('a trained bundle\\'s own copy was imported')")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def before_folder(folder: Path) -> Iterator[str]:
+    """A server before that folder, which knows its scan's intensities."""
+    with serving(folder / "bundle", folder / "scans", folder / "work", **LEVELS) as address:
+        yield address
+    assert [path.name for path in (folder / "scans").iterdir()] == ["rat.nii.gz"]  # it is only read
+
+
+def test_the_server_lists_the_model_with_its_version_as_research_only(before_folder: str) -> None:
+    info = requests.get(f"{before_folder}/info/", timeout=30).json()
+    (model,) = info["models"].values()
+    assert list(info["models"]) == ["virtual_staining"]
+    assert model["version"] == json.loads((ROOT / "configs" / "metadata.json").read_text())["version"]
+    assert "research only" in model["description"].lower()
+    assert not model["labels"]
+    assert "model_filename" not in model["config"]
+    assert info["datastore"]["total"] == 1
+
+
+def test_a_scan_of_a_folder_comes_back_as_colour_files_equal_to_plain_inference(
+    before_folder: str, folder: Path, tmp_path: Path
+) -> None:
+    scan = folder / "scans" / "rat.nii.gz"
+    expected = plain(folder / "bundle", scan, tmp_path / "plain")
+    colour = itk.array_from_image(expected)
+    assert colour.std() > 1
+    for suffix in (".nii.gz", ".nrrd"):
+        answer = infer(before_folder, "rat", result_extension=suffix)
+        assert answer.status_code == 200, answer.text
+        path = tmp_path / f"stained{suffix}"
+        path.write_bytes(answer.content)
+        read = itk.imread(path)
+        assert "RGB" in type(read).__name__
+        assert np.array_equal(itk.array_from_image(read), colour)
+        assert same_grid(read, expected)
+    image = nibabel.load(tmp_path / "stained.nii.gz")
+    voxels = np.asarray(image.dataobj)
+    assert np.array_equal(np.stack([voxels[name] for name in "RGB"], axis=-1).transpose(2, 1, 0, 3), colour)
+    assert np.allclose(image.affine, nibabel.load(scan).affine, atol=1e-6)
+    voxels, header = nrrd.read(str(tmp_path / "stained.nrrd"))
+    assert header["kinds"][0] == "RGB-color"
+    assert np.array_equal(voxels.T, colour)
+
+
+def test_a_file_that_a_client_sends_is_stained(before_folder: str, folder: Path) -> None:
+    url = f"{before_folder}/infer/virtual_staining?output=image"
+    with (folder / "scans" / "rat.nii.gz").open("rb") as file:
+        answer = requests.post(url, files={"file": ("sent.nii.gz", file)}, timeout=PATIENCE_S)
+    assert answer.content == infer(before_folder, "rat").content
+    kept = set(Path(tempfile.gettempdir()).glob("tmp*.n*"))
+    refused(requests.post(url, files={"file": ("x.nii.gz", b"none")}, timeout=30), 422, "cannot be read as an image")
+    elsewhere = b"NRRD0004\ntype: uint8\ndimension: 3\nsizes: 8 8 8\nencoding: raw\ndata file: /etc/passwd\n"
+    refused(requests.post(url, files={"file": ("x.nrrd", elsewhere)}, timeout=30), 422, "no NIfTI")
+    refused(requests.post(url, files={"file": ("x.nii", elsewhere)}, timeout=30), 422, "cannot be read as an image")
+    assert set(Path(tempfile.gettempdir()).glob("tmp*.n*")) <= kept
+
+
+def test_parameters_never_reach_a_config_or_a_path(before_folder: str) -> None:
+    refused(infer(before_folder, "rat", device="$__import__('os').abort()"), 422, "device is", "must be one of")
+    refused(infer(before_folder, "rat", model_filename="../../reverse.pt"), 422, "'model_filename' is no parameter")
+    refused(infer(before_folder, "rat", bone_intesity=3), 422, "did you mean bone_intensity?")
+    refused(infer(before_folder, "/etc/passwd"), 404, "no scan '/etc/passwd'")
+    assert requests.delete(f"{before_folder}/model/virtual_staining", timeout=30).status_code == 404
+    assert infer(before_folder, "rat").status_code == 200
+
+
+@pytest.mark.parametrize("image", ["1.2.3.4", "../../../etc", "none\n\x1b[31m"])
+def test_a_scan_that_is_not_there_is_said(image: str, before_folder: str) -> None:
+    refused(infer(before_folder, image), 404, "the folder has no scan")
+
+
+class Bomb:
+    """A pickle that makes a folder when it is loaded."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return os.mkdir, (str(self.path),)
+
+
+def test_weights_that_are_a_program_or_of_another_network_are_refused(
+    before_folder: str, folder: Path, tmp_path: Path
+) -> None:
+    file = folder / "bundle" / "models" / "model.pt"
+    weights, expected = file.read_bytes(), infer(before_folder, "rat").content
+    try:
+        file.write_bytes(pickle.dumps(Bomb(tmp_path / "harm")))
+        refused(infer(before_folder, "rat"), 500, "model.pt is not a readable checkpoint")
+        torch.save({"weight": torch.zeros(3)}, file)
+        refused(infer(before_folder, "rat"), 500, "model.pt is of another architecture")
+    finally:
+        file.write_bytes(weights)
+    assert not (tmp_path / "harm").exists()
+    assert infer(before_folder, "rat").content == expected

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from bundle.dicom.source import Source
 from bundle.dicom.words import plain, uid_for
 from bundle.errors import InputError
 from bundle.serving import fingerprint
+
+
+class Scan(Protocol):
+    """What of a source, or of a PACS's list of it, UIDs follow from."""
+
+    @property
+    def series_uid(self) -> str:
+        """SeriesInstanceUID."""
+
+    @property
+    def instance_uids(self) -> Sequence[str]:
+        """SOPInstanceUIDs of the slices, in any order."""
 
 
 @dataclass(frozen=True)
@@ -33,16 +44,16 @@ class Made:
     settings: Mapping[str, Any]
     code: str
 
-    def series_uid(self, source: Source, kind: str) -> str:
+    def series_uid(self, source: Scan, kind: str) -> str:
         """SeriesInstanceUID of a stain: the same for the same model, settings, scan and kind of object."""
         return self._uid(source, kind)
 
-    def instance_uid(self, source: Source, kind: str, number: int) -> str:
+    def instance_uid(self, source: Scan, kind: str, number: int) -> str:
         """SOPInstanceUID of a series' object number so and so, likewise."""
         return self._uid(source, kind, number)
 
-    def _uid(self, source: Source, *what: object) -> str:
-        content = [self.sha256, dict(self.settings), source.series_uid, source.instance_uids, *what]
+    def _uid(self, source: Scan, *what: object) -> str:
+        content = [self.sha256, dict(self.settings), source.series_uid, sorted(source.instance_uids), *what]
         return uid_for(json.dumps(content, sort_keys=True).encode())
 
 

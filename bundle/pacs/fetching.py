@@ -1,0 +1,128 @@
+"""A series of a PACS as files of a folder, each whole or not there, under names that no tag has a say in."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from pydicom import Dataset, dcmread
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import UID
+
+from bundle.atomic import settle, whole_file
+from bundle.dicom.words import plain
+from bundle.errors import InputError
+from bundle.pacs.audit import Audit
+from bundle.pacs.faults import Patience, UnreachableError, persistently
+from bundle.pacs.series import Pacs, Series
+
+DELIMITER = b"\xfe\xff\xdd\xe0"  # that ends compressed pixel data
+
+
+def name_of(uid: str) -> str:
+    """The name of an object's file."""
+    return hashlib.sha256(uid.encode()).hexdigest()[:32] + ".dcm"
+
+
+def fetch_series(
+    pacs: Pacs,
+    patience: Patience,
+    series: Series,
+    sop_uids: Sequence[str],
+    folder: Path,
+    audit: Audit,
+    heed_stop: Callable[[], None] = lambda: None,
+) -> None:
+    """Fetch what of a series is not yet there, whole.
+
+    Args:
+        pacs: has it.
+        patience: with it.
+        series: which.
+        sop_uids: its objects.
+        folder: of the files; anything else in it is removed, as it would be taken for a part of the series.
+        audit: is told of each object.
+        heed_stop: raises where the work is to end; called between objects.
+
+    Raises:
+        UnreachableError: if some could not be had; those that came stay.
+        PacsError: likewise, where another try would not help.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = {sop_uid: folder / name_of(sop_uid) for sop_uid in sop_uids}
+    for stray in set(folder.iterdir()) - set(paths.values()):
+        stray.unlink()
+    missing = [sop_uid for sop_uid in sop_uids if not _is_there(paths[sop_uid], series, sop_uid)]
+
+    def keep(sop_uid: str, content: bytes) -> None:
+        fault = object_fault(io.BytesIO(content), len(content), series, sop_uid)
+        if fault:
+            raise UnreachableError(f"{pacs.peer} sent {fault}")
+        with whole_file(paths[sop_uid]) as partial:
+            partial.write_bytes(content)
+        sha256 = hashlib.sha256(content).hexdigest()
+        audit.line("fetched", series.study_uid, series.series_uid, sop_uid, len(content), sha256)
+        missing.remove(sop_uid)
+        heed_stop()
+
+    def go_on() -> None:
+        if missing:
+            pacs.fetch(series.study_uid, series.series_uid, list(missing), keep)
+
+    try:
+        persistently(go_on, patience, lambda: len(missing))
+    except InputError as error:
+        audit.line("failed", series.study_uid, series.series_uid, status=str(error))
+        have = len(sop_uids) - len(missing)
+        raise type(error)(
+            f"{error} {have} of {len(sop_uids)} objects are fetched; the same command fetches the rest."
+        ) from error
+    settle(folder)
+
+
+def object_fault(file: BinaryIO, size: int, series: Series, sop_uid: str) -> str | None:
+    """What is wrong with an object that was asked for: it is another, or part of it is missing.
+
+    Args:
+        file: the object.
+        size: its bytes.
+        series: it should be of.
+        sop_uid: it should have.
+
+    Returns:
+        One line; None if it is whole.
+    """
+    try:
+        head = dcmread(file, stop_before_pixels=True)
+        found = (str(head.SOPInstanceUID), str(head.SeriesInstanceUID), str(head.StudyInstanceUID))
+        start = file.tell()
+        lacking = _bytes_lacking(head, file, size - start)
+    except (InvalidDicomError, AttributeError, ValueError, EOFError, KeyError, TypeError, NotImplementedError) as error:
+        return f"something for object {sop_uid} that is no DICOM ({type(error).__name__})."
+    if found != (sop_uid, series.series_uid, series.study_uid):
+        return f"another object than {sop_uid}: {plain(found[0])} of series {plain(found[1])}."
+    return f"object {sop_uid} cut short." if lacking else None
+
+
+def _is_there(path: Path, series: Series, sop_uid: str) -> bool:
+    """Whether a file of an earlier attempt is whole; a power cut may leave one that is not."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return object_fault(file, path.stat().st_size, series, sop_uid) is None
+
+
+def _bytes_lacking(head: Dataset, file: BinaryIO, rest: int) -> bool:
+    """Whether pixel data ends before its end."""
+    syntax = UID(head.file_meta.TransferSyntaxUID)
+    if syntax.is_encapsulated:
+        file.seek(max(0, rest - 1024), io.SEEK_CUR)  # the delimiter is the last, or before a few trailing attributes
+        return DELIMITER not in file.read()
+    if syntax == "1.2.840.10008.1.2.1.99":  # deflated: the reader has failed already if it was cut short
+        return False
+    frames = int(head.get("NumberOfFrames") or 1)
+    bits = int(head.get("BitsAllocated") or 0) * int(head.get("SamplesPerPixel") or 1)
+    return rest < int(head.get("Rows") or 0) * int(head.get("Columns") or 0) * frames * bits // 8

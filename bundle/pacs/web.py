@@ -1,0 +1,222 @@
+"""A PACS by DICOMweb: QIDO-RS to find, WADO-RS to fetch, STOW-RS to store; one object a request."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from ssl import SSLCertVerificationError
+from typing import Any
+
+import requests
+from dicomweb_client.api import DICOMwebClient
+from pydicom.datadict import tag_for_keyword
+from pydicom.errors import InvalidDicomError
+
+from bundle.dicom.words import plain
+from bundle.errors import InputError, causes
+from bundle.pacs.address import PASSWORD, TOKEN, USER
+from bundle.pacs.address import Web as Address
+from bundle.pacs.faults import FullError, PacsError, Patience, RefusedError, UnreachableError
+from bundle.pacs.series import INSTANCE_KEYS, SERIES_KEYS, STUDY_KEYS, Answer, Keep, Told
+
+BOUNDARY = "virtual-staining-fe0d1c9a6b3f4e58"
+BLOCK = 1 << 20
+PAGE = 500  # answers asked for at once
+WORTH_ANOTHER_TRY = (408, 425, 429, 500, 502, 503, 504)
+OUT_OF_RESOURCES = range(0xA700, 0xA800)  # PS3.4 table B.2-1; PS3.18 gives the same numbers as reasons
+FAILED, REASON = (f"{tag_for_keyword(word):08X}" for word in ("FailedSOPSequence", "FailureReason"))
+UNREADABLE = (InvalidDicomError, ValueError, IndexError, KeyError, EOFError, AttributeError, TypeError)
+
+
+class Web:
+    """A client; see :class:`bundle.pacs.series.Pacs`.
+
+    Args:
+        address: of the service.
+        patience: its timeout.
+        ca_file: certificates that are trusted, PEM; None for those of the system.
+        client_cert: our own with its key, PEM.
+    """
+
+    def __init__(self, address: Address, patience: Patience, ca_file: str | None, client_cert: str | None) -> None:
+        self.peer = address.url
+        self.timeout_s = patience.timeout_s
+        self.session = requests.Session()
+        self.session.trust_env = False  # no proxy, no ~/.netrc, no other list of certificates than what is given here
+        self.session.max_redirects = 0  # credentials and images go where they are told to, and nowhere else
+        self.session.hooks["response"].append(_heed_odd_status)
+        self.session.verify = ca_file or True
+        self.session.cert = client_cert
+        if address.authorization:
+            self.session.headers["Authorization"] = address.authorization
+        try:
+            self.client = DICOMwebClient(
+                address.url, session=self.session, timeout=patience.timeout_s, permissive_uid=True
+            )
+        except ValueError as error:
+            raise InputError(f"pacs is {plain(address.url)!r}, which is no address of DICOMweb ({error}).") from error
+        self.client.set_http_retry_params(retry=False)  # what is worth another try is for ``persistently`` to say
+
+    def studies(self, filters: Mapping[str, str]) -> list[Answer]:
+        """The studies that match."""
+        search = lambda **page: self.client.search_for_studies(
+            search_filters=dict(filters), fields=list(STUDY_KEYS), **page
+        )
+        return self._all(search, "StudyInstanceUID", STUDY_KEYS)
+
+    def series(self, study_uid: str | None, filters: Mapping[str, str]) -> list[Answer]:
+        """The series that match."""
+        search = lambda **page: self.client.search_for_series(
+            study_uid, search_filters=dict(filters), fields=list(SERIES_KEYS), **page
+        )
+        return self._all(search, "SeriesInstanceUID", SERIES_KEYS)
+
+    def instances(self, study_uid: str, series_uid: str) -> list[Answer]:
+        """The objects of a series."""
+        search = lambda **page: self.client.search_for_instances(
+            study_uid, series_uid, fields=list(INSTANCE_KEYS), **page
+        )
+        return self._all(search, "SOPInstanceUID", INSTANCE_KEYS)
+
+    def fetch(self, study_uid: str, series_uid: str, sop_uids: Sequence[str], keep: Keep) -> None:
+        """Get objects as they were stored, whatever their transfer syntax."""
+        for sop_uid in sop_uids:
+            with self._spoken(f"sending object {sop_uid}"):
+                dataset = self.client.retrieve_instance(study_uid, series_uid, sop_uid)
+                file = io.BytesIO()
+                dataset.save_as(file)
+            keep(sop_uid, file.getvalue())
+
+    def store(self, paths: Sequence[Path], told: Told) -> None:
+        """Store files, one a request, so that the PACS's answer is about one object."""
+        for path in paths:
+            with self._spoken(f"storing {path.name}"):
+                answer = self.session.post(
+                    f"{self.peer}/studies",
+                    data=_Body(path),  # type: ignore[arg-type]  # requests takes what has a length and gives bytes
+                    headers={
+                        "Content-Type": f'multipart/related; type="application/dicom"; boundary="{BOUNDARY}"',
+                        "Accept": "application/dicom+json",
+                    },
+                    timeout=self.timeout_s,
+                )
+                reasons = _failures(answer)
+                if not reasons:
+                    answer.raise_for_status()
+            if reasons:
+                text = ", ".join(f"{reason:04X}h" for reason in reasons)
+                kind = FullError if any(reason in OUT_OF_RESOURCES for reason in reasons) else RefusedError
+                raise kind(f"{self.peer} does not take object {path.name} (HTTP {answer.status_code}, reason {text}).")
+            told(path, f"HTTP {answer.status_code}")
+
+    def _all(self, search: Callable[..., list[Any]], uid: str, keywords: Sequence[str]) -> list[Answer]:
+        """All answers, page by page, up to a page with nothing new: a PACS may give fewer than asked for."""
+        found: dict[str, Answer] = {}
+        while True:
+            with self._spoken("answering a query"):
+                page = [_read(item, keywords) for item in search(offset=len(found), limit=PAGE)]
+            new = {answer[uid]: answer for answer in page if answer[uid] not in found}
+            if not new:
+                return list(found.values())
+            found |= new
+
+    @contextmanager
+    def _spoken(self, doing: str) -> Iterator[None]:
+        """Turn what goes wrong in a request into a fault of ours."""
+        try:
+            yield
+        except requests.HTTPError as error:
+            raise self._status(error.response, doing) from error
+        except requests.TooManyRedirects as error:
+            where = error.response.headers.get("location", "") if error.response is not None else ""
+            raise PacsError(
+                f"{self.peer} sends us on to {plain(where)!r}; if that is right, give it as pacs."
+            ) from error
+        except requests.Timeout as error:
+            raise UnreachableError(
+                f"{self.peer} was silent for {self.timeout_s:g} s while {doing} (--timeout)."
+            ) from error
+        except requests.exceptions.InvalidJSONError as error:
+            raise self._unreadable(error, doing) from error
+        except requests.RequestException as error:
+            distrust = next((each for each in causes(error) if isinstance(each, SSLCertVerificationError)), None)
+            if distrust is not None:
+                raise PacsError(
+                    f"{self.peer} has a certificate that is not trusted ({distrust.verify_message}); "
+                    "give its authority's with --ca_file FILE."
+                ) from error
+            why = next((each.strerror for each in causes(error) if isinstance(each, OSError) and each.strerror), None)
+            why = why or type(error).__name__
+            raise UnreachableError(f"{self.peer}: no connection, or it was dropped, while {doing} ({why}).") from error
+        except UNREADABLE as error:
+            if isinstance(error, InputError):
+                raise
+            raise self._unreadable(error, doing) from error
+
+    def _unreadable(self, error: Exception, doing: str) -> UnreachableError:
+        """What was cut short, or is no DICOM at all, may come whole the next time."""
+        return UnreachableError(f"{self.peer} gave no readable answer while {doing} ({type(error).__name__}).")
+
+    def _status(self, answer: requests.Response | None, doing: str) -> InputError:
+        """The fault behind an HTTP status."""
+        if answer is None:
+            return UnreachableError(f"{self.peer} gave no answer while {doing}.")
+        code, text = answer.status_code, plain(answer.text[:200])
+        said = f"{self.peer}: HTTP {code} while {doing}"
+        if code in WORTH_ANOTHER_TRY:
+            return UnreachableError(f"{said} ({text}).")
+        if code == 507:
+            return FullError(f"{said}: it is full ({text}); make room there.")
+        if code in (401, 403):
+            have = "does not accept the credentials" if "Authorization" in self.session.headers else "wants credentials"
+            return PacsError(f"{said}: it {have}; set {TOKEN}, or {USER} and {PASSWORD}.")
+        if code == 404:
+            return PacsError(f"{said}: no such thing there; is pacs the address of its DICOMweb?")
+        return RefusedError(f"{said}: refused ({text}).")
+
+
+class _Body:
+    """A file as the one part of a multipart body, never whole in memory."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.head = f"--{BOUNDARY}\r\nContent-Type: application/dicom\r\n\r\n".encode()
+        self.tail = f"\r\n--{BOUNDARY}--\r\n".encode()
+
+    def __len__(self) -> int:
+        return len(self.head) + os.path.getsize(self.path) + len(self.tail)  # noqa: PTH202
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self.head
+        with self.path.open("rb") as file:
+            while block := file.read(BLOCK):
+                yield block
+        yield self.tail
+
+
+def _heed_odd_status(answer: requests.Response, **_: Any) -> None:
+    """An answer that is neither a success nor a failure nor leads elsewhere is no empty list."""
+    if 300 <= answer.status_code < 400 and not answer.is_redirect:
+        raise requests.HTTPError(response=answer)
+
+
+def _failures(answer: requests.Response) -> list[int]:
+    """The reasons for which an object was not stored, as the answer to STOW-RS lists them."""
+    try:
+        content = answer.json()
+        failed = content.get(FAILED, {}).get("Value", [])
+        return [int(item.get(REASON, {}).get("Value", [0])[0]) for item in failed]
+    except (ValueError, AttributeError, TypeError, IndexError):  # no JSON, or of another kind: the status speaks
+        return []
+
+
+def _read(item: Any, keywords: Sequence[str]) -> Answer:
+    """DICOM JSON as plain text by keyword."""
+    answer = {}
+    for keyword in keywords:
+        values = item.get(f"{tag_for_keyword(keyword):08X}", {}).get("Value") or []
+        answer[keyword] = "\\".join("" if value is None else str(value) for value in values)
+    return answer

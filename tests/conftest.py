@@ -29,8 +29,8 @@ torch.set_num_threads(1)
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say last, and in red, what was not tested for want of a program."""
-    skipped = terminalreporter.getreports("skipped")
-    left_out = sorted((str(report.longrepr[2]), report.nodeid) for report in skipped if "NOT TESTED" in str(report.longrepr))
+    skipped = [(str(each.longrepr[2]), each.nodeid) for each in terminalreporter.getreports("skipped")]
+    left_out = sorted(each for each in skipped if "NOT TESTED" in each[0])
     if left_out:
         terminalreporter.section("NOT TESTED AGAINST REAL PROGRAMS", red=True, bold=True)
     for reason, name in left_out:

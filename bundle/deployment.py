@@ -52,6 +52,7 @@ def publish(
         "checkpoint": deploy_checkpoint,
         "caveat": data.caveat,
     }
+    metadata["description"] = f"{data.target.name} predicted from slices of {data.source.name}: {method}"
     metadata["task"] = f"Virtual staining: {data.target.name} from {data.source.name}"
     for tensor in ("inputs", "outputs"):
         for entry in metadata["network_data_format"][tensor].values():

@@ -74,7 +74,7 @@ def export(
     """
     root, path = Path(str(bundle)), Path(str(output))
     _check_wishes(root, path, str(name), version, change, onnx)
-    with tempfile.TemporaryDirectory() as scratch:
+    with _scratch() as scratch:
         folder = Path(scratch) / "made" / str(name)
         _lay_out(root, folder, str(name), version, change)
         if onnx:
@@ -123,11 +123,18 @@ def _lay_out(root: Path, folder: Path, name: str, version: str | None, change: s
     hidden = shutil.ignore_patterns("__pycache__", ".*")
     for part in ("bundle", "docs"):
         shutil.copytree(root / part, folder / part, ignore=hidden)
-    for file in ("LICENSE", "models/model.pt", "models/model.ts", "configs/volume.json", "configs/logging.conf"):
+    for file in (
+        "README.md",
+        "LICENSE",
+        "models/model.pt",
+        "models/model.ts",
+        "configs/volume.json",
+        "configs/logging.conf",
+    ):
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(root / file, folder / file)
     config = read_config(root)
-    write_json(folder / "configs" / "slides.json", config)
+    shutil.copyfile(root / "configs" / "inference.json", folder / "configs" / "slides.json")
     write_json(folder / "configs" / "inference.json", merged(root))
     metadata = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))
     if version is not None:
@@ -160,6 +167,18 @@ def _add_onnx(folder: Path) -> None:
             config_file=str(folder / "configs" / "inference.json"),
             input_shape=[1, 3, side, side],
         )
+
+
+@contextmanager
+def _scratch() -> Iterator[str]:
+    """A folder for temporary files, those too that the ONNX exporter makes of the weights and leaves behind."""
+    before = tempfile.tempdir
+    with tempfile.TemporaryDirectory() as scratch:
+        tempfile.tempdir = scratch
+        try:
+            yield scratch
+        finally:
+            tempfile.tempdir = before
 
 
 @contextmanager

@@ -36,7 +36,7 @@ def readme(name: str, config: Mapping[str, Any], metadata: Mapping[str, Any], bu
 
 {metadata["description"]} This one makes {target["name"]} from {source["name"]}, volumes slice by slice.
 
-**Research only.** {metadata["intended_use"]}
+**{metadata["intended_use"]}**
 
 ## Data
 

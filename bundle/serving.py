@@ -26,6 +26,8 @@ def config_files(bundle_root: str | Path) -> list[Path]:
         InputError: if it is no trained bundle.
     """
     root = Path(bundle_root)
+    if root.is_file():
+        raise InputError(f"{root} is a file; unpack it, and give the folder that holds configs/ and models/.")
     first, overlay = root / "configs" / "inference.json", root / "configs" / "series.json"
     if not first.is_file():
         raise InputError(f"{root} is no trained bundle, it has no configs/inference.json; give RUN/bundle of a run.")
@@ -33,16 +35,20 @@ def config_files(bundle_root: str | Path) -> list[Path]:
 
 
 def read_config(bundle_root: str | Path) -> dict[str, Any]:
-    """The values of a bundle's ``configs/inference.json``, as written: nothing in it is run.
+    """The ids of :func:`config_files`, as written: nothing in them is run.
 
     Raises:
-        InputError: if it is no trained bundle, or its config no JSON.
+        InputError: if it is no trained bundle, one that cannot stain volumes so, or a config is no JSON.
     """
-    path = config_files(bundle_root)[0]
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} is no JSON ({error}); copy it from the run again.") from error
+    config: dict[str, Any] = {}
+    for path in config_files(bundle_root):
+        try:
+            config |= dict(json.loads(path.read_text(encoding="utf-8")).items())
+        except (ValueError, AttributeError) as error:
+            raise InputError(f"{path} is no JSON of a config ({error}); copy it from the run again.") from error
+    if "sigma" not in config:
+        raise InputError(f"{bundle_root} has no configs/series.json, so it stains slides alone; train it again.")
+    return config
 
 
 def fingerprint(bundle_root: str | Path) -> str:
@@ -75,8 +81,16 @@ def intensity_faults(
         ]
     if recalibrated(source, *given) and None in given:
         return [f"bone_intensity and background_intensity are {given}; give both."]
-    if None not in given and given[0] == given[1]:
+    if None in given:
+        return []
+    if given[0] == given[1]:
         return [f"bone_intensity and background_intensity are both {given[0]}; they must differ."]
+    bone, background = (float(source[f"{name}_intensity"]) for name in LEVELS)
+    if (bone_intensity > background_intensity) != (bone > background):  # type: ignore[operator]
+        return [
+            f"bone_intensity {given[0]:g} and background_intensity {given[1]:g} are the other way round than in "
+            f"training ({bone:g}, {background:g}), so they may be swapped; a negative scan must be inverted first."
+        ]
     return []
 
 
@@ -114,6 +128,7 @@ def engine_settings(
         "speed": speed,
         "window": config["window"],
         "step": config["step"],
+        "sigma": config["sigma"],
         "invert_source": config["invert_source"],
         **{f"{name}_intensity": level for name, level in zip(LEVELS, levels, strict=True)},
     }

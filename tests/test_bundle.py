@@ -110,6 +110,15 @@ def test_every_id_of_a_config_is_used(files):
         assert any(f"'{key}z'" in line for line in unknown_ids(misspelt))
 
 
+def test_grey_values_of_a_series_are_taken_as_those_of_a_slide():
+    slide, series = (
+        json.loads((CONFIGS / name).read_text())["preprocessing"]["transforms"]
+        for name in ("inference.json", "series.json")
+    )
+    assert slide[2:] == series[4:]
+    assert len(slide) > 4
+
+
 def test_a_method_is_a_short_overlay():
     for method in METHODS:
         text = (CONFIGS / "methods" / f"{method}.json").read_text()

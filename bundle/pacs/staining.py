@@ -89,7 +89,7 @@ def stain_folder(wanted: Wanted, source: Path, output: Path, heed_stop: Callable
     command = [
         *(sys.executable, "-m", "monai.bundle", "run", "inference", "--config_file", str(configs)),
         *("--bundle_root", str(root), "--input", str(source.resolve()), "--output_dir", str(output.resolve())),
-        *("--speed", wanted.speed),
+        *("--speed", wanted.speed, "--sigma", str(wanted.settings()["sigma"])),
     ]
     for name in ("bone_intensity", "background_intensity"):
         command += [f"--{name}", str(getattr(wanted, name))]

@@ -27,8 +27,8 @@ from bundle.workflow import merged_config
 
 # Ids that the result depends on besides, as the config writes them
 PARTS = (
-    *("network_def", "preprocessing", "normalisation", "inferer", "sliding_window", "windows_apart"),
-    *("denormalisation", "postprocessing", "source", "target", "invert_source"),
+    *("network_def", "preprocessing", "inferer", "sliding_window", "windows_apart", "postprocessing"),
+    *("source", "target", "invert_source"),
 )
 
 

@@ -77,6 +77,8 @@ class SeriesSelector(DICOMSeriesSelectorOperator):
             there = any(series.SeriesInstanceUID == uid for series in all_found)
             why = f"does not meet {self.settings.rules_file}" if there else f"is not in {self.settings.input}"
             raise InputError(f"--series {plain(uid)} {why}; there are {listed(all_found)}.")
+        if not all_found:
+            raise InputError(f"{self.settings.input} holds no DICOM series; give the folder of one.")
         if not met:
             raise InputError(f"no series meets {self.settings.rules_file}; there are {listed(all_found)}.")
         if uid is None and len(met) > 1:
@@ -240,13 +242,6 @@ class StainOperator(MonaiBundleInferenceOperator):
                 step["_disabled_"] = True
         self._parser.parse()
         return super()._get_compose(obj_name, disallowed_prefixes)
-
-    def post_process(self, data: Any, *args: Any, **kwargs: Any) -> Any:
-        """Grey levels of the colours: (3, X, Y, Z), uint8.
-
-        The SDK looks at the first step alone, here a Compose, and would take what follows for one of arrays.
-        """
-        return self._postproc({STAINED: data})
 
     def _send_output(self, value: Any, name: str, metadata: dict[str, Any], op_output: Any, context: Any) -> None:
         # the SDK's drops a channel axis of length 1, which colour has not

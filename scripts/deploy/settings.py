@@ -105,8 +105,12 @@ def read_settings(words: Sequence[str], variables: Mapping[str, str] = os.enviro
     source = Path(str(folders["input"]))
     if not source.is_dir():
         raise InputError(f"--input {source} is no folder; give the one that has the DICOM files.")
+    output = Path(str(folders["output"]))
+    if output.resolve().is_relative_to(source.resolve()):
+        raise InputError(
+            f"--output {output} is in --input {source}, where the result would be taken for part of the scan."
+        )
     bundle_root = find_bundle(Path(str(folders["model"])))
-    check_volumes(bundle_root)
     rules_file = Path(given.rules or variables.get(RULES_VARIABLE) or RULES)
     rules = read_rules(rules_file)
     levels = {
@@ -118,7 +122,7 @@ def read_settings(words: Sequence[str], variables: Mapping[str, str] = os.enviro
     check_levels(bundle_root, rules_file, **levels)
     return Settings(
         input=source,
-        output=Path(str(folders["output"])),
+        output=output,
         bundle_root=bundle_root,
         rules=rules,
         rules_file=rules_file,
@@ -143,24 +147,6 @@ def find_bundle(path: Path) -> Path:
         return inner[0]
     config_files(path)
     return path
-
-
-def check_volumes(bundle_root: Path) -> None:
-    """See that a bundle's configs say how a volume is stained with MONAI's own parts.
-
-    Raises:
-        InputError: if they are for slides alone, or no JSON.
-    """
-    path = config_files(bundle_root)[-1]
-    try:
-        inferer = json.loads(path.read_text(encoding="utf-8")).get("inferer")
-    except (ValueError, AttributeError) as error:
-        raise InputError(f"{path} is no JSON of a config ({error}); copy it from the run again.") from error
-    if not isinstance(inferer, dict) or inferer.get("_target_") != "SliceInferer":
-        raise InputError(
-            f"{bundle_root} has no configs/series.json, so it stains slides alone; copy that file there from configs/ "
-            "of this repository."
-        )
 
 
 def check_levels(

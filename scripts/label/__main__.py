@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -69,7 +70,10 @@ def main(
     levels = {"bone_intensity": bone_intensity, "background_intensity": background_intensity}
     for key, value in levels.items():
         words += [] if value is None else ["--conf", key, str(value)]
-    environment = {**QUIET, "MONAI_LABEL_SESSION_PATH": str(app / "sessions"), **os.environ}
+    scratch = app / "tmp"  # of requests, and of what an earlier server did not tidy
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(mode=0o700)
+    environment = {**QUIET, "MONAI_LABEL_SESSION_PATH": str(app / "sessions"), **os.environ, "TMPDIR": str(scratch)}
     environment["PATH"] = f"{python.parent}{os.pathsep}{os.environ.get('PATH', '')}"
     print(f"the server answers at http://{host}:{port} in some 10 s; its log: {app / 'logs' / 'app.log'}", flush=True)
     os.umask(0o077)  # what is fetched says who the patient is

@@ -36,3 +36,4 @@ else
 fi
 "$venv/bin/python" -c 'import monailabel, torch, monai, pydicom; assert pydicom.__version__.startswith("2.4."), pydicom'
 touch "$venv/ready"
+echo "$venv is ready"

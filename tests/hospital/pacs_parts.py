@@ -74,7 +74,7 @@ def make_ct(folder: Path, series: str = SERIES, slices: int = SHAPE[0], **tags: 
 
 def make_bundle(folder: Path) -> Path:
     """A bundle as a training leaves it, of a network that has learnt nothing."""
-    for name in ("inference.json", "volume.json", "metadata.json", "logging.conf"):
+    for name in ("inference.json", "series.json", "volume.json", "metadata.json", "logging.conf"):
         (folder / "configs").mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / "configs" / name, folder / "configs" / name)
     path = folder / "configs" / "inference.json"

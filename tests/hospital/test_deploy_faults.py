@@ -143,7 +143,7 @@ def refusal(*words: object, **variables: str) -> str:
 
 
 def test_intensities_are_never_assumed_and_must_fit_the_model(bundle: Path, trained: Path, tmp_path: Path) -> None:
-    words = ["-i", tmp_path, "-o", tmp_path / "out", "-m", bundle]
+    words = ["-i", tmp_path, "-o", tmp_path.parent / "out", "-m", bundle]
     assert "nothing is assumed" in refusal(*words)
     assert "bone_intensity of the series" in refusal(*words, "--background_intensity", 9000)
     assert "must differ" in refusal(*words, "--bone_intensity", 9000, "--background_intensity", 9000)
@@ -155,26 +155,27 @@ def test_intensities_are_never_assumed_and_must_fit_the_model(bundle: Path, trai
     settings = read_settings([*map(str, words), "--rules", str(rules), "--bone_intensity", "27000"])
     assert (settings.bone_intensity, settings.background_intensity) == (27000, 9000)
 
-    undeclared = ["-i", tmp_path, "-o", tmp_path / "out", "-m", trained / "bundle"]
+    undeclared = ["-i", tmp_path, "-o", tmp_path.parent / "out", "-m", trained / "bundle"]
     assert read_settings(list(map(str, undeclared))).bone_intensity is None
     assert "declared none" in refusal(*undeclared, *level_words())
 
 
 def test_a_command_line_that_lacks_or_mistypes_something_is_refused(bundle: Path, tmp_path: Path) -> None:
     levels = level_words()
-    assert "--input is missing" in refusal("-o", tmp_path, "-m", bundle, *levels)
-    assert "is no folder" in refusal("-i", tmp_path / "none", "-o", tmp_path, "-m", bundle, *levels)
-    assert "no trained bundle" in refusal("-i", tmp_path, "-o", tmp_path, "-m", tmp_path, *levels)
-    assert "--bone_intensty" in refusal("-i", tmp_path, "-o", tmp_path, "-m", bundle, "--bone_intensty", 1)
-    assert "'many'" in refusal("-i", tmp_path, "-o", tmp_path, "-m", bundle, "--bone_intensity", "many")
+    assert "--input is missing" in refusal("-o", tmp_path.parent, "-m", bundle, *levels)
+    assert "is no folder" in refusal("-i", tmp_path / "none", "-o", tmp_path.parent, "-m", bundle, *levels)
+    assert "no trained bundle" in refusal("-i", tmp_path, "-o", tmp_path.parent, "-m", tmp_path, *levels)
+    assert "--bone_intensty" in refusal("-i", tmp_path, "-o", tmp_path.parent, "-m", bundle, "--bone_intensty", 1)
+    assert "taken for part of the scan" in refusal("-i", tmp_path, "-o", tmp_path / "out", "-m", bundle, *levels)
+    assert "'many'" in refusal("-i", tmp_path, "-o", tmp_path.parent, "-m", bundle, "--bone_intensity", "many")
     slides = tmp_path / "slides"
     shutil.copytree(bundle, slides)
     (slides / "configs" / "series.json").unlink()
-    assert "slides alone" in refusal("-i", tmp_path, "-o", tmp_path, "-m", slides, *levels)
+    assert "slides alone" in refusal("-i", tmp_path, "-o", tmp_path.parent, "-m", slides, *levels)
     shutil.copytree(bundle, tmp_path / "models" / "one")
-    assert read_settings(["-i", str(tmp_path), "-o", str(tmp_path), "-m", str(tmp_path / "models"), *levels])
+    assert read_settings(["-i", str(tmp_path), "-o", str(tmp_path.parent), "-m", str(tmp_path / "models"), *levels])
     shutil.copytree(bundle, tmp_path / "models" / "two")
-    assert "2 bundles" in refusal("-i", tmp_path, "-o", tmp_path, "-m", tmp_path / "models", *levels)
+    assert "2 bundles" in refusal("-i", tmp_path, "-o", tmp_path.parent, "-m", tmp_path / "models", *levels)
 
 
 @pytest.mark.parametrize(
@@ -215,9 +216,9 @@ def test_weights_and_torchscript_must_be_there_and_the_same(bundle: Path, tmp_pa
 
 
 def test_a_python_without_the_sdk_is_told_how_to_get_one(bundle: Path, tmp_path: Path) -> None:
-    words = ["-i", tmp_path, "-o", tmp_path / "out", "-m", bundle, *level_words()]
+    words = ["-i", tmp_path, "-o", tmp_path.parent / "out", "-m", bundle, *level_words()]
     done = run_app(*words, python=sys.executable)
     assert done.returncode == 1
     assert "make deploy" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path.parent / "out").exists()

@@ -6,7 +6,6 @@ import json
 import os
 import pickle
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -92,12 +91,14 @@ def test_a_file_that_a_client_sends_is_stained(before_folder: str, folder: Path)
     with (folder / "scans" / "rat.nii.gz").open("rb") as file:
         answer = requests.post(url, files={"file": ("sent.nii.gz", file)}, timeout=PATIENCE_S)
     assert answer.content == infer(before_folder, "rat").content
-    kept = set(Path(tempfile.gettempdir()).glob("tmp*.n*"))
+    scratch = folder / "work" / "tmp"
+    kept = set(scratch.glob("tmp*.n*"))
     refused(requests.post(url, files={"file": ("x.nii.gz", b"none")}, timeout=30), 422, "cannot be read as an image")
     elsewhere = b"NRRD0004\ntype: uint8\ndimension: 3\nsizes: 8 8 8\nencoding: raw\ndata file: /etc/passwd\n"
     refused(requests.post(url, files={"file": ("x.nrrd", elsewhere)}, timeout=30), 422, "no NIfTI")
     refused(requests.post(url, files={"file": ("x.nii", elsewhere)}, timeout=30), 422, "cannot be read as an image")
-    assert set(Path(tempfile.gettempdir()).glob("tmp*.n*")) <= kept
+    assert set(scratch.glob("tmp*.n*")) <= kept
+    assert scratch.is_dir()
 
 
 def test_parameters_never_reach_a_config_or_a_path(before_folder: str) -> None:
@@ -105,8 +106,33 @@ def test_parameters_never_reach_a_config_or_a_path(before_folder: str) -> None:
     refused(infer(before_folder, "rat", model_filename="../../reverse.pt"), 422, "'model_filename' is no parameter")
     refused(infer(before_folder, "rat", bone_intesity=3), 422, "did you mean bone_intensity?")
     refused(infer(before_folder, "/etc/passwd"), 404, "no scan '/etc/passwd'")
-    assert requests.delete(f"{before_folder}/model/virtual_staining", timeout=30).status_code == 404
     assert infer(before_folder, "rat").status_code == 200
+
+
+def test_clients_and_other_web_sites_change_nothing(before_folder: str, folder: Path) -> None:
+    before = {path: path.read_bytes() for path in (folder / "scans").iterdir()}
+    for method, where in [
+        *(
+            ("put", "/datastore/?image=rat"),
+            ("put", "/datastore/image?image=../../evil"),
+            ("delete", "/datastore/image?id=rat"),
+        ),
+        *(("put", "/datastore/label?image=rat"), ("put", "/session/"), ("put", "/model/virtual_staining")),
+        *(("delete", "/model/virtual_staining"), ("post", "/train/virtual_staining"), ("get", "/proxy/dicom/studies")),
+        *(("post", "/batch/infer/virtual_staining"), ("get", "/model/virtual_staining")),
+    ]:
+        sent = {"files": {"file": ("x.nii.gz", b"none")}} if method == "put" else {}
+        refused(requests.request(method, f"{before_folder}{where}", timeout=30, **sent), 403, "not served")
+    elsewhere = {"Origin": "http://elsewhere.example"}
+    refused(requests.get(f"{before_folder}/info/", headers=elsewhere, timeout=30), 403, "other web sites")
+    assert {path: path.read_bytes() for path in (folder / "scans").iterdir()} == before
+    assert not list(folder.rglob("evil*"))
+
+
+def test_a_request_without_a_scan_or_for_an_unknown_output_is_told_so(before_folder: str) -> None:
+    url = f"{before_folder}/infer/virtual_staining"
+    refused(requests.post(url, timeout=30), 422, "give its id as ?image=ID")
+    refused(requests.post(f"{url}?image=rat&output=dicom_seg", timeout=30), 422, "it must be image, json, all")
 
 
 @pytest.mark.parametrize("image", ["1.2.3.4", "../../../etc", "none\n\x1b[31m"])

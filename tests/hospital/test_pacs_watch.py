@@ -143,7 +143,7 @@ def test_two_watchers_do_not_do_the_same(orthanc, bundle, tmp_path):
     one, other = (watch_of(orthanc.web, bundle, tmp_path, clock, stain=slow) for _ in range(2))
     one.run(once=True)
     clock.now += 31
-    thread = threading.Thread(target=one.run, args=(True,))
+    thread = threading.Thread(target=one.run, args=(True,), daemon=True)
     thread.start()
     assert began.wait(60)
     assert other.run(once=True) == 0
@@ -160,7 +160,7 @@ def test_a_pacs_that_is_down_for_a_while_is_waited_for(orthanc, bundle, tmp_path
         watch = watch_of(poor.web, bundle, tmp_path, Clock())
         watch.every_s = watch.stable_s = 0.05
         watch.now = time.time
-        thread = threading.Thread(target=watch.run)
+        thread = threading.Thread(target=watch.run, daemon=True)
         thread.start()
         end = time.monotonic() + 60
         while not (tmp_path / "work" / "audit.jsonl").exists() or not any(

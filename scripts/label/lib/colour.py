@@ -9,6 +9,7 @@ import nrrd
 import numpy as np
 
 RGB24 = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
+SYNTHETIC = "SYNTHETIC virtual stain - research only"
 SCANNER = 1  # of NIfTI: the axes are those of the scan
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # from NIfTI's right-anterior-superior to DICOM's and NRRD's
 
@@ -26,6 +27,7 @@ def write_nifti(path: Path, colour: np.ndarray, affine: np.ndarray) -> None:
     image.set_sform(affine, SCANNER)
     image.set_qform(affine, SCANNER)
     image.header.set_xyzt_units("mm")
+    image.header["descrip"] = SYNTHETIC
     nibabel.save(image, path)
 
 
@@ -44,6 +46,7 @@ def write_nrrd(path: Path, colour: np.ndarray, affine: np.ndarray) -> None:
         "space directions": np.vstack([np.full(3, np.nan), to_mm[:3, :3].T]),
         "space origin": to_mm[:3, 3],
         "encoding": "gzip",
+        "content": SYNTHETIC,
     }
     nrrd.write(str(path), colour, header, index_order="F", compression_level=1)
 

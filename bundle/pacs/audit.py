@@ -37,6 +37,13 @@ class Audit:
         """
         check_writable(self.path.absolute().parent)
 
+    def stored(self) -> set[str]:
+        """SOP Instance UIDs of the objects that it says were stored."""
+        if not self.path.is_file():
+            return set()
+        lines = (json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines())
+        return {line["sop_uid"] for line in lines if line["action"] == "stored"}
+
     def line(
         self,
         action: str,

@@ -39,13 +39,13 @@ def connect(
         InputError: if one of them is not what it must be.
     """
     address = read_address(pacs)
+    if fetch not in FETCHES:
+        raise InputError(f"fetch is {fetch!r}; it must be one of {', '.join(FETCHES)}.")
     tls_files(ca_file, client_cert)
     if isinstance(address, WebAddress):
         return Web(address, patience, ca_file, client_cert)
     if not AE_TITLE.fullmatch(str(aet)):
         raise InputError(f"aet is {plain(str(aet))!r}; an AE title has 1 to 16 characters, no backslash.")
-    if fetch not in FETCHES:
-        raise InputError(f"fetch is {fetch!r}; it must be one of {', '.join(FETCHES)}.")
     if fetch == "move" and address.tls:
         raise InputError("fetch is 'move', but what a C-MOVE sends us would come without TLS; use --fetch get.")
     if type(receive_port) is not int or not 0 < receive_port < 65536:

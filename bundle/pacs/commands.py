@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import functools
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +38,29 @@ def _command(function: Callable[..., Any]) -> Callable[..., Any]:
     def run(*given: Any, **options: Any) -> Any:
         # pydicom repeats values of tags in its warnings, as they are
         warnings.simplefilter("ignore")
-        with exit_codes():
+        with exit_codes(), _stopping():
             return function(*given, **options)
 
     return SetParseFns(**dict.fromkeys(TEXTS, str))(run)
+
+
+@contextmanager
+def _stopping() -> Iterator[None]:
+    """Say at SIGINT and SIGTERM what becomes of the work, and end with the code that a shell gives them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, _: Any) -> None:
+        print("\nstopped; what is fetched and stained is kept, and the same command goes on", file=sys.stderr)
+        sys.exit(128 + number)
+
+    earlier = {each: signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for each, handler in earlier.items():
+            signal.signal(each, handler)
 
 
 @_command

@@ -181,7 +181,7 @@ class Dimse:
             server = receiver.start_server((here, port), block=False, evt_handlers=[(evt.EVT_C_STORE, inbox.take)])
         except OSError as error:
             raise PacsError(
-                f"receive_port {port} cannot be listened on ({error.strerror}); another program has it."
+                f"receive_port {port} cannot be listened on ({error.strerror}); choose another --receive_port."
             ) from error
         ae = self._ae()
         ae.add_requested_context(MOVE, PLAIN_SYNTAXES)
@@ -276,6 +276,8 @@ class Dimse:
             raise FullError(f"{text}: out of resources; make room there.")
         if code == 0xA801:
             raise PacsError(f"{text}; have {self.aet}, this machine and port {self.receive_port} entered there.")
+        if "C-MOVE" in doing:
+            text += f"; {self.aet} must be entered there with this machine and port {self.receive_port}"
         raise RefusedError(f"{text}.")
 
 

@@ -88,6 +88,11 @@ def persistently(step: Callable[[], T], patience: Patience, left: Callable[[], i
             time.sleep(pause_s)
 
 
+def then_again(error: InputError) -> str:
+    """How a line goes on that ends with what the same command will do."""
+    return "the same command" if isinstance(error, LaterError) else "once that is mended, the same command"
+
+
 @contextmanager
 def exit_codes() -> Iterator[None]:
     """End with :data:`AGAIN` where a rerun may help; other faults go the usual way, to exit code 1."""

@@ -16,7 +16,7 @@ from bundle.atomic import settle, whole_file
 from bundle.dicom.words import plain
 from bundle.errors import InputError
 from bundle.pacs.audit import Audit
-from bundle.pacs.faults import Patience, UnreachableError, persistently
+from bundle.pacs.faults import Patience, UnreachableError, persistently, then_again
 from bundle.pacs.series import Pacs, Series
 
 DELIMITER = b"\xfe\xff\xdd\xe0"  # that ends compressed pixel data
@@ -78,7 +78,7 @@ def fetch_series(
         audit.line("failed", series.study_uid, series.series_uid, status=str(error))
         have = len(sop_uids) - len(missing)
         raise type(error)(
-            f"{error} {have} of {len(sop_uids)} objects are fetched; the same command fetches the rest."
+            f"{error} {have} of {len(sop_uids)} objects are fetched; {then_again(error)} fetches the rest."
         ) from error
     settle(folder)
 

@@ -21,7 +21,7 @@ from bundle.dicom.source import Source, open_folder
 from bundle.errors import InputError
 from bundle.pacs.audit import Audit, size_and_sha256
 from bundle.pacs.expected import KINDS, Listed, as_listed, expected_uids
-from bundle.pacs.faults import LaterError, PacsError, Patience, UnreachableError, persistently
+from bundle.pacs.faults import LaterError, PacsError, Patience, UnreachableError, persistently, then_again
 from bundle.pacs.fetching import fetch_series
 from bundle.pacs.rules import is_ours
 from bundle.pacs.series import Answer, Pacs, Series, instance_list
@@ -103,15 +103,17 @@ def stain_series(desk: Desk, series: Series, wanted: Wanted) -> str:
     ]
     folder = desk.work / hashlib.sha256(json.dumps(key).encode()).hexdigest()[:24]
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # it will hold images of a patient
-    with claimed(folder) as ours:
-        if not ours:
-            raise BusyError(f"another process is at work on series {series.series_uid} in {folder}; wait for it.")
-        told = job.go(folder, listed)
-        if not desk.keep:
-            _clear(folder)
-    if not desk.keep:
-        with contextlib.suppress(OSError):  # another process has come for it, and will find that all is done
-            folder.rmdir()
+    try:
+        with claimed(folder) as ours:
+            if not ours:
+                raise BusyError(f"another process is at work on series {series.series_uid} in {folder}; wait for it.")
+            told = job.go(folder, listed)
+            if not desk.keep:
+                _clear(folder)
+    finally:
+        for empty in (folder / "source", folder):
+            with contextlib.suppress(OSError):  # there is something to go on from, or another process has come for it
+                empty.rmdir()
     return told
 
 
@@ -175,8 +177,9 @@ class Job:
         desk, series = self.desk, self.series
         paths = {_sop_uid(path): path for path in sorted(written.iterdir())}
         there = set(self._list(result_uid))
-        for sop_uid in there & set(paths):
-            self.audit.line("skipped", series.study_uid, result_uid, sop_uid, status="there already")
+        for sop_uid in (there & set(paths)) - self.audit.stored():
+            # of the attempt that was stopped when the PACS had taken it, and before it was written down
+            self._audit_file("stored", result_uid, sop_uid, paths[sop_uid], "found there after a stop")
         left = {path: sop_uid for sop_uid, path in paths.items() if sop_uid not in there}
 
         def told(path: Path, status: str) -> None:
@@ -197,7 +200,7 @@ class Job:
             done = len(paths) - len(left)
             state = f"{done} of {len(paths)} objects are stored" if done else "nothing of it is stored"
             raise type(error)(
-                f"{error} Of the result, series {result_uid}, {state}; the same command stores the rest."
+                f"{error} Of the result, series {result_uid}, {state}; {then_again(error)} stores the rest."
             ) from error
         self._see(result_uid, set(paths))
         return f"stored series {result_uid}, {_objects(len(paths))}, in study {series.study_uid} of {desk.pacs.peer}"

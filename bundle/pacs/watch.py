@@ -61,6 +61,8 @@ class Watch:
         self.rules, self.bundle_root = rules, bundle_root
         self.every_s, self.stable_s, self.days, self.now = every_s, stable_s, days, now
         self.over = threading.Event()
+        self.waiting = 0  # series of the look in hand whose number of objects is not yet known to be stable
+        self.told = ""
         self.desk = replace(desk, heed_stop=self._heed)
 
     def run(self, once: bool = False) -> int:
@@ -98,15 +100,26 @@ class Watch:
                 raise
             print(f"{error} Looking again in {self.every_s:g} s.", file=sys.stderr)
             return 0
-        failed = 0
+        failed = matching = self.waiting = 0
         for series in found:
             self._heed()
             rule = first_match(self.rules, series)
             if rule is not None:
-                failed += not self._attend(series, rule)
+                matching += 1
+                failed += not self._attend(series, rule, once)
+        self._tell(len(found), matching)
         return failed
 
-    def _attend(self, series: Series, rule: Rule) -> bool:
+    def _tell(self, found: int, matching: int) -> None:
+        """Say what a look saw, if it is not what the last one saw."""
+        since = "" if self.days is None else f" of studies of the last {self.days} days (--days)"
+        waiting = f", {self.waiting} to be looked at again after {self.stable_s:g} s (--stable)" if self.waiting else ""
+        told = f"{found} series{since}, {matching} match a rule{waiting}"
+        if told != self.told:
+            print(told, file=sys.stderr)
+        self.told = told
+
+    def _attend(self, series: Series, rule: Rule, once: bool) -> bool:
         """Stain a series if it is its turn; whether nothing is wrong with it."""
         try:
             if series.count is None:
@@ -118,9 +131,18 @@ class Watch:
             if known.get("count") != series.count:
                 known = {"series": series.series_uid, "count": series.count, "since": self.now()}
                 self._remember(series, known)
-            if known.get("state") == DONE or self.now() < known.get("next", 0):
-                return known.get("state") != FAILED
+            if known.get("state") == DONE:
+                return True
+            if self.now() < known.get("next", 0):
+                if once:
+                    wait_s = known["next"] - self.now()
+                    print(
+                        f"series {series.series_uid} failed: {known.get('fault')} Not again for {wait_s:.0f} s.",
+                        file=sys.stderr,
+                    )
+                return False
             if self.now() - known["since"] < self.stable_s:
+                self.waiting += 1
                 return True
             return self._stain(series, rule, known)
         except InputError as error:  # the answer to how many objects it has

@@ -23,6 +23,7 @@ from bundle.pacs.faults import FullError, PacsError, Patience, RefusedError, Unr
 from bundle.pacs.series import INSTANCE_KEYS, SERIES_KEYS, STUDY_KEYS, Answer, Keep, Told
 
 BOUNDARY = "virtual-staining-fe0d1c9a6b3f4e58"
+QUERY = "answering a query"
 BLOCK = 1 << 20
 PAGE = 500  # answers asked for at once
 WORTH_ANOTHER_TRY = (408, 425, 429, 500, 502, 503, 504)
@@ -116,7 +117,7 @@ class Web:
         """All answers, page by page, up to a page with nothing new: a PACS may give fewer than asked for."""
         found: dict[str, Answer] = {}
         while True:
-            with self._spoken("answering a query"):
+            with self._spoken(QUERY):
                 page = [_read(item, keywords) for item in search(offset=len(found), limit=PAGE)]
             new = {answer[uid]: answer for answer in page if answer[uid] not in found}
             if not new:
@@ -150,7 +151,10 @@ class Web:
                 ) from error
             why = next((each.strerror for each in causes(error) if isinstance(each, OSError) and each.strerror), None)
             why = why or type(error).__name__
-            raise UnreachableError(f"{self.peer}: no connection, or it was dropped, while {doing} ({why}).") from error
+            raise UnreachableError(
+                f"{self.peer}: no connection, or it was dropped, while {doing} ({why}); does it run, and is that its "
+                "address?"
+            ) from error
         except UNREADABLE as error:
             if isinstance(error, InputError):
                 raise
@@ -173,7 +177,7 @@ class Web:
         if code in (401, 403):
             have = "does not accept the credentials" if "Authorization" in self.session.headers else "wants credentials"
             return PacsError(f"{said}: it {have}; set {TOKEN}, or {USER} and {PASSWORD}.")
-        if code == 404:
+        if code in (400, 404) and doing == QUERY:
             return PacsError(f"{said}: no such thing there; is pacs the address of its DICOMweb?")
         return RefusedError(f"{said}: refused ({text}).")
 

@@ -80,7 +80,7 @@ SPOILT: dict[str, tuple[Spoil, str | None]] = {
     "two slices in one place": (same_place, "place|position"),
     "another modality": (each_slice(lambda each: setattr(each, "Modality", "MR")), "no series meets .*MR"),
     "hostile tags": (each_slice(describe), r"no series meets .*\.\./\?\[2J"),
-    "nothing": (lambda slices: slices.clear(), "there are none"),
+    "nothing": (lambda slices: slices.clear(), "holds no DICOM series"),
 }
 
 

@@ -157,7 +157,7 @@ def test_each_fault_of_an_association_is_one_line(orthanc, scan, port, bundle, t
             expected, said = 1, f"moving objects to {OURS} (C-MOVE)"
         else:
             words += ["--fetch", "move", "--receive_port", silent.getsockname()[1], "--aet", OURS]
-            expected, said = 1, "another program has it"
+            expected, said = 1, "choose another --receive_port"
         code, shown, err = command(capsys, monkeypatch, "stain", "--pacs", address, *words)
     assert code == expected, err
     assert said in err

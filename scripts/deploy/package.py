@@ -14,9 +14,9 @@ from typing import Any
 from bundle.atomic import whole_folder, write_json
 from bundle.commands import command
 from bundle.errors import InputError
-from bundle.serving import config_files, fingerprint
+from bundle.serving import config_files, fingerprint, read_config
 from scripts.deploy.context import APP, MODELS, check_context
-from scripts.deploy.settings import RULES, check_levels, check_volumes, find_bundle, read_rules
+from scripts.deploy.settings import RULES, check_levels, find_bundle, read_rules
 
 HERE = Path(__file__).parent
 HOME = HERE.parents[1]
@@ -48,7 +48,7 @@ def package(
         InputError: if the bundle or the rules are not what they must be, or output holds something else.
     """
     bundle_root, target = find_bundle(Path(str(model))), Path(str(output))
-    check_volumes(bundle_root)
+    read_config(bundle_root)  # says so if it stains slides alone
     earlier = (target / "map" / "pkg.json").is_file()
     if target.exists() and not earlier and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"--output {target} holds something other than a build context; choose another folder.")

@@ -18,7 +18,7 @@ without_services() {
 if ! programs; then
     if [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
         apt-get update -qq
-        DEBIAN_FRONTEND=noninteractive without_services apt-get install -y -qq --no-install-recommends \
+        DEBIAN_FRONTEND=noninteractive without_services apt-get install -y -qq \
             orthanc orthanc-dicomweb dcmtk dicom3tools > /dev/null
     fi
     programs || echo "NOT INSTALLED: orthanc orthanc-dicomweb dcmtk dicom3tools (as root: apt-get install them)" >&2

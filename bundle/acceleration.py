@@ -15,11 +15,11 @@ from torch.nn import functional as F  # noqa: N812
 
 from bundle.errors import InputError
 from bundle.networks import score
+from bundle.serving import SPEEDS
 from bundle.winograd import InstanceNorm, WinogradConv2d, share_out
 
 logger = logging.getLogger("bundle")
 
-SPEEDS = ("exact", "fast", "preview", "stock")
 TILES = {"exact": 4, "fast": 6, "preview": 6}  # px a side that Winograd computes at once, see docs/performance.md
 LEAST_CHANNELS = 32  # of input and output, from which Winograd pays here
 LARGEST_WINDOW = 512 * 512  # px that one thread computes alone; all share a larger image

@@ -109,7 +109,8 @@ def _check_wishes(root: Path, path: Path, name: str, version: Any, change: Any, 
         faults.append("ONNX needs packages that are not there; pip install '.[export]', or pass --onnx false.")
     if not config_files(root)[1:]:
         faults.append(
-            f"{root} has no configs/series.json; it is exported already, or of an earlier version: train again."
+            f"{root} has no configs/series.json; it is exported already, or of an earlier version, whose training "
+            "command with --resume true writes it anew."
         )
     fingerprint(root)  # says so if there is no model
     if not (root / "models" / "model.ts").is_file():

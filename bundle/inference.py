@@ -17,12 +17,11 @@ from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
 from torch import nn
 from torch.utils.data import Dataset
 
-from bundle.acceleration import SPEEDS
 from bundle.data import image_faults
 from bundle.datalist import Modality
 from bundle.errors import InputError
 from bundle.image_io import SUFFIXES, TIFF, read_mask, read_slide, suffix_of, write_slide
-from bundle.serving import LEVELS, intensity_faults, recalibrated
+from bundle.serving import LEVELS, SPEEDS, intensity_faults, recalibrated
 
 FORMATS = ("png", "tif")
 

@@ -11,6 +11,7 @@ from typing import Any
 from bundle.errors import InputError
 
 LEVELS = ("bone", "background")
+SPEEDS = ("exact", "fast", "preview", "stock")  # of ``inference.json``; bundle.acceleration says what they are
 
 
 def config_files(bundle_root: str | Path) -> list[Path]:
@@ -47,7 +48,10 @@ def read_config(bundle_root: str | Path) -> dict[str, Any]:
         except (ValueError, AttributeError) as error:
             raise InputError(f"{path} is no JSON of a config ({error}); copy it from the run again.") from error
     if "sigma" not in config:
-        raise InputError(f"{bundle_root} has no configs/series.json, so it stains slides alone; train it again.")
+        raise InputError(
+            f"{bundle_root} has no configs/series.json, so it stains slides alone; its training command with --resume "
+            "true writes the bundle anew."
+        )
     return config
 
 

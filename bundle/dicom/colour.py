@@ -92,6 +92,10 @@ def write_slices(folder: Path, source: Source, slab: Slab, made: Made) -> list[P
     return written
 
 
+KINDS = {"multi": FRAMES, "single": SLICES}  # by what users call them
+WRITERS = {"multi": write_frames, "single": write_slices}
+
+
 def _picture(
     source: Source, made: Made, sop_class: str, kind: str, number: int, instances: Sequence[Dataset]
 ) -> Dataset:

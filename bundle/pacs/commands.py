@@ -24,8 +24,9 @@ from bundle.pacs.faults import AGAIN, Patience, exit_codes
 from bundle.pacs.job import Desk, stain_series
 from bundle.pacs.rules import first_match, read_rules
 from bundle.pacs.series import checked_uid, find_series, get_series
-from bundle.pacs.staining import FRAMES, SPEEDS, Wanted
+from bundle.pacs.staining import FRAMES, Wanted
 from bundle.pacs.watch import Watch
+from bundle.serving import SPEEDS
 
 WORK = "output/pacs"
 TEXTS = ("pacs", "patient", "study", "series", "modality", "aet")  # that fire must not take for numbers

@@ -6,12 +6,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bundle.dicom.colour import FRAMES, LIMIT, SLICES
+from bundle.dicom.colour import KINDS, LIMIT
 from bundle.dicom.made import Made
 from bundle.dicom.source import Source
 from bundle.pacs.series import Answer, Series
-
-KINDS = {"multi": FRAMES, "single": SLICES}
 
 
 @dataclass(frozen=True)

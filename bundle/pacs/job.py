@@ -15,12 +15,12 @@ from pydicom import dcmread
 
 from bundle.atomic import whole_folder
 from bundle.claims import CLAIM, claimed
-from bundle.dicom.colour import write_frames, write_slices
+from bundle.dicom.colour import KINDS, WRITERS
 from bundle.dicom.made import Made, made
 from bundle.dicom.source import Source, open_folder
 from bundle.errors import InputError
 from bundle.pacs.audit import Audit, size_and_sha256
-from bundle.pacs.expected import KINDS, Listed, as_listed, expected_uids
+from bundle.pacs.expected import Listed, as_listed, expected_uids
 from bundle.pacs.faults import LaterError, PacsError, Patience, UnreachableError, persistently, then_again
 from bundle.pacs.fetching import fetch_series
 from bundle.pacs.rules import is_ours
@@ -30,7 +30,6 @@ from bundle.serving import fingerprint
 from bundle.stain_io import open_stain
 
 Stainer = Callable[[Wanted, Path, Path, Callable[[], None]], Path]
-WRITERS = {"multi": write_frames, "single": write_slices}
 
 
 class BusyError(LaterError):

@@ -13,7 +13,8 @@ from typing import Any
 from bundle.datalist import is_number
 from bundle.errors import InputError
 from bundle.pacs.series import Series
-from bundle.pacs.staining import FRAMES, SPEEDS
+from bundle.pacs.staining import FRAMES
+from bundle.serving import SPEEDS
 
 TEXTS = {
     "Modality": "modality",

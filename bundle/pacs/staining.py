@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from bundle.dicom.colour import KINDS
 from bundle.errors import InputError
 from bundle.pacs.faults import LaterError
-from bundle.serving import engine_settings, intensity_faults, read_config
+from bundle.serving import SPEEDS, engine_settings, intensity_faults, read_config
+from bundle.stain_io import file_name
 
 ERROR = b"\nerror: "  # how a command of ours ends that found a fault; see bundle.errors
-RESULT = "stained.ome.zarr"
-SPEEDS = ("exact", "fast", "preview", "stock")
-FRAMES = ("multi", "single")
+FRAMES = tuple(KINDS)
 PR_SET_PDEATHSIG = 1
 PAUSE_S = 0.2
 
@@ -110,7 +110,7 @@ def stain_folder(wanted: Wanted, source: Path, output: Path, heed_stop: Callable
         )
     if child.returncode:
         raise InputError(said or f"the staining failed (exit code {child.returncode}); why is said above.")
-    return output / RESULT
+    return output / file_name("ome-zarr")
 
 
 def _pass_on(child: subprocess.Popen[bytes], heed_stop: Callable[[], None]) -> str:

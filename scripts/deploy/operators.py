@@ -21,7 +21,7 @@ from monai.deploy.operators import (
     MonaiBundleInferenceOperator,
 )
 
-from bundle.dicom.colour import FRAMES, SLICES, write_frames, write_slices
+from bundle.dicom.colour import KINDS, WRITERS
 from bundle.dicom.made import Made
 from bundle.dicom.source import Source, open_folder
 from bundle.dicom.words import plain
@@ -31,8 +31,6 @@ from scripts.deploy.settings import Settings
 
 SELECTED, SOURCE, IMAGE, STAINED = "study_selected_series_list", "source", "image", "pred"
 LISTED = 8  # series named in one message
-KINDS = {"multi": FRAMES, "single": SLICES}
-WRITERS = {"multi": write_frames, "single": write_slices}
 
 
 class SeriesSelector(DICOMSeriesSelectorOperator):

@@ -15,6 +15,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.hospital.orthanc import PLUGIN, Orthanc
+from tests.hospital.pacs_parts import SECRETS, make_bundle
 
 REQUIRED = "VIRTUAL_STAINING_REQUIRE_HOSPITAL"  # .ci/run sets it: what cannot run fails
 CLONE_NEWNET = 0x40000000
@@ -84,3 +85,16 @@ def orthanc(running_orthanc: Orthanc) -> Orthanc:
     """A running Orthanc that holds nothing."""
     running_orthanc.clear()
     return running_orthanc
+
+
+@pytest.fixture
+def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What that Orthanc asks for, in the environment."""
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle as a training leaves it, of a network that has learnt nothing."""
+    return make_bundle(tmp_path_factory.mktemp("untrained") / "bundle")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -32,7 +31,6 @@ def make_model(folder: Path) -> Path:
     """A bundle of a network that has learnt nothing, with what MONAI's own parts need."""
     needs("label")
     bundle = make_bundle(folder)
-    shutil.copy(ROOT / "configs" / "series.json", bundle / "configs")
     weights = torch.load(bundle / "models" / "model.pt", weights_only=True)
     network = json.loads((bundle / "configs" / "inference.json").read_text())["network_def"]
     save_torchscript(network, weights, bundle / "models" / "model.ts")

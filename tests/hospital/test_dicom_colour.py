@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import subprocess
 import tracemalloc
 from pathlib import Path
 
@@ -21,13 +20,11 @@ from bundle.dicom.frames import LIMIT, spans
 from bundle.dicom.icc import srgb
 from bundle.dicom.source import Source, open_folder, ordered
 from bundle.errors import InputError
-from tests.hospital.conftest import needs
+from tests.hospital.dciodvfy import KNOWN, complaints
 from tests.hospital.series import COLUMN, MADE, ORIGIN, PIXEL_MM, ROW, SHAPE, STEP_MM, at, ct_series, save, stain_of
 
 STAIN = stain_of(np.random.default_rng(5).integers(0, 60000, SHAPE))
-KNOWN = "(0x0008,0x001c)"  # SyntheticData, which is newer than dciodvfy
 PLACED = ("(0x0018,0x0050)", "(0x0020,0x0032)", "(0x0020,0x0037)", "(0x0020,0x0052)", "(0x0020,0x1040)")
-EXTENDED = "this is a Standard Extended SOP Class"
 
 
 @pytest.fixture(scope="module")
@@ -52,14 +49,6 @@ def frames(source: Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def slices(source: Source, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """A stain as an object per slice."""
     return write_slices(tmp_path_factory.mktemp("slices"), source, slab, MADE)
-
-
-def complaints(path: Path, known: tuple[str, ...] = (KNOWN,)) -> list[str]:
-    """What dciodvfy says of a file, but for its kind, and what is said of tags it may complain of."""
-    needs("dciodvfy")
-    said = subprocess.run(["dciodvfy", str(path)], capture_output=True, text=True).stderr.splitlines()
-    assert any(KNOWN in line for line in said)  # or it has learnt of it
-    return [line for line in said[1:] if not any(tag in line for tag in (*known, EXTENDED))]
 
 
 def test_the_object_is_what_its_class_asks_for(frames: Path) -> None:

@@ -12,8 +12,8 @@ import pytest
 from bundle.dicom.parametric import write_map
 from bundle.dicom.source import ordered
 from bundle.errors import InputError
+from tests.hospital.dciodvfy import complaints
 from tests.hospital.series import MADE, PIXEL_MM, SHAPE, STEP_MM, ct_series
-from tests.hospital.test_dicom_colour import complaints
 
 MAP = np.random.default_rng(7).random(SHAPE, dtype=np.float32)
 SOURCE = ordered(ct_series())

@@ -35,7 +35,6 @@ from tests.hospital.pacs_parts import (
     desk,
     files_in,
     levels,
-    make_bundle,
     make_ct,
     only,
     pixels,
@@ -45,11 +44,6 @@ from tests.hospital.small_pacs import SmallPacs
 
 pytestmark = pytest.mark.slow  # half a minute together
 OURS = "STAINER"
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory) -> Path:
-    return make_bundle(tmp_path_factory.mktemp("pacs") / "bundle")
 
 
 @pytest.fixture

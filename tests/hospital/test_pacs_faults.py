@@ -29,7 +29,6 @@ from tests.hospital.pacs_parts import (
     fake_stain,
     files_in,
     levels,
-    make_bundle,
     make_ct,
     only,
     pixels,
@@ -49,11 +48,6 @@ def _quick(monkeypatch):
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("bundle.pacs.commands.Patience", lambda *given: Patience(*given, first_pause_s=0.02))
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory) -> Path:
-    return make_bundle(tmp_path_factory.mktemp("pacs") / "bundle")
 
 
 @pytest.fixture

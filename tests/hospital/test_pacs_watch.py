@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from bundle.errors import InputError
-from bundle.pacs.job import BusyError
 from bundle.pacs.rules import read_rules
 from bundle.pacs.series import Series
 from bundle.pacs.watch import Watch
@@ -28,25 +27,14 @@ from tests.hospital.pacs_parts import (
     command,
     desk,
     fake_stain,
-    make_bundle,
     make_ct,
     only,
 )
 from tests.hospital.poor_web import Fault, PoorWeb
 
+pytestmark = pytest.mark.usefixtures("credentials")
 LEVELS = {"bone_intensity": 30000, "background_intensity": 10000}
 BONE = {"match": {"Modality": "CT", "SeriesDescription": "bone*"}, **LEVELS}
-
-
-@pytest.fixture(autouse=True)
-def _credentials(monkeypatch):
-    for name, value in SECRETS.items():
-        monkeypatch.setenv(name, value)
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory) -> Path:
-    return make_bundle(tmp_path_factory.mktemp("pacs") / "bundle")
 
 
 class Clock:
@@ -151,7 +139,6 @@ def test_two_watchers_do_not_do_the_same(orthanc, bundle, tmp_path):
     thread.join()
     other.run(once=True)
     assert stained == [1]
-    assert issubclass(BusyError, InputError)
 
 
 def test_a_pacs_that_is_down_for_a_while_is_waited_for(orthanc, bundle, tmp_path, capsys):
@@ -172,8 +159,6 @@ def test_a_pacs_that_is_down_for_a_while_is_waited_for(orthanc, bundle, tmp_path
         thread.join(60)
         assert not thread.is_alive()
     assert "Looking again in" in capsys.readouterr().err
-    poor_rules = rules_file(tmp_path)
-    assert poor_rules.exists()
 
 
 def test_wrong_credentials_end_it_at_once(orthanc, bundle, tmp_path, capsys, monkeypatch):

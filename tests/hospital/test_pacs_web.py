@@ -24,7 +24,6 @@ from tests.conftest import ROOT
 from tests.hospital.orthanc import Orthanc
 from tests.hospital.pacs_parts import (
     QUICK,
-    SECRETS,
     SERIES,
     SHAPE,
     STUDY,
@@ -35,7 +34,6 @@ from tests.hospital.pacs_parts import (
     desk,
     files_in,
     levels,
-    make_bundle,
     make_ct,
     only,
     pixels,
@@ -43,16 +41,7 @@ from tests.hospital.pacs_parts import (
 )
 from tests.hospital.poor_web import Fault, PoorWeb
 
-
-@pytest.fixture(autouse=True)
-def _credentials(monkeypatch):
-    for name, value in SECRETS.items():
-        monkeypatch.setenv(name, value)
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory) -> Path:
-    return make_bundle(tmp_path_factory.mktemp("pacs") / "bundle")
+pytestmark = pytest.mark.usefixtures("credentials")
 
 
 @pytest.fixture

@@ -22,9 +22,9 @@ from bundle.phantom.dataset import write_volume
 from bundle.phantom.tomography import draw_scan, scan_block
 from bundle.volume_io import open_volume
 from tests.hospital.conftest import needs
+from tests.hospital.dciodvfy import complaints
 from tests.hospital.deploy_parts import level_words, make_bundle, plain_inference, run_app
 from tests.hospital.orthanc import AET, Orthanc, free_ports
-from tests.hospital.test_dicom_colour import complaints
 
 pytestmark = pytest.mark.slow
 OURS = "ROUNDTRIP"

@@ -84,7 +84,8 @@ def intensity_faults(
             f"{source['name']}, so there is nothing to map them to; declare both in datalist.json and train again."
         ]
     if recalibrated(source, *given) and None in given:
-        return [f"bone_intensity and background_intensity are {given}; give both."]
+        missing = [f"{name}_intensity" for name, level in zip(LEVELS, given, strict=True) if level is None]
+        return [f"{' and '.join(missing)} of the scan not given; give both, bone_intensity and background_intensity."]
     if None in given:
         return []
     if given[0] == given[1]:

@@ -95,7 +95,7 @@ def stain_folder(wanted: Wanted, source: Path, output: Path, heed_stop: Callable
         command += [f"--{name}", str(getattr(wanted, name))]
     # a session of its own: what a terminal sends to all goes to us alone, who then end it
     with subprocess.Popen(
-        command, stdout=2, stderr=subprocess.PIPE, preexec_fn=_end_with_parent, start_new_session=True
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, preexec_fn=_end_with_parent, start_new_session=True
     ) as child:
         try:
             said = _pass_on(child, heed_stop)

@@ -40,8 +40,7 @@ def main(
 
     Args:
         bundle: the trained bundle, RUN/bundle.
-        studies: a folder of grey volumes, or the address of a DICOMweb server, whose user and password are in the
-            environment: MONAI_LABEL_DICOMWEB_USERNAME, MONAI_LABEL_DICOMWEB_PASSWORD.
+        studies: a folder of grey volumes, or http://HOST:PORT/dicom-web (user and password: see docs/label.md).
         bone_intensity: mean grey value of bone in the scans, for requests that give none.
         background_intensity: likewise, of background.
         stow: put each result into the PACS.

@@ -36,7 +36,7 @@ def _has_environment(name: str) -> bool:
 CHECKS: dict[str, tuple[Callable[[], bool], str]] = {
     "Orthanc": (lambda: bool(shutil.which("Orthanc")) and PLUGIN.exists(), "apt-get install orthanc orthanc-dicomweb"),
     "dciodvfy": (lambda: bool(shutil.which("dciodvfy")), "apt-get install dicom3tools"),
-    "dcmtk": (lambda: bool(shutil.which("storescu")), "apt-get install dcmtk"),
+    "dcmtk": (lambda: bool(shutil.which("dcmdump")), "apt-get install dcmtk"),
     "deploy": (lambda: _has_environment("deploy"), "make deploy"),
     "label": (lambda: _has_environment("label"), "make label"),
 }

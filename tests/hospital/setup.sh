@@ -3,7 +3,7 @@
 # MONAI Label. What cannot be installed is said, and its tests say that they did not run; .ci/run lets them fail.
 cd "$(dirname "$0")/../.."
 
-programs() { command -v Orthanc storescu dciodvfy > /dev/null && [ -e /usr/share/orthanc/plugins/libOrthancDicomWeb.so ]; }
+programs() { command -v Orthanc dcmdump dciodvfy > /dev/null && [ -e /usr/share/orthanc/plugins/libOrthancDicomWeb.so ]; }
 
 # Debian starts Orthanc when it installs it, for the whole network; a policy of 101 keeps it from that
 without_services() {

@@ -119,7 +119,7 @@ def test_clients_and_other_web_sites_change_nothing(before_folder: str, folder: 
         ),
         *(("put", "/datastore/label?image=rat"), ("put", "/session/"), ("put", "/model/virtual_staining")),
         *(("delete", "/model/virtual_staining"), ("post", "/train/virtual_staining"), ("get", "/proxy/dicom/studies")),
-        *(("post", "/batch/infer/virtual_staining"), ("get", "/model/virtual_staining")),
+        *(("post", "/batch/infer/virtual_staining"), ("get", "/model/virtual_staining"), ("get", "/docs")),
     ]:
         sent = {"files": {"file": ("x.nii.gz", b"none")}} if method == "put" else {}
         refused(requests.request(method, f"{before_folder}{where}", timeout=30, **sent), 403, "not served")

@@ -36,7 +36,7 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ("options", "words"),
     [
         ({"bundle": "nowhere"}, "nowhere is no trained bundle"),
-        ({"bone_intensity": 30000}, r"are \[30000, None\]; give both"),
+        ({"bone_intensity": 30000}, "background_intensity of the scan not given; give both"),
         ({"bone_intensity": 7, "background_intensity": 7}, "are both 7; they must differ"),
         ({"bone_intensity": "much", "background_intensity": 7}, "bone_intensity is 'much'; it must be a number"),
         ({"stow": True}, "stow is true, but studies is"),

@@ -67,7 +67,9 @@ def test_without_both_intensities_nothing_is_fetched_or_guessed(
     before_pacs: str, orthanc: Orthanc, tmp_path: Path
 ) -> None:
     orthanc.upload(*make_ct(tmp_path / "ct", series=OTHER))
-    refused(infer(before_pacs, OTHER), 422, "bone_intensity and background_intensity are [None, None]", "give both")
+    refused(
+        infer(before_pacs, OTHER), 422, "bone_intensity and background_intensity of the scan not given", "give both"
+    )
     refused(infer(before_pacs, OTHER, bone_intensity=30000), 422, "give both")
     refused(infer(before_pacs, OTHER, bone_intensity="$print(1)"), 422, "must be a number")
     assert len(orthanc.get("/series")) == 1

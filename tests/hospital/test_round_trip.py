@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -52,6 +53,11 @@ def bone(folder: Path, shared: Path) -> Path:
     return path
 
 
+def dcmtk(program: str) -> Path:
+    """A program of dcmtk: pynetdicom has others of the same names, first on the PATH of an activated environment."""
+    return Path(str(shutil.which("dcmdump"))).with_name(program)
+
+
 def run(*words: object) -> None:
     done = subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -70,14 +76,14 @@ def test_a_stain_comes_back_from_the_pacs_as_plain_inference_made_it(make, bundl
     with_moves = Orthanc(tmp_path / "orthanc", modalities={OURS: (port := free_ports(1)[0])})
     with with_moves as server:
         called = ["-aet", OURS, "-aec", AET, "127.0.0.1", server.dicom_port]
-        run("storescu", *called, "--scan-directories", given)
+        run(dcmtk("storescu"), *called, "--scan-directories", given)
         (series,) = server.get("/series")
         source_uid = server.get(f"/series/{series}")["MainDicomTags"]["SeriesInstanceUID"]
 
         fetched = tmp_path / "fetched"
         fetched.mkdir()
         key = ["-k", "QueryRetrieveLevel=SERIES", "-k", f"SeriesInstanceUID={source_uid}"]
-        run("getscu", "-S", "-od", fetched, *called, *key)
+        run(dcmtk("getscu"), "-S", "-od", fetched, *called, *key)
         made = tmp_path / "made"
         done = run_app("-i", fetched, "-o", made, "-m", bundle, *level_words())
         assert done.returncode == 0, done.stderr
@@ -89,7 +95,7 @@ def test_a_stain_comes_back_from_the_pacs_as_plain_inference_made_it(make, bundl
         check_object(path, fetched, expected)
         web = client(server)
         web.store_instances([pydicom.dcmread(path)])
-        run("storescu", *called, "-xe", path)  # a second time, the other way: the same object
+        run(dcmtk("storescu"), *called, "-xe", path)  # a second time, the other way: the same object
         assert len(server.get("/instances")) == len(list(given.iterdir())) + 1
         stained = pydicom.dcmread(path, stop_before_pixels=True)
         ids = stained.StudyInstanceUID, stained.SeriesInstanceUID, stained.SOPInstanceUID
@@ -99,8 +105,8 @@ def test_a_stain_comes_back_from_the_pacs_as_plain_inference_made_it(make, bundl
         got, moved = tmp_path / "got", tmp_path / "moved"
         got.mkdir()
         moved.mkdir()
-        run("getscu", "-S", "-od", got, *called, *key)
-        run("movescu", "-S", "-aem", OURS, "+P", port, "-od", moved, *called, *key)
+        run(dcmtk("getscu"), "-S", "-od", got, *called, *key)
+        run(dcmtk("movescu"), "-S", "-aem", OURS, "+P", port, "-od", moved, *called, *key)
         assert np.array_equal(pixels(list(got.iterdir())), expected)
         assert np.array_equal(pixels(list(moved.iterdir())), expected)
         whole = web.retrieve_instance(*ids)

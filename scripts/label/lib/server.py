@@ -6,6 +6,7 @@ of their folder, too), replace the model, start a training, and read the PACS wi
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
@@ -19,7 +20,7 @@ from monailabel.config import settings
 
 REFUSED = 403
 SERVED = {
-    "GET": re.compile(r"/|/info/?|/datastore/?|/datastore/image(/info)?/?|/logs/?|/docs|/openapi\.json|/static/.*"),
+    "GET": re.compile(r"/info/?|/datastore/?|/datastore/image(/info)?/?|/logs/?"),
     "POST": re.compile(r"/infer/[^/]+/?"),
 }
 OUTPUTS = ("image", "json", "all")
@@ -52,5 +53,6 @@ async def only_served(request: Request, go_on: Callable[[Request], Awaitable[Res
 
 
 app.add_exception_handler(Exception, one_line)
+app.add_exception_handler(json.JSONDecodeError, one_line)  # else the log has a traceback of what a client mistyped
 app.user_middleware = [each for each in app.user_middleware if each.cls is not CORSMiddleware]
 app.middleware("http")(only_served)

@@ -19,8 +19,8 @@ from monailabel.app import app
 from monailabel.config import settings
 
 REFUSED = 403
-SERVED = {
-    "GET": re.compile(r"/info/?|/datastore/?|/datastore/image(/info)?/?|/logs/?"),
+SERVED = {  # the last of GET is asked for by MONAI Label itself when it starts
+    "GET": re.compile(r"/info/?|/datastore/?|/datastore/image(/info)?/?|/logs/?|/openapi\.json"),
     "POST": re.compile(r"/infer/[^/]+/?"),
 }
 OUTPUTS = ("image", "json", "all")

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from bundle.datalist import (
     DATALIST,
     LIST_KEYS,
+    SIDES,
     SPLITS,
     Datalist,
+    Image,
     Modality,
     Pair,
     entries,
@@ -26,9 +29,15 @@ from bundle.errors import InputError
 from bundle.folds import assign_folds
 from bundle.image_io import read_labels, read_mask, read_slide
 
+Entry = TypeVar("Entry", Pair, Image)
+
 
 def load_datalist(
-    dataset_dir: str | None, datalist: str = DATALIST, fold: int | None = None, patch_size: int = 1
+    dataset_dir: str | None,
+    datalist: str = DATALIST,
+    fold: int | None = None,
+    patch_size: int = 1,
+    paired: bool = True,
 ) -> Datalist:
     """Read a datalist and check every file it names.
 
@@ -37,6 +46,8 @@ def load_datalist(
         datalist: name of the list in that folder.
         fold: the validation fold; None trains on all training pairs.
         patch_size: the side of a training patch in px; no training image may be smaller.
+        paired: every entry must have source and target, registered to each other; if not, entries may have one
+            alone, and of those with both the two may be consecutive sections.
 
     Returns:
         The dataset, with its pairs divided into training, validation and testing.
@@ -60,16 +71,36 @@ def load_datalist(
     if not isinstance(allow, bool):
         faults.append(f"{datalist}: allow_same_specimen is {allow!r}; it must be true or false.")
     source, target = (modality(listed, key, datalist, faults) for key in ("source", "target"))
-    training = entries(listed, "training", folder, datalist, faults)
-    testing = entries(listed, "testing", folder, datalist, faults)
-    if not training and not listed.get("training"):
-        faults.append(f"{datalist}: training is empty; list at least one pair.")
+    training, alone = entries(listed, "training", folder, datalist, faults, paired)
+    testing, alone_testing = entries(listed, "testing", folder, datalist, faults, paired)
+    if not listed.get("training"):
+        faults.append(f"{datalist}: training is empty; list at least one {'pair' if paired else 'image of each side'}.")
     if source is None or target is None:
         raise InputError("\n".join(faults))
-    tissues = tissues_of(listed, datalist, faults)
-    about = str(listed.get("description", ""))
-    data = Datalist(folder, pixel_um, source, target, bool(allow), testing=testing, tissues=tissues, description=about)
-    _divide(data, training, fold, datalist, faults)
+    faults += [
+        f"{datalist}: {key}.channels is {side.channels!r}; it must be 1 or 3 for a method that learns from pairs."
+        for key, side in (("source", source), ("target", target))
+        if paired and side.channels not in (1, 3)
+    ]
+    data = Datalist(
+        folder,
+        pixel_um,
+        source,
+        target,
+        bool(allow),
+        paired,
+        testing=testing,
+        single={"testing": alone_testing},
+        tissues=tissues_of(listed, datalist, faults),
+        description=str(listed.get("description", "")),
+    )
+    _divide(data, training, alone, fold, datalist, faults)
+    if not paired and not faults:
+        faults += [
+            f"{datalist}: no image of the {side} is left in training; list at least one."
+            for side in SIDES
+            if not data.images("training", side)
+        ]
     _check_specimens(data, datalist, faults)
     data.checksums[datalist] = _checksum(folder / datalist)
     _check_files(data, datalist, patch_size, faults)
@@ -78,37 +109,50 @@ def load_datalist(
     return data
 
 
-def _divide(data: Datalist, training: list[Pair], fold: int | None, datalist: str, faults: list[str]) -> None:
-    """Put the pairs of the validation fold into ``validation`` and the rest into ``training``."""
-    data.training = training
+def _divide(
+    data: Datalist, training: list[Pair], alone: list[Image], fold: int | None, datalist: str, faults: list[str]
+) -> None:
+    """Put pairs and images of the validation fold into ``validation`` and the rest into ``training``."""
+    data.training, data.single["training"] = training, alone
+    every: list[Pair | Image] = [*training, *alone]
     if fold is None:
         return
-    if all(pair.fold is None for pair in training):
+    if all(entry.fold is None for entry in every):
         try:
-            numbers = assign_folds(training)
+            numbers = assign_folds(every)
         except InputError as error:
             faults.append(f"{datalist}: {error}")
             return
-        training = [replace(pair, fold=number) for pair, number in zip(training, numbers, strict=True)]
-    folds = sorted({pair.fold for pair in training if pair.fold is not None})
+        training, alone = _numbered(training, numbers), _numbered(alone, numbers[len(training) :])
+        every = [*training, *alone]
+    folds = sorted({entry.fold for entry in every if entry.fold is not None})
     if fold not in folds:
         faults.append(f"{datalist}: fold {fold!r} has no training pair; the folds are {folds}.")
         return
     faults.extend(
-        f"{pair.label}: has no fold, but fold {fold} was asked for." for pair in training if pair.fold is None
+        f"{entry.label}: has no fold, but fold {fold} was asked for." for entry in every if entry.fold is None
     )
     data.training = [pair for pair in training if pair.fold != fold]
     data.validation = [pair for pair in training if pair.fold == fold]
-    if not data.training:
+    data.single["training"] = [image for image in alone if image.fold != fold]
+    data.single["validation"] = [image for image in alone if image.fold == fold]
+    if not data.training and not data.single["training"]:
         faults.append(f"{datalist}: all training pairs are in fold {fold}; nothing is left to train on.")
+
+
+def _numbered(entries: Sequence[Entry], numbers: Sequence[int]) -> list[Entry]:
+    """The same with the folds given."""
+    return [replace(entry, fold=number) for entry, number in zip(entries, numbers, strict=False)]
 
 
 def _check_specimens(data: Datalist, datalist: str, faults: list[str]) -> None:
     if data.allow_same_specimen:
         return
+    specimens = {
+        split: {entry.specimen for entry in [*getattr(data, split), *data.single.get(split, [])]} for split in SPLITS
+    }
     for one, other in (("training", "validation"), ("training", "testing"), ("validation", "testing")):
-        shared = {pair.specimen for pair in getattr(data, one)} & {pair.specimen for pair in getattr(data, other)}
-        for specimen in sorted(shared):
+        for specimen in sorted(specimens[one] & specimens[other]):
             faults.append(
                 f"{datalist}: specimen {specimen!r} is in {one} and in {other}, so the figures would flatter; "
                 'move it to one side, or say "allow_same_specimen": true.'
@@ -139,38 +183,74 @@ def _check_files(data: Datalist, datalist: str, patch_size: int, faults: list[st
             images = _check_pair(data, pair, faults)
             if len(faults) > found:
                 continue
-            height, width = images["source"].shape[1:]
             if split == "training":
-                if min(height, width) < patch_size:
-                    faults.append(
-                        f"{pair.label}: {pair.source.name} is {height}×{width} px, smaller than a patch of "
-                        f"{patch_size} px; use larger images or a smaller patch_size."
-                    )
-                if images["mask"] is not None:
+                faults.extend(_size_faults(pair.label, pair.source, images["source"], patch_size))
+                if data.paired and images["mask"] is not None:
                     source_outside.add(images["source"], images["mask"])
                     target_outside.add(images["target"], images["mask"])
+                elif not data.paired:
+                    faults.extend(_size_faults(pair.label, pair.target, images["target"], patch_size))
+        for image in data.single.get(split, []):
+            found = len(faults)
+            pixels = _check_image(data, image, faults)
+            if split == "training" and pixels is not None and len(faults) == found:
+                faults.extend(_size_faults(image.label, image.path, pixels, patch_size))
     data.source_background, data.background_rgb = source_outside.mean(), target_outside.mean()
 
 
+def _size_faults(label: str, path: Path, pixels: np.ndarray, patch_size: int) -> Iterator[str]:
+    if min(pixels.shape[1:]) < patch_size:
+        yield (
+            f"{label}: {path.name} is {_size(pixels)} px, smaller than a patch of {patch_size} px; use larger images "
+            "or a smaller patch_size."
+        )
+
+
+def _check_image(data: Datalist, image: Image, faults: list[str]) -> np.ndarray | None:
+    """Read a single image and its mask; None if that fails."""
+    pixels = _read_checked(data, image.label, image.side, image.path, faults)
+    mask = _read_mask_checked(data, image.label, image.mask, faults)
+    if pixels is not None and mask is not None and mask.shape != pixels.shape[1:]:
+        faults.append(
+            f"{image.label}: {image.side} {image.path.name} is {_size(pixels)} px but its mask is {_size(mask)} px; "
+            "draw it on the image's grid."
+        )
+    return pixels
+
+
+def _read_checked(data: Datalist, label: str, key: str, path: Path, faults: list[str]) -> np.ndarray | None:
+    """Read a source, or a target or perfect stain; note its faults and checksum."""
+    try:
+        pixels = read_slide(path).pixels
+    except InputError as error:
+        faults.append(f"{label}: {key} {error}")
+        return None
+    data.checksums[str(path.relative_to(data.folder))] = _checksum(path)
+    declared = data.source if key == "source" else data.target
+    faults.extend(f"{label}: {key} {fault}" for fault in image_faults(path, pixels, declared))
+    return pixels
+
+
+def _read_mask_checked(data: Datalist, label: str, path: Path | None, faults: list[str]) -> np.ndarray | None:
+    """Read a mask; note its faults and checksum."""
+    if path is None:
+        return None
+    try:
+        mask = read_mask(path)
+    except InputError as error:
+        faults.append(f"{label}: mask {error}")
+        return None
+    data.checksums[str(path.relative_to(data.folder))] = _checksum(path)
+    return mask
+
+
 def _check_pair(data: Datalist, pair: Pair, faults: list[str]) -> dict[str, Any]:
-    images: dict[str, Any] = {"mask": None}
-    for key, declared in (("source", data.source), ("target", data.target), ("perfect", data.target)):
+    images: dict[str, Any] = {"mask": _read_mask_checked(data, pair.label, pair.mask, faults)}
+    for key in (*SIDES, "perfect"):
         path = getattr(pair, key)
-        if path is None:
-            continue
-        try:
-            images[key] = read_slide(path).pixels
-        except InputError as error:
-            faults.append(f"{pair.label}: {key} {error}")
-            continue
-        data.checksums[str(path.relative_to(data.folder))] = _checksum(path)
-        faults.extend(f"{pair.label}: {key} {fault}" for fault in image_faults(path, images[key], declared))
-    if pair.mask is not None:
-        try:
-            images["mask"] = read_mask(pair.mask)
-            data.checksums[str(pair.mask.relative_to(data.folder))] = _checksum(pair.mask)
-        except InputError as error:
-            faults.append(f"{pair.label}: mask {error}")
+        pixels = None if path is None else _read_checked(data, pair.label, key, path, faults)
+        if pixels is not None:
+            images[key] = pixels
     if pair.labels is not None:
         try:
             images["labels"] = read_labels(pair.labels)
@@ -182,7 +262,7 @@ def _check_pair(data: Datalist, pair: Pair, faults: list[str]) -> dict[str, Any]
         except InputError as error:
             faults.append(f"{pair.label}: labels {error}")
     if "source" in images:
-        for key in ("target", "mask", "labels", "perfect"):
+        for key in (*(["target"] if data.paired else []), "mask", "labels", "perfect"):
             other = images.get(key)
             if other is not None and other.shape[-2:] != images["source"].shape[-2:]:
                 faults.append(

@@ -14,8 +14,10 @@ from bundle.errors import InputError
 
 DATALIST = "datalist.json"  # the list of a dataset, if no other is named
 SPLITS = ("training", "validation", "testing")
+SIDES = ("source", "target")
+FILE_KEYS = (*SIDES, "mask", "labels", "perfect")
 LIST_KEYS = {"pixel_um", "allow_same_specimen", "source", "target", "tissues", "training", "testing", "description"}
-ENTRY_KEYS = {"source", "target", "mask", "labels", "perfect", "specimen", "group", "fold"}
+ENTRY_KEYS = {*FILE_KEYS, "specimen", "group", "fold"}
 
 
 @dataclass(frozen=True)
@@ -24,11 +26,12 @@ class Modality:
 
     Attributes:
         name: what a report calls it, for example ``SR-µCT``.
-        channels: 1 or 3.
+        channels: 1 of a grey image, 3 of a colour image, any number of fluorescence.
         low: the value that becomes −1 inside.
         high: the value that becomes 1 inside.
         bone_intensity: mean grey value of bone in every image of the dataset, if declared (§2.5).
         background_intensity: mean grey value of background, likewise.
+        channel_names: what each channel shows, for example ``DAPI``; empty if that is not declared.
     """
 
     name: str
@@ -37,13 +40,20 @@ class Modality:
     high: float
     bone_intensity: float | None = None
     background_intensity: float | None = None
+    channel_names: tuple[str, ...] = ()
+
+    @property
+    def shown_channels(self) -> int:
+        """Channels of a source as a network sees it: a grey one is repeated to three."""
+        return 3 if self.channels == 1 else self.channels
 
     def __str__(self) -> str:
         """In words, for messages."""
         levels = ""
         if self.bone_intensity is not None and self.background_intensity is not None:
             levels = f", bone {self.bone_intensity:g}, background {self.background_intensity:g}"
-        return f"{self.name} ({self.channels} channel(s), {self.low:g} to {self.high:g}{levels})"
+        names = f": {', '.join(self.channel_names)}" if self.channel_names else ""
+        return f"{self.name} ({self.channels} channel(s){names}, {self.low:g} to {self.high:g}{levels})"
 
 
 @dataclass(frozen=True)
@@ -73,6 +83,29 @@ class Pair:
     perfect: Path | None = None
 
 
+@dataclass(frozen=True)
+class Image:
+    """One image of an unpaired dataset.
+
+    Attributes:
+        label: where it stands, for messages.
+        side: ``source`` or ``target``.
+        path: the file.
+        mask: where it shows something; None means everywhere.
+        specimen: what must not be divided between splits.
+        group: what folds keep in proportion.
+        fold: of a cross-validation.
+    """
+
+    label: str
+    side: str
+    path: Path
+    mask: Path | None
+    specimen: str
+    group: str | None
+    fold: int | None
+
+
 @dataclass
 class Datalist:
     """A checked dataset.
@@ -82,9 +115,11 @@ class Datalist:
         pixel_um: pixel size of every image in µm.
         source: what the source images are.
         target: what the target images are.
+        paired: every entry must have source and target, registered to each other.
         training: pairs to train on (those of other folds than the validation fold).
         validation: pairs of the validation fold; empty when no fold is named.
         testing: pairs that no training ever sees.
+        single: by split, the images of entries with a source or a target alone; none if ``paired``.
         tissues: the label values of each tissue, if the dataset has label images; else empty.
         description: what the dataset says of itself.
         allow_same_specimen: the dataset divides one specimen between splits, and says so.
@@ -98,14 +133,37 @@ class Datalist:
     source: Modality
     target: Modality
     allow_same_specimen: bool = False
+    paired: bool = True
     training: list[Pair] = field(default_factory=list)
     validation: list[Pair] = field(default_factory=list)
     testing: list[Pair] = field(default_factory=list)
+    single: dict[str, list[Image]] = field(default_factory=dict)
     tissues: dict[str, list[int]] = field(default_factory=dict)
     description: str = ""
     source_background: list[float] | None = None
     background_rgb: list[float] | None = None
     checksums: dict[str, str] = field(default_factory=dict)
+
+    def images(self, split: str, side: str) -> list[Image]:
+        """Every image of one side of a split, whether its entry has the other side or not.
+
+        Args:
+            split: one of ``SPLITS``.
+            side: ``source`` or ``target``.
+        """
+        pairs: list[Pair] = getattr(self, split)
+        both = [
+            Image(pair.label, side, getattr(pair, side), pair.mask, pair.specimen, pair.group, pair.fold)
+            for pair in pairs
+        ]
+        return both + [image for image in self.single.get(split, []) if image.side == side]
+
+    def counted(self, split: str) -> str:
+        """How many pairs, or images of each side, a split has, in words."""
+        if self.paired:
+            number = len(getattr(self, split))
+            return f"{number} pair{'s' * (number != 1)}"
+        return " and ".join(f"{len(self.images(split, side))} of {getattr(self, side).name}" for side in SIDES)
 
     @property
     def caveat(self) -> str:
@@ -149,8 +207,15 @@ def modality(listed: Mapping[str, Any], key: str, datalist: str, faults: list[st
     found = len(faults)
     if not isinstance(name, str) or not name:
         faults.append(f"{datalist}: {key}.name is {name!r}; name the modality, for example 'SR-µCT'.")
-    if channels not in (1, 3):
-        faults.append(f"{datalist}: {key}.channels is {channels!r}; it must be 1 or 3.")
+    if not isinstance(channels, int) or isinstance(channels, bool) or channels < 1:
+        faults.append(
+            f"{datalist}: {key}.channels is {channels!r}; it must be 1 (grey), 3 (RGB) or another number of channels."
+        )
+    names = declared.get("channel_names", [])
+    if not isinstance(names, list) or not all(isinstance(one, str) and one for one in names):
+        faults.append(f"{datalist}: {key}.channel_names is {names!r}; it must be a list of names.")
+    elif names and (len(names) != channels or len(set(names)) != len(names)):
+        faults.append(f"{datalist}: {key}.channel_names is {names}; name each of the {channels} channels, once.")
     ordered = isinstance(limits, list) and len(limits) == 2 and all(map(is_number, limits)) and limits[0] < limits[1]
     if not ordered:
         faults.append(
@@ -161,7 +226,8 @@ def modality(listed: Mapping[str, Any], key: str, datalist: str, faults: list[st
         faults.append(f"{datalist}: {key}: bone_intensity and background_intensity are {levels}; give both or none.")
     if len(faults) > found:
         return None
-    return Modality(name, channels, float(limits[0]), float(limits[1]), *levels)
+    bone, background = levels
+    return Modality(name, channels, float(limits[0]), float(limits[1]), bone, background, tuple(names))
 
 
 def tissues_of(listed: Mapping[str, Any], datalist: str, faults: list[str]) -> dict[str, list[int]]:
@@ -181,9 +247,21 @@ def tissues_of(listed: Mapping[str, Any], datalist: str, faults: list[str]) -> d
     return tissues
 
 
-def entries(listed: Mapping[str, Any], split: str, folder: Path, datalist: str, faults: list[str]) -> list[Pair]:
-    """The pairs of a split; entries that are no pair become lines in ``faults``."""
-    pairs = []
+def entries(
+    listed: Mapping[str, Any], split: str, folder: Path, datalist: str, faults: list[str], paired: bool = True
+) -> tuple[list[Pair], list[Image]]:
+    """The pairs of a split, and its single images; what may not be there becomes lines in ``faults``.
+
+    Args:
+        listed: the content of a datalist.
+        split: one of ``SPLITS``.
+        folder: of the dataset.
+        datalist: its name, for messages.
+        faults: gets a line for each entry that cannot be used.
+        paired: an entry with a source or a target alone is a fault.
+    """
+    pairs: list[Pair] = []
+    single: list[Image] = []
     halves: list[str] = []
     for number, entry in enumerate(listed.get(split) or []):
         label = f"{datalist}, {split}[{number}]"
@@ -192,30 +270,25 @@ def entries(listed: Mapping[str, Any], split: str, folder: Path, datalist: str, 
             continue
         for key in sorted(set(entry) - ENTRY_KEYS):
             faults.append(f"{label}: unknown key {key!r}; known are {', '.join(sorted(ENTRY_KEYS))}.")
-        missing = [key for key in ("source", "target") if not isinstance(entry.get(key), str)]
-        if missing:
+        sides = [key for key in SIDES if isinstance(entry.get(key), str)]
+        if paired and len(sides) < len(SIDES):
+            missing = [key for key in SIDES if key not in sides]
             halves.append(f"{split}[{number}] has no {' and no '.join(missing)}")
             continue
+        if not sides:
+            faults.append(f"{label}: has no source and no target; name an image.")
+            continue
         fold = entry.get("fold")
-        mask, labels, perfect = (
-            folder / entry[key] if entry.get(key) else None for key in ("mask", "labels", "perfect")
-        )
         if fold is not None and not isinstance(fold, int):
             faults.append(f"{label}: fold is {fold!r}; it must be a whole number.")
-        pairs.append(
-            Pair(
-                label,
-                folder / entry["source"],
-                folder / entry["target"],
-                mask,
-                str(entry.get("specimen", entry["source"])),
-                entry.get("group"),
-                fold,
-                labels,
-                perfect,
-            )
-        )
+        specimen, group = str(entry.get("specimen", entry[sides[0]])), entry.get("group")
+        files = {key: folder / entry[key] for key in FILE_KEYS if entry.get(key)}
+        if len(sides) == len(SIDES):
+            about = (files.get("mask"), specimen, group, fold)
+            pairs.append(Pair(label, files["source"], files["target"], *about, *map(files.get, FILE_KEYS[3:])))
+        else:
+            single.append(Image(label, sides[0], files[sides[0]], files.get("mask"), specimen, group, fold))
     if halves:
         more = f" and {len(halves) - 1} more are no pairs either" if len(halves) > 1 else ""
         faults.append(f"{datalist}: {halves[0]}{more}; this method needs pairs, source and target in every entry.")
-    return pairs
+    return pairs, single

@@ -19,7 +19,7 @@ from bundle.checkpoints import load_tensors, save_tensors
 from bundle.datalist import Datalist, Modality
 from bundle.errors import InputError
 from bundle.runs import LATEST
-from bundle.workflow import resolved
+from bundle.workflow import current_parser, resolved
 
 logger = logging.getLogger("bundle")
 HOME = Path(__file__).parents[1]
@@ -48,15 +48,18 @@ def publish(
     metadata["pixel_um"] = data.pixel_um
     metadata["trained_on"] = {
         "method": method,
-        "pairs": len(data.training),
+        **({"pairs": len(data.training)} if data.paired else {"images": data.counted("training")}),
         "checkpoint": deploy_checkpoint,
         "caveat": data.caveat,
     }
-    metadata["description"] = f"{data.target.name} predicted from slices of {data.source.name}: {method}"
+    slices = "slices of " if data.source.channels == 1 else ""
+    metadata["description"] = f"{data.target.name} predicted from {slices}{data.source.name}: {method}"
     metadata["task"] = f"Virtual staining: {data.target.name} from {data.source.name}"
-    for tensor in ("inputs", "outputs"):
+    for tensor, modality in (("inputs", data.source), ("outputs", data.target)):
         for entry in metadata["network_data_format"][tensor].values():
             entry["spatial_shape"] = [inference["window"]] * 2
+            if modality.channels != 1:
+                entry |= {"num_channels": modality.channels, "channel_def": channel_def(modality)}
     with whole_folder(run / "bundle") as folder:
         write_json(folder / "configs" / "inference.json", inference)
         write_json(folder / "configs" / "metadata.json", metadata)
@@ -67,7 +70,7 @@ def publish(
         shutil.copytree(HOME / "docs", folder / "docs")
         shutil.copytree(HOME / "bundle", folder / "bundle", ignore=shutil.ignore_patterns("__pycache__"))
         save_tensors(generators["g_xy"], folder / "models" / "model.pt")
-        save_torchscript(inference["network_def"], generators["g_xy"], folder / "models" / "model.ts")
+        save_torchscript(resolved("g_xy"), generators["g_xy"], folder / "models" / "model.ts")
         if "g_yx" in generators:
             save_tensors(generators["g_yx"], folder / "reverse.pt")
     logger.info("the trained bundle is in %s", run / "bundle")
@@ -96,8 +99,29 @@ def described_inference(data: Datalist, patch_size: int, invert_source: bool) ->
         "invert_source": invert_source,
         "source": source,
         "target": target,
-        "network_def": resolved("g_xy"),
+        "network_def": network_of_both_directions(),
     }
+
+
+def network_of_both_directions() -> dict[str, Any]:
+    """``network_def`` of ``inference.json``: ``g_xy`` of the current config, or ``g_yx`` in the direction ``reverse``.
+
+    They differ where source and target have other numbers of channels; what differs is an expression then.
+    """
+    forward, reverse = resolved("g_xy"), resolved("g_yx")
+    if "g_yx" not in current_parser().get("train#networks") or reverse["_target_"] != forward["_target_"]:
+        return forward
+    return {
+        key: value if reverse[key] == value else f"${value!r} if @forward else {reverse[key]!r}"
+        for key, value in forward.items()
+    }
+
+
+def channel_def(modality: Modality) -> dict[str, str]:
+    """What each channel shows, as ``metadata.json`` has it."""
+    rgb = ("red", "green", "blue") if modality.channels == 3 else ()
+    names = modality.channel_names or rgb or [f"channel {place}" for place in range(modality.channels)]
+    return {str(place): name for place, name in enumerate(names)}
 
 
 def load_generators(run: Path, deploy_checkpoint: str) -> dict[str, Any]:
@@ -145,4 +169,5 @@ def described(modality: Modality) -> dict[str, Any]:
         "range": [modality.low, modality.high],
         "bone_intensity": modality.bone_intensity,
         "background_intensity": modality.background_intensity,
+        **({"channel_names": list(modality.channel_names)} if modality.channel_names else {}),
     }

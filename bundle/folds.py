@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bundle.datalist import Pair
+from bundle.datalist import Image, Pair
 from bundle.errors import InputError
 
 FOLDS = 5  # §2.4
 
 
-def assign_folds(pairs: Sequence[Pair], count: int = FOLDS) -> list[int]:
+def assign_folds(pairs: Sequence[Pair | Image], count: int = FOLDS) -> list[int]:
     """Number the pairs so that specimens stay whole and every group keeps its proportion (§2.4).
 
     Specimens are dealt out group by group, each to the next fold, in the order of the datalist: of every group, folds
     hold the same number of specimens, or one more.
 
     Args:
-        pairs: training pairs.
+        pairs: training pairs, or images.
         count: how many folds.
 
     Returns:

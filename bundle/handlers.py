@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from ignite.engine import Events
 from PIL import Image
@@ -17,8 +19,11 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from bundle import distributed
 from bundle.atomic import whole_file
+from bundle.false_colour import shown
 from bundle.trainers import CycleTrainer
 from bundle.translation import Translation
+
+FORWARD = ("x", "fake_y", "mask", "y")  # what a method without a way back has to show
 
 
 class Progress:
@@ -55,20 +60,27 @@ class Progress:
 
 
 class SamplePictures:
-    """Patches of the last batch of every n-th epoch, in both directions, as in Fig. 4a.
-
-    A row a patch: source, generated target, mask, target, generated source (if the method makes one).
+    """Patches of the last batch of every n-th epoch, in both directions, as in Fig. 4a. A row a patch.
 
     Args:
         output_dir: the run's folder; pictures go to ``samples/``.
         writer: TensorBoard's.
         every: epochs between two pictures; the last epoch always has one.
+        columns: what a row shows: attributes of :class:`bundle.translation.Translation`, or ``mask``. What the
+            method does not make is left out.
     """
 
-    def __init__(self, output_dir: str, writer: SummaryWriter, every: int = 1) -> None:
+    def __init__(
+        self,
+        output_dir: str,
+        writer: SummaryWriter,
+        every: int = 1,
+        columns: Sequence[str] = ("x", "fake_y", "mask", "y", "fake_x"),
+    ) -> None:
         self.folder = Path(output_dir) / "samples"
         self.writer = writer
         self.every = every
+        self.columns = columns
 
     def attach(self, engine: CycleTrainer) -> None:
         """Register with the trainer, in the main process."""
@@ -80,28 +92,34 @@ class SamplePictures:
         epoch = engine.state.epoch
         if epoch % self.every and epoch != engine.state.max_epochs:
             return
-        grid = sample_grid(engine.state.translation, engine.state.batch["mask"])
+        grid = sample_grid(engine.state.translation, engine.state.batch["mask"], self.columns)
         with whole_file(self.folder / f"epoch_{epoch:04d}.png") as partial:
             Image.fromarray(grid.numpy()).save(partial)
         self.writer.add_image("samples", grid, epoch, dataformats="HWC")
 
 
 @torch.no_grad()
-def sample_grid(translation: Translation, mask: Tensor, rows: int = 4) -> Tensor:
+def sample_grid(translation: Translation, mask: Tensor, columns: Sequence[str], rows: int = 4) -> Tensor:
     """Lay out a batch and its translations.
 
     Args:
         translation: of a batch.
         mask: (B, 1, H, W).
+        columns: see :class:`SamplePictures`.
         rows: most patches to show.
 
     Returns:
-        (rows · H, 5 · W or 4 · W, 3), uint8.
+        (rows · H, columns · W, 3), uint8; other than grey and RGB in false colours.
     """
-    t = translation
-    columns = [t.x, t.fake_y, mask.to(t.x) * 2 - 1, t.y]
-    if t.networks.g_yx is not None:
-        columns.append(t.fake_x)
-    shown = [column[:rows].detach().float().cpu().expand(-1, 3, -1, -1) for column in columns]
-    grid = torch.cat([torch.cat(list(column), dim=1) for column in shown], dim=2)
-    return ((grid.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).contiguous()
+    both = translation.networks.g_yx is not None
+    images = [
+        mask.to(translation.x) * 2 - 1 if column == "mask" else getattr(translation, column)
+        for column in columns
+        if both or column in FORWARD
+    ]
+    pictures = []
+    for image in images:
+        values = (image[:rows].detach().float().cpu().numpy() + 1) / 2
+        pictures.append(np.concatenate([shown(np.clip(one, 0, 1)) for one in values], axis=1))
+    grid = np.rint(np.concatenate(pictures, axis=2) * 255).astype(np.uint8)
+    return torch.from_numpy(np.ascontiguousarray(grid.transpose(1, 2, 0)))

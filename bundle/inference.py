@@ -140,7 +140,9 @@ def setting_faults(
 def modality(declared: Mapping[str, Any]) -> Modality:
     """What ``inference.json`` says of the source or target."""
     levels = [declared.get(f"{name}_intensity") for name in LEVELS]
-    return Modality(declared["name"], declared["channels"], *declared["range"], *levels)
+    low, high = declared["range"]
+    names = tuple(declared.get("channel_names", ()))
+    return Modality(declared["name"], declared["channels"], low, high, *levels, channel_names=names)
 
 
 def _file_faults(file: Path, given: Modality, calibrated: bool, mask: Path | None) -> list[str]:
@@ -192,11 +194,11 @@ class SlideDataset(Dataset):
 
 
 class SlideSaver:
-    """Writes each stained slide as 8-bit RGB on the grid and with the pixel size of its source.
+    """Writes each stained slide in 8 bits on the grid and with the pixel size of its source.
 
     Args:
         output_dir: the folder.
-        output_format: ``png``, ``tif``, or None to follow the source.
+        output_format: ``png``, ``tif``, or None to follow the source; what is neither grey nor RGB is then TIFF.
         postfix: added to the file's name.
         mask: a mask file or folder; None replaces nothing.
         background_rgb: what pixels outside the mask become.
@@ -229,7 +231,8 @@ class SlideSaver:
             mask = mask_of(file, self.mask)
             if mask is not None:
                 pixels = on_background(pixels, read_mask(mask), self.background_rgb)
-            path = output_path(file, self.output_dir, self.output_format, self.postfix)
+            wanted = self.output_format or (None if len(pixels) in (1, 3) else "tif")
+            path = output_path(file, self.output_dir, wanted, self.postfix)
             write_slide(path, pixels, float(item["image"].meta["pixel_um"]) or None)
             print(path)
 
@@ -285,13 +288,13 @@ class TrainedModel:
 
     @torch.no_grad()
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        """Stain one image.
+        """Stain one image, or in the direction ``reverse`` take the stain off.
 
         Args:
-            pixels: (C, H, W) in the units of ``source``.
+            pixels: (C, H, W) in the units of ``source``; of ``target`` in the other direction.
 
         Returns:
-            (3, H, W), uint8.
+            (C', H, W), uint8, or uint16 where a source with more than 8 bits is made.
         """
         image = self.preprocessing({"image": torch.from_numpy(pixels.astype(np.float32))})["image"]
         pred = self.inferer(image[None].to(self.device), self.accelerated)[0]

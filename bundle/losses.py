@@ -11,17 +11,19 @@ that the paper cites, so that a weight means the same at every patch size.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import torch
 from monai.losses import SSIMLoss
 from torch import Tensor
+from torch.nn import functional
 
 from bundle import distributed
 from bundle.errors import InputError
 
 if TYPE_CHECKING:
+    from bundle.datalist import Datalist
     from bundle.translation import Translation
 
 
@@ -85,24 +87,80 @@ def least_squares(score: Tensor, label: float) -> Tensor:
     return (score - label).square().mean()
 
 
-class AdversarialLoss:
-    """Eq. 2: E_y (D_X[G_YX(y)] − 1)² + E_x (D_Y[G_XY(x)] − 1)². Never masked, as in the paper."""
+class LeastSquares:
+    """The ℓ2 adversarial loss of Irvine et al. §2.6.1 (Mao et al. 2017): scores of 1 are real, of 0 generated."""
 
-    needs = ("d_x", "d_y")
+    def generator(self, score: Tensor) -> Tensor:
+        """Mean of (D(generated) − 1)².
+
+        Args:
+            score: (B, 1, h, w), a discriminator's output.
+
+        Returns:
+            Scalar.
+        """
+        return least_squares(score, 1)
+
+    def discriminator(self, real: Tensor, generated: Tensor) -> Tensor:
+        """½ [(D(real) − 1)² + D(generated)²], a mean each; scalar."""
+        return (least_squares(real, 1) + least_squares(generated, 0)) / 2
+
+
+class Logarithmic:
+    """The logarithmic adversarial loss of Liu et al. §3.2: E log D(real) + E log(1 − D(generated)).
+
+    The discriminator maximises it, so it learns on half its negative; D is the sigmoid of its output. The generator
+    minimises −log D(generated), which has the same fixed point and a gradient where the discriminator is sure of
+    itself (Goodfellow et al. 2014 §3).
+
+    Args:
+        saturating: the generator minimises log(1 − D(generated)) instead, as the equation is printed.
+    """
+
+    def __init__(self, saturating: bool = False) -> None:
+        self.saturating = saturating
+
+    def generator(self, score: Tensor) -> Tensor:
+        """The generator's part of the loss.
+
+        Args:
+            score: (B, 1, h, w), a discriminator's output before the sigmoid.
+
+        Returns:
+            Scalar; at most 0 if ``saturating``, else at least 0.
+        """
+        return -functional.softplus(score).mean() if self.saturating else functional.softplus(-score).mean()
+
+    def discriminator(self, real: Tensor, generated: Tensor) -> Tensor:
+        """−½ [log D(real) + log(1 − D(generated))], a mean each; scalar."""
+        return (functional.softplus(-real).mean() + functional.softplus(generated).mean()) / 2
+
+
+class AdversarialLoss:
+    """Eq. 2: E_y (D_X[G_YX(y)] − 1)² + E_x (D_Y[G_XY(x)] − 1)². Never masked, as in the paper.
+
+    Args:
+        criterion: what generators and discriminators make of scores; None takes :class:`LeastSquares`, as eq. 2.
+    """
+
+    needs: tuple[str, ...] = ("d_x", "d_y")
+
+    def __init__(self, criterion: LeastSquares | Logarithmic | None = None) -> None:
+        self.criterion = criterion or LeastSquares()
 
     def __call__(self, translation: Translation) -> Tensor:
         """Scalar."""
-        return least_squares(translation.score_x, 1) + least_squares(translation.score_y, 1)
+        return self.criterion.generator(translation.score_x) + self.criterion.generator(translation.score_y)
 
 
-class ForwardAdversarialLoss:
+class ForwardAdversarialLoss(AdversarialLoss):
     """Eq. 8: E_x (D[x, G(x)] − 1)², or of G(x) alone where the discriminator sees no source."""
 
     needs = ("d_y",)
 
     def __call__(self, translation: Translation) -> Tensor:
         """Scalar."""
-        return least_squares(translation.score_y, 1)
+        return self.criterion.generator(translation.score_y)
 
 
 class CycleLoss:
@@ -121,6 +179,7 @@ class IdentityLoss:
 
     needs = ("g_xy", "g_yx")
     with_identity = True
+    wants_equal_channels = True
 
     def __call__(self, translation: Translation) -> Tensor:
         """Scalar."""
@@ -132,6 +191,7 @@ class PixelLoss:
     """Eq. 5: E ‖G_XY(x) − y‖₁ + E ‖G_YX(y) − x‖₁ over pairs (x, y)."""
 
     needs = ("g_xy", "g_yx")
+    wants_pairs = True
 
     def __call__(self, translation: Translation) -> Tensor:
         """Scalar."""
@@ -143,6 +203,7 @@ class ForwardPixelLoss:
     """Eq. 9: E ‖G(x) − y‖₁ over pairs (x, y)."""
 
     needs = ("g_xy",)
+    wants_pairs = True
 
     def __call__(self, translation: Translation) -> Tensor:
         """Scalar."""
@@ -153,6 +214,7 @@ class GreyscaleLoss:
     """Eq. 6 on the generated µCT G_YX(y), see :func:`greyscale_consistency`."""
 
     needs = ("g_yx",)
+    wants_grey_source = True
 
     def __call__(self, translation: Translation) -> Tensor:
         """Scalar."""
@@ -162,18 +224,22 @@ class GreyscaleLoss:
 class StructureLoss:
     """Liu et al. §3.2: 2 − SSIM(G_YX[G_XY(x)], x) − SSIM(G_XY[G_YX(y)], y).
 
-    SSIM is MONAI's (Gaussian window of 11 px, σ 1.5) on [−1, 1]. It is no ℓ1 term, so it is not masked.
+    SSIM is MONAI's (Gaussian window of 11 px, σ 1.5; c₁ = 0.01², c₂ = 0.03²) on images mapped to [0, 1], as an
+    evaluation has them: on [−1, 1] the means of its first factor change sign at mid-grey. It is no ℓ1 term, so it is
+    not masked.
     """
 
     needs = ("g_xy", "g_yx")
 
     def __init__(self) -> None:
-        self.ssim = SSIMLoss(spatial_dims=2, data_range=2.0)
+        self.ssim = SSIMLoss(spatial_dims=2, data_range=1.0)
 
     def __call__(self, translation: Translation) -> Tensor:
         """Scalar."""
         t = translation
-        return self.ssim(t.cycled_x, t.x) + self.ssim(t.cycled_y, t.y)
+        pairs = ((t.cycled_x, t.x), (t.cycled_y, t.y))
+        losses = [self.ssim(*((image + 1) / 2 for image in pair)) for pair in pairs]
+        return losses[0] + losses[1]
 
 
 class Objective:
@@ -182,15 +248,23 @@ class Objective:
     Args:
         terms: what to compute, by name.
         weights: λ of each term, by the same names.
+        data: what it will be computed on; None leaves that unchecked.
 
     Attributes:
         with_identity: a term wants the identity images.
+        criterion: by which discriminators learn: the adversarial term's.
 
     Raises:
-        InputError: if the names differ, a weight is negative or no number, or every weight is 0.
+        InputError: if the names differ, a weight is negative or no number, or every weight is 0, or if a term of
+            non-zero weight makes no sense on the data.
     """
 
-    def __init__(self, terms: Mapping[str, Callable[[Translation], Tensor]], weights: Mapping[str, float]) -> None:
+    def __init__(
+        self,
+        terms: Mapping[str, Callable[[Translation], Tensor]],
+        weights: Mapping[str, float],
+        data: Datalist | None = None,
+    ) -> None:
         if set(terms) != set(weights):
             raise InputError(f"objective: the terms are {sorted(terms)} but the weights are for {sorted(weights)}.")
         for name, weight in weights.items():
@@ -201,6 +275,22 @@ class Objective:
         self.terms = {name: term for name, term in terms.items() if weights[name]}
         self.weights = {name: float(weights[name]) for name in self.terms}
         self.with_identity = any(getattr(term, "with_identity", False) for term in self.terms.values())
+        self.criterion = getattr(terms.get("adv"), "criterion", None) or LeastSquares()
+        faults = [] if data is None else [fault for name in self.terms for fault in self._faults(name, data)]
+        if faults:
+            raise InputError("\n".join(faults))
+
+    def _faults(self, name: str, data: Datalist) -> Iterator[str]:
+        """What a term wants that the data have not, a line each."""
+        source, target = data.source, data.target
+        begin, term = f"lambda_{name} is {self.weights[name]:g}, but", self.terms[name]
+        if getattr(term, "wants_pairs", False) and not data.paired:
+            yield f"{begin} the images are not paired here (paired is false); set it to 0."
+        unequal = f"{begin} {source.name} has {source.channels} channel(s) and {target.name} {target.channels}"
+        if getattr(term, "wants_equal_channels", False) and source.shown_channels != target.channels:
+            yield f"{unequal}, so a generator cannot take what it makes; set it to 0."
+        if getattr(term, "wants_grey_source", False) and source.channels != 1 and source.channels != target.channels:
+            yield f"{unequal}, so {source.name} need not be grey; set it to 0."
 
     def __call__(self, translation: Translation) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute the terms of non-zero weight.

@@ -6,11 +6,12 @@ import copy
 import os
 import resource
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from bundle.datalist import SIDES
 from bundle.translation import Networks
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ def activation_bytes(trainer: CycleTrainer, patch_size: int) -> int:
             kept[tensor.untyped_storage()._cdata] = tensor
         return tensor
 
-    x, y = (torch.empty(1, 3, patch_size, patch_size, device="meta") for _ in range(2))
+    example: Any = cast(Any, trainer.data_loader).dataset[0]
+    x, y = (torch.empty(1, len(example[side]), patch_size, patch_size, device="meta") for side in SIDES)
     # without a mask, whose pixels would be counted together with the other processes of a training
     translation = trainer.translation(networks, x, y, with_identity=trainer.objective.with_identity)
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):

@@ -14,18 +14,32 @@ LEAST_LEVELS, MOST_LEVELS = 5, 8  # of a U-Net: as many as 32 and 256 px can be 
 INITIAL_STD = 0.02  # Zhu et al. 2017, whose training §2.6 of Irvine et al. follows
 
 
-def initialise(network: nn.Module) -> nn.Module:
-    """Draw every convolution's weights from N(0, 0.02) and set its biases to 0, in place.
+def _normal(weight: Tensor) -> None:
+    nn.init.normal_(weight, 0.0, INITIAL_STD)
+
+
+INITIALISATIONS: dict[str, Callable[[Tensor], object]] = {"normal": _normal, "xavier": nn.init.xavier_uniform_}
+
+
+def initialise(network: nn.Module, initialisation: str = "normal") -> nn.Module:
+    """Draw every convolution's weights and set its biases to 0, in place.
 
     Args:
         network: any module; its ``Conv2d`` and ``ConvTranspose2d`` layers are changed.
+        initialisation: ``normal``, N(0, 0.02) as Zhu et al. 2017, or ``xavier``, uniform with the variance
+            2 / (fan in + fan out) of Glorot and Bengio 2010.
 
     Returns:
         The same module.
+
+    Raises:
+        InputError: if ``initialisation`` is unknown.
     """
+    if initialisation not in INITIALISATIONS:
+        raise InputError(f"initialisation is {initialisation!r}; it must be one of {', '.join(INITIALISATIONS)}.")
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
-            nn.init.normal_(module.weight, 0.0, INITIAL_STD)
+            INITIALISATIONS[initialisation](module.weight)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
     return network
@@ -46,16 +60,21 @@ def _check_positive(**numbers: int) -> None:
             raise InputError(f"{name} is {value!r}; it must be a whole number of at least 1.")
 
 
+def activation(slope: float) -> nn.Module:
+    """ReLU, or LeakyReLU where what is negative keeps a slope."""
+    return nn.LeakyReLU(slope, inplace=True) if slope else nn.ReLU(inplace=True)
+
+
 class ResidualBlock(nn.Module):
     """Two reflection-padded 3×3 convolutions with instance norm, added to their input (He et al. 2016)."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, slope: float = 0.0) -> None:
         super().__init__()
         self.body = nn.Sequential(
             nn.ReflectionPad2d(1),
             nn.Conv2d(channels, channels, 3),
             instance_norm(channels),
-            nn.ReLU(inplace=True),
+            activation(slope),
             nn.ReflectionPad2d(1),
             nn.Conv2d(channels, channels, 3),
             instance_norm(channels),
@@ -83,47 +102,74 @@ UPSAMPLING: dict[str, Callable[[int, int], list[nn.Module]]] = {
 
 
 class ResnetGenerator(nn.Module):
-    """The ResNet generator of CycleGAN: 7×7 stem, two strided convolutions, residual blocks, and back up.
+    """The ResNet generator of CycleGAN: 7×7 stem, strided convolutions, residual blocks, and back up.
 
-    Irvine et al. §2.6.3: nine blocks, starting width 64. With the defaults it has 11,378,179 parameters,
-    with either way of upsampling. Weights start from N(0, 0.02).
+    Irvine et al. §2.6.3: nine blocks, starting width 64, and two halvings. With the defaults it has 11,378,179
+    parameters, with either way of upsampling. Liu et al. §3.1: ten blocks, three halvings, LeakyReLU, Xavier
+    initialisation, and skip connections that join what the encoder had at each resolution to what the decoder has
+    there. They give neither widths nor the slope; channels double at each halving here too.
 
     Args:
         in_channels: channels of the input.
         out_channels: channels of the output.
-        width: channels after the first layer; the residual blocks have four times as many.
+        width: channels after the first layer; they double at each halving.
         blocks: number of residual blocks.
         upsampling: ``nearest`` (nearest neighbour, then a 3×3 convolution, as in the implementation that
-            the paper cites) or ``transposed`` (transposed convolutions, as in Zhu et al. 2017).
+            the paper cites) or ``transposed`` (transposed convolutions, as in Zhu et al. 2017 and Liu et al.).
+        halvings: strided convolutions, and as many layers back up.
+        skips: join encoder and decoder at each resolution but the lowest, by concatenation (Ronneberger et al. 2015).
+        slope: of the activations where they are negative; 0 is ReLU.
+        initialisation: of the weights, see :func:`initialise`.
 
     Raises:
-        InputError: if ``width`` or ``blocks`` is not a positive integer, or ``upsampling`` is unknown.
+        InputError: if ``width``, ``blocks`` or ``halvings`` is not a positive integer, ``slope`` not from 0 to 1, or
+            ``upsampling`` or ``initialisation`` unknown.
     """
 
     def __init__(
-        self, in_channels: int = 3, out_channels: int = 3, width: int = 64, blocks: int = 9, upsampling: str = "nearest"
+        self,
+        in_channels: int = 3,
+        out_channels: int = 3,
+        width: int = 64,
+        blocks: int = 9,
+        upsampling: str = "nearest",
+        halvings: int = 2,
+        skips: bool = False,
+        slope: float = 0.0,
+        initialisation: str = "normal",
     ) -> None:
         super().__init__()
-        _check_positive(width=width, blocks=blocks)
+        _check_positive(in_channels=in_channels, out_channels=out_channels)
+        _check_positive(width=width, blocks=blocks, halvings=halvings)
         if upsampling not in UPSAMPLING:
             raise InputError(f"upsampling is {upsampling!r}; it must be one of {', '.join(UPSAMPLING)}.")
+        if not 0 <= slope < 1:
+            raise InputError(f"slope is {slope!r}; it must be at least 0 and less than 1.")
         up = UPSAMPLING[upsampling]
+        sizes = [width * 2**level for level in range(halvings + 1)]
+        joined = 2 if skips else 1
         layers: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(in_channels, width, 7)]
-        layers += [instance_norm(width), nn.ReLU(inplace=True)]
-        for channels in (width, 2 * width):
-            layers += [nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1)]
-            layers += [instance_norm(2 * channels), nn.ReLU(inplace=True)]
-        layers += [ResidualBlock(4 * width) for _ in range(blocks)]
-        for channels in (4 * width, 2 * width):
-            layers += [*up(channels, channels // 2), instance_norm(channels // 2), nn.ReLU(inplace=True)]
-        layers += [nn.ReflectionPad2d(3), nn.Conv2d(width, out_channels, 7), nn.Tanh()]
+        layers += [instance_norm(width), activation(slope)]
+        kept, joins = [], []  # after which layers the image is kept for the decoder, and before which it is joined
+        for before, after in zip(sizes, sizes[1:], strict=False):
+            kept.append(len(layers) - 1)
+            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), instance_norm(after), activation(slope)]
+        layers += [ResidualBlock(sizes[-1], slope) for _ in range(blocks)]
+        for level in range(halvings, 0, -1):
+            before = sizes[level] * (1 if level == halvings else joined)
+            layers += [*up(before, sizes[level - 1]), instance_norm(sizes[level - 1]), activation(slope)]
+            joins.append(len(layers))
+        layers += [nn.ReflectionPad2d(3), nn.Conv2d(joined * width, out_channels, 7), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
-        initialise(self)
+        self.skips, self.kept, self.joins = skips, kept, joins
+        self.multiple = 2**halvings
+        initialise(self, initialisation)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Translate an image of any size from 8×8 px.
+        """Translate an image of any size from 2 · 2 to the power of ``halvings`` px a side.
 
-        Sizes that are not a multiple of 4 are padded by repeating the last row and column, and cut again.
+        Sizes that are not a multiple of 2 to the power of ``halvings`` are padded by repeating the last row and
+        column, and cut again.
 
         Args:
             x: (B, in_channels, H, W) in [−1, 1].
@@ -132,8 +178,17 @@ class ResnetGenerator(nn.Module):
             (B, out_channels, H, W) in [−1, 1].
         """
         height, width = x.shape[-2], x.shape[-1]
-        x = F.pad(x, [0, -width % 4, 0, -height % 4], mode="replicate")
-        return self.layers(x)[..., :height, :width]
+        x = F.pad(x, [0, -width % self.multiple, 0, -height % self.multiple], mode="replicate")
+        if not self.skips:
+            return self.layers(x)[..., :height, :width]
+        encoded: list[Tensor] = []
+        for place, layer in enumerate(self.layers):
+            if place in self.joins:
+                x = torch.cat([x, encoded.pop()], dim=1)
+            x = layer(x)
+            if place in self.kept:
+                encoded.append(x)
+        return x[..., :height, :width]
 
 
 class UnetDown(nn.Module):

@@ -81,9 +81,13 @@ class PatchDataset(Dataset):
 
     def __getitem__(self, index: int) -> Any:
         """Patch ``index`` of the run."""
+        return self.transformed(dict(self.images[self.place(index)]), index)
+
+    def transformed(self, images: dict[str, Any], index: int) -> dict[str, Any]:
+        """What the transform makes of images for patch ``index``, which seeds it."""
         draw_from(self.transform, np.random.RandomState(np.random.PCG64([self.seed, index])))
         with untracked():
-            return {**self.transform(dict(self.images[self.place(index)])), "patch": index}
+            return {**self.transform(images), "patch": index}
 
     def place(self, index: int) -> int:
         """Where the pair of patch ``index`` stands in ``data``."""

@@ -114,8 +114,7 @@ def record(data: Datalist, output_dir: str) -> None:
             del now["config"]
         now = {**began, "resumed": [*began.get("resumed", []), now]}
     write_json(path, now)
-    number = len(data.training)
-    logger.info("training on %d pair%s of %s, results in %s", number, "s" * (number != 1), data.folder, folder)
+    logger.info("training on %s of %s, results in %s", data.counted("training"), data.folder, folder)
     if data.caveat:
         logger.warning(data.caveat)
 

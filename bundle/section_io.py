@@ -218,22 +218,22 @@ def _open_tiff(path: Path) -> Opened:
         raise InputError(f"{path} is {found}; a slide is one image, grey or RGB.")
     if full.dtype not in (np.uint8, np.uint16):
         raise InputError(f"{path} is {found}; a slide has 8 or 16 bits, so convert it.")
-    levels = [*full.levels, *(series for series in file.series[1:] if _is_level(series, full))]
+    levels = [*full.levels, *(series for series in file.series[1:] if is_level(series, full))]
     voxel_um = tiff_voxel_um(file)
     premultiplied = PREMULTIPLIED in page.extrasamples
     return tuple(_tiff_level(path, level) for level in levels), voxel_um and voxel_um[1:], premultiplied
 
 
-def _sides(series: Any) -> tuple[int, int]:
+def sides_of(series: Any) -> tuple[int, int]:
     """Rows and columns of a TIFF's image."""
     return series.shape[series.axes.index("Y")], series.shape[series.axes.index("X")]
 
 
-def _is_level(series: Any, full: Any) -> bool:
+def is_level(series: Any, full: Any) -> bool:
     """Whether a further image of a TIFF is the slide again, coarser: not a label, a macro picture or a mask."""
     if series.axes != full.axes or series.dtype != full.dtype:
         return False
-    (height, width), (rows, columns) = _sides(full), _sides(series)
+    (height, width), (rows, columns) = sides_of(full), sides_of(series)
     slack = 1 / rows + 1 / columns  # a row or column more or less
     return rows < height and columns < width and abs((height / rows) / (width / columns) - 1) <= slack
 
@@ -258,7 +258,7 @@ def _tiff_level(path: Path, series: Any) -> Level:
             return np.asarray(array[start:stop])
         return np.moveaxis(np.asarray(array[:, start:stop]), 0, -1)
 
-    return Level(_sides(series), band, rows)
+    return Level(sides_of(series), band, rows)
 
 
 def _open_vendor(path: Path) -> Opened:

@@ -18,7 +18,7 @@ from bundle import arithmetic, distributed
 from bundle.datalist import Datalist
 from bundle.errors import InputError
 from bundle.faults import StepGuard, gradient_norms
-from bundle.losses import Objective, least_squares
+from bundle.losses import LeastSquares, Logarithmic, Objective
 from bundle.memory import is_out_of_memory, sizes_that_fit
 from bundle.networks import score
 from bundle.pool import ImageBuffer
@@ -30,9 +30,9 @@ class CycleTrainer(Trainer):
     """Train generators against discriminators, paired or not (Irvine et al. §2.6).
 
     A cycle has ``g_xy``, ``g_yx``, ``d_x`` and ``d_y``; a method that goes one way has ``g_xy`` and ``d_y`` alone.
-    One step updates all generators on the objective, with the discriminators frozen, and each
-    discriminator on ½ [(D(real) − 1)² + D(generated)²], the generated images passed through a buffer. All of
-    them, once every gradient is there, or none: see :class:`bundle.faults.StepGuard`.
+    One step updates all generators on the objective, with the discriminators frozen, and each discriminator by the
+    criterion of the objective's adversarial term, the generated images passed through a buffer. All of them, once
+    every gradient is there, or none: see :class:`bundle.faults.StepGuard`.
 
     After each iteration ``state.output`` holds ``loss``, every term before weighting, ``d_x`` and ``d_y``
     as floats, or ``skipped`` alone; ``state.translation`` holds the batch's images.
@@ -108,7 +108,7 @@ class CycleTrainer(Trainer):
         generators = [network for name, network in there.items() if name.startswith("g_")]
         self.generators_loss = distributed.synchronised(GeneratorsLoss(generators, objective))
         self.discriminator_losses = {
-            name: distributed.synchronised(DiscriminatorLoss(network))
+            name: distributed.synchronised(DiscriminatorLoss(network, objective.criterion))
             for name, network in there.items()
             if name.startswith("d_")
         }
@@ -250,22 +250,55 @@ class GeneratorsLoss(nn.Module):
 
 
 class DiscriminatorLoss(nn.Module):
-    """½ [(D(real) − 1)² + D(generated)²], both in one pass."""
+    """A discriminator's loss of real and generated images, both in one pass."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, criterion: LeastSquares | Logarithmic) -> None:
         super().__init__()
         self.network = network
+        self.criterion = criterion
 
     def forward(self, real: Tensor, generated: Tensor, judge: nn.Module) -> Tensor:
         """Scalar; ``judge`` computes what the network does."""
-        of_real, of_generated = together(partial(score, judge), real, generated)
-        return (least_squares(of_real, 1) + least_squares(of_generated, 0)) / 2
+        return self.criterion.discriminator(*together(partial(score, judge), real, generated))
 
 
 class ConditionalTrainer(CycleTrainer):
     """The same with a discriminator of the target that judges pairs: its images have the source's channels first."""
 
     translation = ConditionalTranslation
+
+
+def check_channels(data: Datalist, networks: Mapping[str, nn.Module]) -> None:
+    """See that the networks take and make what the dataset has.
+
+    Args:
+        data: the checked dataset.
+        networks: by id; of a discriminator that judges pairs, the source's channels come first.
+
+    Raises:
+        InputError: with a line for each network that does not.
+    """
+    source, target = data.source, data.target
+    x, y = source.shown_channels, target.channels
+    wanted = {"g_xy": (x, y), "g_yx": (y, x), "d_x": (x,), "d_y": (y, x + y)}
+    faults = []
+    for name, network in networks.items():
+        layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
+        takes, makes = layers[0].in_channels, layers[-1].out_channels
+        if name.startswith("g_") and (takes, makes) != wanted[name]:
+            faults.append(
+                f"{name} takes {takes} channels and makes {makes}, but the dataset needs {wanted[name][0]} and "
+                f"{wanted[name][1]}: {source} and {target}."
+            )
+        elif name.startswith("d_") and takes not in wanted[name]:
+            faults.append(
+                f"{name} takes {takes} channels, but the dataset needs {wanted[name][0]}: {source}, {target}."
+            )
+    if faults:
+        faults.append(
+            "choose the method for such images (docs/configuration.md), or correct channels in datalist.json."
+        )
+        raise InputError("\n".join(faults))
 
 
 def scaled_background(data: Datalist, side: str, inverted: bool = False) -> list[float] | None:

@@ -54,7 +54,7 @@ class RandMaskedPatchd(Randomizable, MapTransform):
     Args:
         keys: images to cut; only these are returned.
         size: side of the patch in px.
-        inside_key: key of the flat indices of allowed centres; None draws from the whole image.
+        inside_key: key of the flat indices of allowed centres; None, or None in its place, draws from the whole image.
         mask_key: the key that is a mask.
     """
 
@@ -70,10 +70,10 @@ class RandMaskedPatchd(Randomizable, MapTransform):
         """Arrays (C, H, W) of any type → float32 tensors (C, size, size) in the same units."""
         height, width = data[self.keys[0]].shape[1:]
         side = min(round(self.size / data.get(ZOOM, 1.0)), height, width)
-        if self.inside_key is None:
+        inside = None if self.inside_key is None else data[self.inside_key]
+        if inside is None:
             centre = int(self.R.randint(height * width))
         else:
-            inside = data[self.inside_key]
             centre = int(inside[self.R.randint(len(inside))])
         top = min(max(centre // width - side // 2, 0), height - side)
         left = min(max(centre % width - side // 2, 0), width - side)

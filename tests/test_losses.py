@@ -1,6 +1,7 @@
 """The terms of the objective against the paper's equations, written out in numpy."""
 
 import json
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,6 +12,7 @@ from skimage.metrics import structural_similarity
 from torch import nn
 
 from bundle import distributed
+from bundle.datalist import Datalist, Modality
 from bundle.errors import InputError
 from bundle.losses import (
     AdversarialLoss,
@@ -19,6 +21,8 @@ from bundle.losses import (
     ForwardPixelLoss,
     GreyscaleLoss,
     IdentityLoss,
+    LeastSquares,
+    Logarithmic,
     Objective,
     PixelLoss,
     StructureLoss,
@@ -162,6 +166,60 @@ def test_empty_mask_gives_zero_and_no_gradient(batch):
     assert (image.grad == 0).all()
 
 
+def test_logarithmic_by_hand():
+    # D is the sigmoid of a score, so scores of log 3 and −log 3 mean 3/4 and 1/4
+    real, generated = torch.tensor([np.log(3.0), -np.log(3.0)]), torch.tensor([0.0, np.log(3.0)])
+    discriminator = -((np.log(3 / 4) + np.log(1 / 4)) / 2 + (np.log(1 / 2) + np.log(1 / 4)) / 2) / 2
+    assert Logarithmic().discriminator(real, generated).item() == pytest.approx(discriminator)
+    assert Logarithmic().generator(generated).item() == pytest.approx(-(np.log(1 / 2) + np.log(3 / 4)) / 2)
+    printed = (np.log(1 / 2) + np.log(1 / 4)) / 2
+    assert Logarithmic(saturating=True).generator(generated).item() == pytest.approx(printed)
+
+
+def test_logarithmic_still_teaches_where_the_discriminator_is_sure():
+    gradients = []
+    for saturating in (False, True):
+        score = torch.full((1, 1, 2, 2), -20.0, requires_grad=True)
+        Logarithmic(saturating).generator(score).backward()
+        gradients.append(score.grad.abs().max().item())
+    assert gradients[0] == pytest.approx(1 / 4)
+    assert gradients[1] < 1e-8
+
+
+def test_trainer_and_objective_share_the_criterion(networks, batch):
+    terms = {"adv": AdversarialLoss(Logarithmic())}
+    f, g, d_x, d_y = map(as_function, networks.named().values())
+    value = Objective(terms, {"adv": 1})(Translation(networks, batch.x, batch.y))[0].item()
+    scores = [d_y(f(batch.x.numpy())), d_x(g(batch.y.numpy()))]
+    assert value == pytest.approx(sum(np.log1p(np.exp(-score)).mean() for score in scores))
+    assert isinstance(Objective(terms, {"adv": 1}).criterion, Logarithmic)
+    assert isinstance(Objective({"cycle": CycleLoss()}, {"cycle": 1}).criterion, LeastSquares)
+
+
+@pytest.mark.parametrize(
+    ("term", "channels", "paired", "said"),
+    [
+        ("identity", (3, 2), False, "lambda_identity is 1, but IHC has 3 channel(s) and IF 2"),
+        ("grey", (3, 2), False, "lambda_grey is 1, but IHC has 3 channel(s) and IF 2"),
+        ("pixel", (3, 3), False, "lambda_pixel is 1, but the images are not paired"),
+        ("identity", (1, 3), True, None),
+        ("grey", (1, 3), True, None),
+        ("grey", (3, 3), True, None),
+        ("cycle", (3, 2), False, None),
+        ("pixel", (1, 3), True, None),
+    ],
+)
+def test_terms_that_make_no_sense_on_the_data_are_refused(term, channels, paired, said):
+    source, target = (Modality(name, number, 0, 255) for name, number in zip(("IHC", "IF"), channels, strict=True))
+    data = Datalist(ROOT, 0.5, source, target, paired=paired)
+    if said is None:
+        assert Objective({term: TERMS[term]}, {term: 1}, data).terms
+    else:
+        with pytest.raises(InputError, match=re.escape(said)):
+            Objective({term: TERMS[term]}, {term: 1}, data)
+    assert Objective({term: TERMS[term], "cycle": CycleLoss()}, {term: 0, "cycle": 1}, data).terms
+
+
 def test_greyscale_by_hand_and_only_for_three_channels():
     pixel = torch.tensor([0.1, 0.4, -0.2]).view(1, 3, 1, 1)
     assert greyscale_consistency(pixel).item() == pytest.approx(0.3 + 0.3 + 0.6)
@@ -173,7 +231,7 @@ def test_greyscale_by_hand_and_only_for_three_channels():
 def test_structure_is_scikit_images_ssim_of_the_cycles(networks, batch):
     # MONAI uses only windows that fit; scikit-image crops its mean to the same ones, so the two agree in full
     f, g, _, _ = map(as_function, networks.named().values())
-    gaussian = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 2}
+    gaussian = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1}
 
     def mean_ssim(images, others):
         return np.mean(
@@ -181,7 +239,8 @@ def test_structure_is_scikit_images_ssim_of_the_cycles(networks, batch):
         )
 
     x, y = batch.x.numpy(), batch.y.numpy()
-    expected = 2 - mean_ssim(g(f(x)), x) - mean_ssim(f(g(y)), y)
+    in_0_1 = [((image + 1) / 2, (other + 1) / 2) for image, other in ((g(f(x)), x), (f(g(y)), y))]
+    expected = 2 - sum(mean_ssim(*pair) for pair in in_0_1)
     assert StructureLoss()(Translation(networks, batch.x, batch.y)).item() == pytest.approx(expected, abs=1e-5)
 
 

@@ -173,3 +173,81 @@ def test_the_u_net_takes_any_size_once_trained():
     image = torch.rand(1, 3, 70, 41) * 2 - 1
     whole = network(torch.nn.functional.pad(image, [0, 23, 0, 26], mode="replicate"))
     torch.testing.assert_close(network(image), whole[..., :70, :41])
+
+
+def liu(**arguments):
+    torch.manual_seed(0)
+    more = {"halvings": 3, "skips": True, "slope": 0.2, "initialisation": "xavier", "upsampling": "transposed"}
+    return ResnetGenerator(**{"width": 4, "blocks": 10, **more, **arguments})
+
+
+def test_liu_s_generator_takes_288_px_to_36_and_back():
+    sizes, kinds = [], []
+    network = liu().eval()
+    for module in network.modules():
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+            module.register_forward_hook(
+                lambda layer, _, out: sizes.append((layer.kernel_size[0], layer.stride[0], out.shape[-1]))
+            )
+        kinds.append(type(module))
+    with torch.no_grad():
+        assert network(torch.zeros(1, 3, 288, 288)).shape == (1, 3, 288, 288)
+    down, up = [(7, 1, 288), (3, 2, 144), (3, 2, 72), (3, 2, 36)], [(3, 2, 72), (3, 2, 144), (3, 2, 288), (7, 1, 288)]
+    assert sizes == down + [(3, 1, 36)] * 20 + up
+    assert kinds.count(nn.LeakyReLU) == 4 + 10 + 3
+    assert nn.ReLU not in kinds
+    assert kinds.count(nn.GroupNorm) == 4 + 20 + 3
+    assert network.layers[-1].__class__ is nn.Tanh
+
+
+@pytest.mark.parametrize("upsampling", UPSAMPLING)
+def test_skips_are_a_u_net_written_out_by_hand(upsampling):
+    network = liu(blocks=1, upsampling=upsampling, in_channels=2, out_channels=5).eval()
+    image = torch.rand(1, 2, 24, 32) * 2 - 1
+    steps = 4 if upsampling == "nearest" else 3
+    parts = list(network.layers)
+    stem, first, second, third, block = parts[:4], parts[4:7], parts[7:10], parts[10:13], parts[13]
+    ups = [parts[14 + steps * n : 14 + steps * (n + 1)] for n in range(3)]
+    last = parts[14 + 3 * steps :]
+
+    def through(layers, x):
+        for layer in layers:
+            x = layer(x)
+        return x
+
+    with torch.no_grad():
+        e0 = through(stem, image)
+        e1 = through(first, e0)
+        e2 = through(second, e1)
+        x = block(through(third, e2))
+        for layers, kept in zip(ups, (e2, e1, e0), strict=True):
+            x = torch.cat([through(layers, x), kept], dim=1)
+        assert torch.equal(network(image), through(last, x))
+
+
+def test_skips_of_odd_sizes_and_as_torchscript():
+    network = liu(blocks=1).eval()
+    image = torch.rand(2, 3, 37, 50) * 2 - 1
+    with torch.no_grad():
+        padded = network(nn.functional.pad(image, (0, 6, 0, 3), mode="replicate"))[..., :37, :50]
+        assert torch.equal(network(image), padded)
+        assert torch.equal(torch.jit.script(network)(image), padded)
+
+
+def test_xavier_has_the_variance_of_glorot_and_bengio():
+    convolution = liu(width=32, blocks=1).layers[13].body[1]
+    assert convolution.weight.std().item() == pytest.approx((2 / (9 * 256 + 9 * 256)) ** 0.5, rel=0.02)
+    assert convolution.bias.abs().max() == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"halvings": 0}, "halvings is 0"),
+        ({"slope": 1.5}, "slope is 1.5"),
+        ({"initialisation": "he"}, "initialisation is 'he'; it must be one of normal, xavier"),
+    ],
+)
+def test_liu_s_arguments_are_checked(arguments, said):
+    with pytest.raises(InputError, match=said):
+        liu(**arguments)

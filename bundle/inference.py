@@ -140,8 +140,9 @@ def setting_faults(
 def modality(declared: Mapping[str, Any]) -> Modality:
     """What ``inference.json`` says of the source or target."""
     bone, background = (declared.get(f"{name}_intensity") for name in LEVELS)
+    low, high = declared["range"]
     names = tuple(declared.get("channel_names", ()))
-    return Modality(declared["name"], declared["channels"], *declared["range"], bone, background, names)
+    return Modality(declared["name"], declared["channels"], low, high, bone, background, names)
 
 
 def _file_faults(file: Path, given: Modality, calibrated: bool, mask: Path | None) -> list[str]:

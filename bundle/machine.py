@@ -14,7 +14,7 @@ from bundle import distributed
 
 # those whose code touches a number on the way from the files to the weights
 PACKAGES = (
-    *("torch", "torchvision", "monai", "pytorch-ignite", "numpy", "scipy", "numba", "scikit-image", "lpips"),
+    *("torch", "torchvision", "monai", "pytorch-ignite", "numpy", "scipy", "numba", "scikit-image", "lpips", "stardist"),
     *("itk", "tifffile", "imagecodecs", "pillow", "nibabel", "pynrrd"),
 )
 

@@ -11,6 +11,7 @@ import platform
 import sys
 import time
 from pathlib import Path
+from pydoc import locate
 from typing import Any
 
 import torch
@@ -22,7 +23,6 @@ from bundle.atomic import write_json
 from bundle.datalist import Datalist
 from bundle.errors import FULL, InputError
 from bundle.machine import code_version, hardware, versions
-from bundle.tables import METRICS
 from bundle.workflow import current_parser, merged_config
 
 LATEST = Path("checkpoints") / "latest.pt"
@@ -83,10 +83,11 @@ def validation_faults(parser: ConfigParser) -> list[str]:
     for name, value in {"validate_step": step, "patience": patience}.items():
         if value is not None and (type(value) is not int or value < 1):
             faults.append(f"{name} is {value!r}; it must be a whole number of at least 1, or null.")
-    if metric not in METRICS:
-        faults.append(f"validation_metric is {metric!r}; it must be one of {', '.join(METRICS)}.")
+    metrics = locate(parser["train#slides"]["_target_"]).metrics  # type: ignore[attr-defined]
+    if metric not in metrics:
+        faults.append(f"validation_metric is {metric!r}; it must be one of {', '.join(metrics)}.")
     asking = [f"patience is {patience!r}"] if patience is not None else []
-    asking += [f"deploy_checkpoint is {deployed!r}"] if deployed in {f"best_{name}" for name in METRICS} else []
+    asking += [f"deploy_checkpoint is {deployed!r}"] if deployed in {f"best_{name}" for name in metrics} else []
     if fold is None or not every:
         why, way = ("fold is null", "fold") if fold is None else ("validate_every is 0", "validate_every")
         faults += [

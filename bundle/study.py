@@ -22,9 +22,8 @@ from bundle.claims import claimed
 from bundle.data import load_datalist
 from bundle.datalist import DATALIST, Datalist, is_number
 from bundle.errors import InputError, input_error
-from bundle.evaluation import value_faults
-from bundle.metrics import find_lpips
 from bundle.runs import number_faults
+from bundle.study_checks import CHECKS
 from bundle.workflow import unknown_ids
 
 logger = logging.getLogger("bundle")
@@ -32,6 +31,7 @@ logger = logging.getLogger("bundle")
 STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)  # how a training ends that was told to stop
 
 TRAINING, EVALUATION = "configs/train.json", "configs/evaluate.json"
+UNPAIRED_EVALUATION = "configs/evaluate_unpaired.json"
 METHODS = Path("configs") / "methods"
 PROFILES = Path("configs") / "profiles"
 PARTS = ("methods", "ids", "folds", "seeds", "tables", "curves")  # of a variant
@@ -47,6 +47,7 @@ class Cell:
         seed: of the run.
         overlays: config files over ``train.json``, in order.
         ids: what is set beside.
+        evaluation: config file over ``train.json`` that measures it.
     """
 
     variant: str
@@ -54,6 +55,7 @@ class Cell:
     seed: int
     overlays: tuple[str, ...]
     ids: Mapping[str, Any]
+    evaluation: str = EVALUATION
 
     @property
     def data(self) -> tuple[str, int | None]:
@@ -73,7 +75,7 @@ class Cell:
 
     def command(self, task: str, dataset_dir: str, folder: Path, **ids: Any) -> list[str]:
         """The command line of its training or evaluation."""
-        files = [TRAINING, *([EVALUATION] if task == "evaluation" else []), *self.overlays]
+        files = [TRAINING, *([self.evaluation] if task == "evaluation" else []), *self.overlays]
         words = [sys.executable, "-m", "monai.bundle", "run", task, "--config_file", str(files)]
         every = {"dataset_dir": dataset_dir, "output_dir": str(folder), "seed": self.seed, "fold": self.fold}
         for name, value in {**every, **self.ids, **ids}.items():
@@ -87,6 +89,7 @@ def plan_cells(
     seeds: Sequence[int],
     profile: str | None,
     ids: Mapping[str, Any],
+    evaluation: str = EVALUATION,
 ) -> list[Cell]:
     """Every variant on every fold with every seed.
 
@@ -98,6 +101,7 @@ def plan_cells(
         seeds: of the runs.
         profile: name of ``configs/profiles``; None for the paper's scale.
         ids: set in every cell; a variant's own come after.
+        evaluation: the config file that measures every cell.
 
     Returns:
         The cells; those of one fold and seed together, so that a study cut short compares all variants.
@@ -106,6 +110,10 @@ def plan_cells(
         InputError: if a variant has an unknown part, or names an overlay that is not there.
     """
     faults = []
+    if not Path(evaluation).is_file():
+        faults.append(
+            f"evaluation_config {evaluation} does not exist; there are {EVALUATION} and {UNPAIRED_EVALUATION}."
+        )
     overlays: dict[str, tuple[str, ...]] = {}
     for variant, parts in variants.items():
         ill = _ill_formed(variant, parts)
@@ -127,7 +135,7 @@ def plan_cells(
     if faults:
         raise InputError("\n".join(faults))
     cells = [
-        Cell(variant, fold, seed, overlays[variant], {**ids, **parts.get("ids", {})})
+        Cell(variant, fold, seed, overlays[variant], {**ids, **parts.get("ids", {})}, evaluation)
         for variant, parts in variants.items()
         for seed in parts.get("seeds", seeds)
         for fold in parts.get("folds", folds)
@@ -201,7 +209,7 @@ def _check(
 ) -> None:
     """Make the networks and the objective of a cell; ``lists`` keeps the datalists that were checked."""
     parser = ConfigParser()
-    parser.read_config([TRAINING, EVALUATION, *cell.overlays])
+    parser.read_config([TRAINING, cell.evaluation, *cell.overlays])
     parser.update({**cell.ids, **evaluation_ids, "seed": cell.seed, "fold": cell.fold})
     mistyped = unknown_ids(parser.get())
     if mistyped:
@@ -210,14 +218,18 @@ def _check(
     faults = number_faults(parser)
     if faults:
         raise InputError("\n".join(faults))
-    place = (*cell.data, value("patch_size"))
+    place = (*cell.data, value("patch_size"), value("paired"))
     if place not in lists:
         lists[place] = load_datalist(dataset_dir, *place)
     data = lists[place]
-    faults = value_faults(data, *(value(f"eval_{name}") for name in ("patch", "stride", "overlap", "splits")))
+    target = parser["evaluation#1"]["_target_"]
+    if target not in CHECKS:
+        raise InputError(
+            f"evaluation_config {cell.evaluation} measures by {target}; a study knows {', '.join(CHECKS)}."
+        )
+    faults = CHECKS[target](data, value)
     if faults:
         raise InputError("\n".join(faults))
-    find_lpips(value("lpips_weights"))
     parser.update({"data": data, "device": "cpu", "train#dataloader": [], "train#handlers": []})
     value("train#preprocessing")
     value("train#trainer")
@@ -251,16 +263,19 @@ class Study:
         self.dataset_dir = dataset_dir
         self.cells = list(cells)
         self.evaluation_ids = dict(evaluation_ids)
+        measured_by = [cell.evaluation for cell in self.cells]
         plan = {
             "dataset_dir": str(Path(dataset_dir).resolve()),
             "evaluation": self.evaluation_ids,
+            **({} if set(measured_by) <= {EVALUATION} else {"evaluation_config": measured_by[0]}),
             "cells": {cell.name: {"overlays": list(cell.overlays), "ids": dict(cell.ids)} for cell in self.cells},
         }
         shown = {name: {key: parts.get(key, []) for key in ("tables", "curves")} for name, parts in variants.items()}
         path = self.folder / "study.json"
         if path.exists():
             there = json.loads(path.read_text(encoding="utf-8"))
-            differing = [key for key in plan if json.loads(json.dumps(plan[key])) != there.get(key)]
+            keys = [*plan, *({"evaluation_config"} & set(there) - set(plan))]
+            differing = [key for key in keys if json.loads(json.dumps(plan.get(key))) != there.get(key)]
             if differing:
                 raise InputError(
                     f"{self.folder} holds a study with other {', '.join(differing)}; name another --output_dir, "
@@ -296,7 +311,10 @@ class Study:
         began = time.monotonic()
         minutes = {}
         first = next(other for other in self.cells if other.data == cell.data)
-        measured = {"eval_baselines": cell is first, **self.evaluation_ids}
+        measured = {
+            **({"eval_baselines": cell is first} if has_baselines(cell.evaluation) else {}),
+            **self.evaluation_ids,
+        }
         for task, ids in (("training", {"resume": True}), ("evaluation", measured)):
             logger.info("%s: %s (cell %s)", cell.name, task, number)
             printed = folder / f"{task}.out"
@@ -312,6 +330,11 @@ class Study:
         about = {"variant": cell.variant, "datalist": cell.datalist, "fold": cell.fold, "seed": cell.seed}
         write_json(folder / "done.json", {**about, **minutes})
         return True
+
+
+def has_baselines(evaluation: str) -> bool:
+    """Whether an evaluation's config also measures what needs no network."""
+    return "eval_baselines" in json.loads(Path(evaluation).read_text(encoding="utf-8"))
 
 
 def _run(command: Sequence[str], out: IO[str]) -> int:

@@ -10,12 +10,43 @@ from typing import Any
 import numpy as np
 
 from bundle.atomic import whole_file
-from bundle.datalist import SPLITS
+from bundle.datalist import SIDES, SPLITS
 
 ROWS = ("network", "colour table", "mean colour", "inverted source", "raw source")
 METRICS = ("ssim", "psnr", "lpips")
-HEADINGS = {"ssim": "SSIM ↑", "psnr": "PSNR ↑ (dB)", "lpips": "LPIPS ↓"}
-DIGITS = {"ssim": 2, "psnr": 1, "lpips": 2}
+CYCLES = tuple(f"{side}_{measure}" for side in SIDES for measure in ("ssim", "ms_ssim", "psnr", "mae"))
+HASHES = ("hash", "hash_correlation")
+INDICES = ("index_real", "index_virtual", "index_difference")
+HEADINGS = {
+    "ssim": "SSIM ↑",
+    "psnr": "PSNR ↑ (dB)",
+    "lpips": "LPIPS ↓",
+    **{
+        f"{side}_{measure}": f"{name} of the {side} given back {arrow}"
+        for side in SIDES
+        for measure, (name, arrow) in {
+            "ssim": ("SSIM", "↑"),
+            "ms_ssim": ("MS-SSIM", "↑"),
+            "psnr": ("PSNR", "↑ (dB)"),
+            "mae": ("MAE", "↓ (of 255)"),
+        }.items()
+    },
+    "hash": "perceptual hash ↑",
+    "hash_correlation": "correlation of the hashed features ↑",
+    "index_real": "labelling index, real (%)",
+    "index_virtual": "labelling index, virtual (%)",
+    "index_difference": "labelling index, virtual − real (%)",
+}
+DIGITS = {
+    "ssim": 2,
+    "psnr": 1,
+    "lpips": 2,
+    **{name: {"ssim": 3, "ms_ssim": 3, "psnr": 1, "mae": 1}[name.partition("_")[2]] for name in CYCLES},
+    "hash": 4,
+    "hash_correlation": 3,
+    **dict.fromkeys(INDICES, 1),
+}
+LOWER = ("lpips", *(f"{side}_mae" for side in SIDES))  # is better
 SUMMARY_COLUMNS = ("split", "row", "patches", *(f"{metric}_{q}" for metric in METRICS for q in ("median", "q1", "q3")))
 VALIDATION = "validation.csv"  # in a run's folder
 VALIDATION_COLUMNS = ("epoch", "slide", *METRICS)
@@ -68,23 +99,28 @@ def write_csv(path: Path, columns: Sequence[str], rows: Sequence[dict[str, Any]]
             writer.writerow({key: "not computed" if value is None else value for key, value in row.items()})
 
 
+def sign_of(metric: str) -> int:
+    """1 if a metric is better when greater, −1 when less, 0 where neither is better."""
+    return 0 if metric in INDICES else -1 if metric in LOWER else 1
+
+
 def means(rows: Sequence[Mapping[str, Any]], metric: str) -> dict[int, float]:
     """The mean of a metric over the validation slides, by epoch.
 
     Args:
         rows: of ``validation.csv``.
-        metric: one of ``METRICS``.
+        metric: a column; a slide that it does not concern has no such key.
 
     Returns:
         In the order of the rows; an epoch at which a slide has no value (None) is left out.
     """
     values: dict[int, list[Any]] = {}
     for row in rows:
-        values.setdefault(row["epoch"], []).append(row[metric])
+        if metric in row:
+            values.setdefault(row["epoch"], []).append(row[metric])
     return {epoch: float(np.mean(each)) for epoch, each in values.items() if None not in each}
 
 
 def best_epoch(by_epoch: Mapping[int, float], metric: str) -> int:
-    """The first epoch with the best mean of a metric: the least LPIPS, the greatest SSIM and PSNR."""
-    sign = -1 if metric == "lpips" else 1
-    return max(by_epoch, key=lambda epoch: (sign * by_epoch[epoch], -epoch))
+    """The first epoch with the best mean of a metric: the least LPIPS and MAE, the greatest of the others."""
+    return max(by_epoch, key=lambda epoch: (sign_of(metric) * by_epoch[epoch], -epoch))

@@ -21,7 +21,7 @@ from bundle import distributed
 from bundle.errors import InputError
 from bundle.keeper import RunKeeper
 from bundle.runs import PROVENANCE, amend
-from bundle.tables import METRICS, means
+from bundle.tables import means
 from bundle.trainers import CycleTrainer
 from bundle.validation import Validation
 
@@ -157,7 +157,7 @@ class MlflowRun:
             return
         values = {name: value / sums["steps"] for name, value in sums.items() if name != "steps"}
         values["learning_rate"] = engine.optimizers["g"].param_groups[0]["lr"]
-        scores = {f"validation/{name}": means(self.validation.rows, name) for name in METRICS}
+        scores = {f"validation/{name}": means(self.validation.rows, name) for name in self.validation.slides.metrics}
         values |= {name: by_epoch[epoch] for name, by_epoch in scores.items() if epoch in by_epoch}
         now = int(1000 * time.time())
         points = [Metric(name, float(value), now, epoch) for name, value in values.items()]

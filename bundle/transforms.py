@@ -71,10 +71,8 @@ class RandMaskedPatchd(Randomizable, MapTransform):
         height, width = data[self.keys[0]].shape[1:]
         side = min(round(self.size / data.get(ZOOM, 1.0)), height, width)
         inside = None if self.inside_key is None else data[self.inside_key]
-        if inside is None:
-            centre = int(self.R.randint(height * width))
-        else:
-            centre = int(inside[self.R.randint(len(inside))])
+        drawn = int(self.R.randint(height * width if inside is None else len(inside)))
+        centre = drawn if inside is None else int(inside[drawn])
         top = min(max(centre // width - side // 2, 0), height - side)
         left = min(max(centre % width - side // 2, 0), width - side)
         patch = {}

@@ -1,4 +1,4 @@
-"""How a run goes on slides it does not train on: the metrics of §2.10, the best by each, and when to stop."""
+"""How a run goes on slides it does not train on: a scorer's metrics, the best by each, and when to stop."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from ignite.engine import Events
@@ -25,12 +25,35 @@ from bundle.metrics import LPIPS_MISSING, Lpips, find_lpips
 from bundle.patches import load_pair
 from bundle.randomness import random_state, set_random_state
 from bundle.runs import LATEST
-from bundle.tables import METRICS, VALIDATION, VALIDATION_COLUMNS, best_epoch, means, write_csv
+from bundle.tables import METRICS, VALIDATION, best_epoch, means, write_csv
 from bundle.trainers import CycleTrainer
 
 logger = logging.getLogger("bundle")
 
 Row = dict[str, Any]
+Weights = Mapping[str, Mapping[str, Tensor]]
+
+
+class Scorer(Protocol):
+    """What :class:`Validation` asks of ``train#slides``.
+
+    Attributes:
+        metrics: columns of a row, by their names in :mod:`bundle.tables`, which knows what is better.
+        notes: what is said once at the start of a run: what cannot be computed, and why.
+    """
+
+    metrics: tuple[str, ...]
+    notes: Sequence[str]
+
+    def __len__(self) -> int:
+        """Number of images that would be scored; without one nothing is done."""
+
+    def __call__(self, weights: Weights) -> list[Row]:
+        """A row an image: ``slide``, its name, and those metrics that concern it.
+
+        Args:
+            weights: state dicts of the generators by id, which stay as they are.
+        """
 
 
 class SlideScores:
@@ -51,6 +74,8 @@ class SlideScores:
         InputError: if LPIPS is wanted and there are no weights, if those named are wrong, or if windows would leave
             gaps.
     """
+
+    metrics = METRICS
 
     def __init__(
         self,
@@ -75,22 +100,23 @@ class SlideScores:
                 self.lpips = find_lpips(lpips_weights, device)
             if self.lpips is None and {"lpips", "best_lpips"} & set(wanted):
                 raise InputError(LPIPS_MISSING)
+        self.notes = [] if self.lpips else [LPIPS_MISSING]
 
     def __len__(self) -> int:
         """Number of slides."""
         return len(self.data.validation)
 
-    def __call__(self, weights: Mapping[str, Tensor]) -> list[Row]:
+    def __call__(self, weights: Weights) -> list[Row]:
         """Stain and score each slide, one at a time.
 
         Args:
-            weights: of ``g_xy``; they stay as they are, and so does every random number generator.
+            weights: of ``g_xy``, others are not used; they stay as they are, and so does every random number generator.
 
         Returns:
             The slide's name and metrics for each; one that was not computed is None.
         """
         with random_states_kept():
-            model = model_in_memory(self.inference, weights, self.device)
+            model = model_in_memory(self.inference, weights["g_xy"], self.device)
         rows = []
         for pair in self.data.validation:
             images = load_pair(pair)
@@ -109,7 +135,7 @@ class Validation:
     of the epoch whose mean over the slides was best. All that a resumed run needs is in the state: the table's rows.
 
     Args:
-        slides: gives a row a slide for weights of ``g_xy``; without a slide nothing is done.
+        slides: gives a row a slide for weights of the generators; without a slide nothing is done.
         output_dir: the run's folder.
         writer: TensorBoard's.
         every: epochs between two validations; the last epoch always has one; 0 means never.
@@ -119,7 +145,7 @@ class Validation:
 
     def __init__(
         self,
-        slides: SlideScores,
+        slides: Scorer,
         output_dir: str,
         writer: SummaryWriter,
         every: int = 25,
@@ -153,8 +179,8 @@ class Validation:
         if self.every and not len(self.slides):
             logger.info("no validation during the run: fold is null, so all pairs are trained on")
         elif self.every:
-            if self.slides.lpips is None:
-                logger.info(LPIPS_MISSING)
+            for note in self.slides.notes:
+                logger.info(note)
             self.stop_if_no_gain(engine)
 
     def epoch_completed(self, engine: CycleTrainer) -> None:
@@ -163,16 +189,16 @@ class Validation:
         if not self.every or not len(self.slides) or (epoch % self.every and epoch != engine.state.max_epochs):
             return
         networks = engine.networks.named()
-        scores = self.slides(networks["g_xy"].state_dict()) if distributed.is_main() else []
+        generators = {key: network.state_dict() for key, network in networks.items() if key.startswith("g_")}
+        scores = self.slides(generators) if distributed.is_main() else []
         scores = distributed.every_state(scores)[0]  # all processes must stop after the same epoch
         self.rows = [*self.rows, *({"epoch": epoch, **row} for row in scores)]
         self.write_table()
-        by_metric = {name: means(self.rows, name) for name in METRICS}
+        by_metric = {name: means(self.rows, name) for name in self.slides.metrics}
         figures = {name: values[epoch] for name, values in by_metric.items() if epoch in values}
         for name, value in figures.items():
             self.writer.add_scalar(f"validation/{name}", value, engine.state.iteration)
             if best_epoch(by_metric[name], name) == epoch and distributed.is_main():
-                generators = {key: network.state_dict() for key, network in networks.items() if key.startswith("g_")}
                 content = {**generators, "epoch": epoch, "value": value}
                 save_tensors(content, self.folder / LATEST.parent / f"best_{name}.pt")
         logger.info("validation after epoch %d  %s", epoch, "  ".join(f"{k} {v:.4f}" for k, v in figures.items()))
@@ -183,7 +209,7 @@ class Validation:
         if not distributed.is_main():
             return
         if self.rows:
-            write_csv(self.folder / VALIDATION, VALIDATION_COLUMNS, self.rows)
+            write_csv(self.folder / VALIDATION, ("epoch", "slide", *self.slides.metrics), self.rows)
         else:
             (self.folder / VALIDATION).unlink(missing_ok=True)
 
@@ -204,20 +230,27 @@ class Validation:
 
 
 def model_in_memory(
-    inference: Mapping[str, Any], weights: Mapping[str, Tensor], device: str | torch.device
+    inference: Mapping[str, Any],
+    weights: Mapping[str, Tensor],
+    device: str | torch.device,
+    direction: str = "forward",
+    **ids: Any,
 ) -> TrainedModel:
     """What a trained bundle with these weights would be.
 
     Args:
         inference: content of its ``inference.json``.
-        weights: of its network; they are copied.
+        weights: of its network, or of ``g_yx`` in the direction ``reverse``; they are copied.
         device: where to run it.
+        direction: ``forward`` or ``reverse``.
+        ids: other ids of ``inference.json`` to set.
     """
-    network = ConfigParser(dict(inference["network_def"])).get_parsed_content()
+    described = {**inference, "direction": direction}
+    network = ConfigParser(described).get_parsed_content("network_def")
     network.load_state_dict(weights)
     network.to(torch.device(device)).eval()
-    parser = ConfigParser({**inference, "network_def": network, "network": "@network_def"})
-    return parsed_model(parser, device)
+    parser = ConfigParser({**described, "network_def": network, "network": "@network_def"})
+    return parsed_model(parser, device, **ids)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from typing import Any
 from bundle.commands import command
 from bundle.errors import InputError
 from bundle.report.study import write_study
-from bundle.study import Study, check_cells, full_disk_told, plan_cells, read_variants
+from bundle.study import EVALUATION, Study, check_cells, full_disk_told, plan_cells, read_variants
 
 DEFAULT = "paired"  # train.json without an overlay
 
@@ -25,6 +25,7 @@ def main(
     profile: str | None = None,
     ids: dict[str, Any] | None = None,
     evaluation: dict[str, Any] | None = None,
+    evaluation_config: str = EVALUATION,
 ) -> None:
     """Train, stain and measure every variant on every fold with every seed, and compare them.
 
@@ -40,6 +41,7 @@ def main(
         profile: a name of configs/profiles; none for the paper's scale.
         ids: set in every training, for example {epochs: 10}.
         evaluation: set in every evaluation, for example {eval_patch: 128}.
+        evaluation_config: what measures them; configs/evaluate_unpaired.json for methods that need no pairs.
     """
     for name, value in (("ids", ids), ("evaluation", evaluation)):
         if value is not None and not isinstance(value, dict):
@@ -50,7 +52,7 @@ def main(
         if variants
         else {method: {"methods": [] if method == DEFAULT else [method]} for method in _list(methods)}
     )
-    cells = plan_cells(chosen, _list(folds), _list(seeds), profile, ids or {})
+    cells = plan_cells(chosen, _list(folds), _list(seeds), profile, ids or {}, evaluation_config)
     check_cells(cells, dataset_dir, evaluation or {})
     study = Study(output_dir, dataset_dir, cells, evaluation or {}, chosen)
     undone = lambda: [cell.name for cell in cells if not (study.cell_folder(cell) / "done.json").exists()]

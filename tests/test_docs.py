@@ -27,7 +27,8 @@ def documented(text: str) -> dict[str, str]:
     return {name: value.strip() for cell, value in rows for name in re.findall(r"`([^`]+)`", cell)}
 
 
-CONFIGS = ("train.json", "evaluate.json", "inference.json", "volume.json", "series.json")
+CONFIGS = ("train.json", "evaluate.json", "evaluate_unpaired.json", "inference.json", "volume.json", "series.json")
+CONFIGS += ("nuclei.json",)
 
 
 @pytest.mark.parametrize("config", [*CONFIGS, "profiles/demo.json"])
@@ -50,6 +51,7 @@ def test_documented_defaults_are_the_configs(config):
         assert json.loads(cell.strip("`")) == value, name
         checked += 1
     least = {"train.json": 25, "evaluate.json": 3, "inference.json": 5, "volume.json": 4, "series.json": 1}
+    least |= {"evaluate_unpaired.json": 8, "nuclei.json": 15}
     assert checked >= least[config]
 
 

@@ -194,7 +194,8 @@ def test_a_resumed_run_has_the_table_and_the_best_of_an_uninterrupted_one(fold_d
 class Planted:
     """Slides whose metrics are given, epoch by epoch."""
 
-    lpips = None
+    metrics = METRICS
+    notes: tuple[str, ...] = ()
 
     def __init__(self, metric: str, values: list[list[float]]) -> None:
         self.metric = metric

@@ -21,6 +21,7 @@ from bundle.report.page import RESEARCH, chart, definitions, grid, missing, redu
 from bundle.report.plots import box_plot, line_chart
 from bundle.report.records import SHOWN_SPLITS, Record, read_record
 from bundle.report.slides import both_ways, slides
+from bundle.report.unpaired import images, unpaired
 from bundle.report.validation import validation
 from bundle.staining.job import RECORD
 from bundle.tables import DIGITS, HEADINGS, METRICS, ROWS
@@ -93,13 +94,18 @@ def remake(output_dir: str) -> str:
 def _body(record: Record) -> Iterable[str]:
     yield _header(record)
     yield section("provenance", "Where this comes from", _provenance(record), _measured(record))
-    yield section("results", "How alike generated and real stain are", *_results(record))
+    if record.unpaired:
+        yield section("results", "What was measured", *unpaired(record))
+    else:
+        yield section("results", "How alike generated and real stain are", *_results(record))
     if record.truth:
         yield section("truth", "Is the stain right", _truth(record))
     yield section("training", "Training", *_training(record))
     if record.slides:
         yield section("slides", "Slides", *slides(record))
         yield section("patches", "Patches in both directions", *both_ways(record))
+    if record.unpaired:
+        yield section("images", "Images", *images(record))
     yield f"<footer><p>{RESEARCH}</p></footer>"
 
 
@@ -128,6 +134,7 @@ def _header(record: Record) -> str:
     links |= {"truth": "Is it right"} if record.truth else {}
     links |= {"training": "Training"}
     links |= {"slides": "Slides", "patches": "Patches"} if record.slides else {}
+    links |= {"images": "Images"} if record.unpaired else {}
     items = "".join(f'<li><a href="#{anchor}">{name}</a></li>' for anchor, name in links.items())
     return "\n".join([*parts, f'<nav aria-label="Contents"><ul>{items}</ul></nav></header>'])
 
@@ -152,13 +159,14 @@ def _provenance(record: Record) -> str:
     trained_on = record.metadata.get("trained_on", {})
     if trained_on:
         number = trained_on.get("pairs")
-        deployed = f"{trained_on.get('checkpoint')}.pt, trained on {number} pair{'s' * (number != 1)}"
+        seen = trained_on.get("images") or f"{number} pair{'s' * (number != 1)}"
+        deployed = f"{trained_on.get('checkpoint')}.pt, trained on {seen}"
         pairs.append(("deployed", escape(deployed)))
     return "<h3>Training</h3>" + definitions(pairs)
 
 
 def _measured(record: Record) -> str:
-    if not record.slides:
+    if not record.slides and not record.unpaired:
         return ""
     if not record.evaluation:
         return "<h3>Evaluation</h3>" + missing(
@@ -229,7 +237,7 @@ def _results(record: Record) -> list[str]:
     splits = [split for split in SHOWN_SPLITS if record.slides_of(split)]
     groups = [(_group_heading(record, split), _lines(record, split)) for split in splits]
     parts.append(f"<p>{ROWS_EXPLAINED}</p>")
-    parts.append(table(CAPTION, ["image", *HEADINGS.values()], groups, words=1))
+    parts.append(table(CAPTION, ["image", *(HEADINGS[metric] for metric in METRICS)], groups, words=1))
     parts.append(grid("charts", _boxes(record, splits)))
     return parts
 
@@ -237,12 +245,27 @@ def _results(record: Record) -> list[str]:
 def _how_to_measure(record: Record) -> str:
     dataset = record.training.get("dataset_dir", "DATA")
     command = ["python", "-m", "monai.bundle", "run", "evaluation"]
-    command += ["--config_file", "['configs/train.json','configs/evaluate.json']"]
+    command += ["--config_file", _configs(record)]
     command += ["--dataset_dir", dataset, "--output_dir", str(record.folder)]
     for name, default in (("datalist", DATALIST), ("fold", None)):
         if record.config.get(name, default) not in (default, "null"):
             command += [f"--{name}", str(record.config[name])]
-    return f"{' '.join(_quoted(word) for word in command)}\n# add --eval_patch 128 if an image is smaller than 256 px"
+    line = " ".join(_quoted(word) for word in command)
+    return line if _is_unpaired(record) else f"{line}\n# add --eval_patch 128 if an image is smaller than 256 px"
+
+
+def _is_unpaired(record: Record) -> bool:
+    return record.config.get("paired") is False
+
+
+def _configs(record: Record) -> str:
+    """The files to evaluate with; an unpaired evaluation wants the method's, which says that it has no pairs."""
+    if not _is_unpaired(record):
+        return "['configs/train.json','configs/evaluate.json']"
+    words = record.training.get("command", [])
+    files = words[words.index("--config_file") + 1] if "--config_file" in words[:-1] else "configs/train.json"
+    first, *others = [file.strip(" '\"") for file in files.strip("[] ").split(",")]
+    return "[" + ",".join(f"'{file}'" for file in (first, "configs/evaluate_unpaired.json", *others)) + "]"
 
 
 def _group_heading(record: Record, split: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bundle.tables import METRICS, ROWS, VALIDATION
+from bundle.tables import ROWS, VALIDATION
 
 SHOWN_SPLITS = ("testing", "validation", "training")  # what was never trained on comes first
 PANELS = ("source", "generated", "real", "mask", "difference", "unmasked", "colour_table")
@@ -34,6 +34,8 @@ class Record:
         evaluation: ``evaluation/provenance.json``.
         summary: ``evaluation/summary.csv``; likewise ``patches``, ``slides`` and ``truth``.
         validation: ``validation.csv``, numbers as numbers, None where a metric was not computed.
+        unpaired: ``evaluation/summary.json`` of an unpaired evaluation.
+        regions: ``evaluation/labelling.csv``, likewise.
         losses: by TensorBoard tag, (2, N): steps and values.
         sample: the newest picture of ``samples/``.
         model_sha256: of ``bundle/models/model.pt``.
@@ -49,6 +51,8 @@ class Record:
     slides: Table
     truth: Table
     validation: list[dict[str, Any]]
+    unpaired: dict[str, Any]
+    regions: Table
     losses: dict[str, np.ndarray]
     sample: Path | None
     model_sha256: str | None
@@ -92,6 +96,8 @@ def read_record(output_dir: str | Path) -> Record:
         slides=_read_csv(measured / "slides.csv"),
         truth=_read_csv(measured / "truth.csv"),
         validation=[_numbers(line) for line in _read_csv(folder / VALIDATION)],
+        unpaired=_read_json(measured / "summary.json"),
+        regions=_read_csv(measured / "labelling.csv"),
         losses=read_losses(folder / "tensorboard"),
         sample=samples[-1] if samples else None,
         model_sha256=sha256_of(folder / "bundle" / "models" / "model.pt"),
@@ -139,5 +145,7 @@ def _read_csv(path: Path) -> Table:
 
 
 def _numbers(line: dict[str, str]) -> dict[str, Any]:
-    scores = {name: None if line[name] == "not computed" else float(line[name]) for name in METRICS}
-    return {**line, "epoch": int(line["epoch"]), **scores}
+    """A line of ``validation.csv``; what does not concern its slide is empty there and left out here."""
+    scores = {name: text for name, text in line.items() if name not in ("epoch", "slide") and text}
+    numbers = {name: None if text == "not computed" else float(text) for name, text in scores.items()}
+    return {"epoch": int(line["epoch"]), "slide": line["slide"], **numbers}

@@ -1,4 +1,4 @@
-"""What the finished cells of a study measured: medians, curves, and where a gain is half lost."""
+"""What the finished cells of a study measured: medians or means, curves, and where a gain is half lost."""
 
 from __future__ import annotations
 
@@ -14,16 +14,10 @@ import numpy as np
 from bundle import truth
 from bundle.datalist import DATALIST
 from bundle.report.records import SHOWN_SPLITS
-from bundle.tables import DIGITS, HEADINGS, METRICS, ROWS
+from bundle.tables import CYCLES, HASHES, HEADINGS, INDICES, METRICS, ROWS, sign_of
 
 BASELINES = ROWS[1:]
 COLOUR_TABLE = BASELINES[0]
-CAPTION = (
-    "Median over the patches of all cells [lowest, highest median of a cell]; the best of each split is bold. A cell "
-    "is one training: a variant on a fold with a seed. Minutes: of a training, median."
-)
-MEDIANS = tuple(f"{metric}_{part}" for metric in METRICS for part in ("median", "low", "high"))
-COLUMNS = ("split", "image", "cells", "minutes", *MEDIANS)
 Line = Mapping[str, Any]
 
 
@@ -34,8 +28,10 @@ class Results:
     Attributes:
         plan: ``study.json``.
         done: by cell, ``done.json``.
-        scores: by (split, image), by cell, by metric: the patches' values. Images are variants and, named by
+        scores: by (split, image), by cell, by metric: the values of patches or, unpaired, of images and tiles; of an
+            index the one of all regions. Images are variants and, named by
             :func:`baseline`, the rows without a network.
+        intervals: by (split, image), by cell, by metric: lower and upper end, where the cell itself has one.
         truths: by (split, image), by measure: the slides' values.
         caveat: what every report on this dataset repeats; empty if there is nothing to say.
     """
@@ -43,6 +39,7 @@ class Results:
     plan: dict[str, Any]
     done: dict[str, dict[str, Any]] = field(default_factory=dict)
     scores: dict[tuple[str, str], dict[str, dict[str, list[float]]]] = field(default_factory=dict)
+    intervals: dict[tuple[str, str], dict[str, dict[str, tuple[float, float]]]] = field(default_factory=dict)
     truths: dict[tuple[str, str], dict[str, list[float]]] = field(default_factory=dict)
     caveat: str = ""
 
@@ -51,6 +48,13 @@ class Results:
         """Those with a finished cell, in the order of the plan, and the datalist of each."""
         datalists = {done["variant"]: done["datalist"] for done in self.done.values()}
         return {variant: datalists[variant] for variant in self.plan["variants"] if variant in datalists}
+
+    @property
+    def metrics(self) -> list[str]:
+        """What its cells measured: those of an evaluation against pairs always, others where there is a value."""
+        found = {metric for cells in self.scores.values() for cell in cells.values() for metric in cell}
+        wanted = found if found & {*CYCLES, *HASHES, *INDICES} else {*METRICS}
+        return [metric for metric in HEADINGS if metric in wanted]
 
     @property
     def tables(self) -> dict[str, list[str]]:
@@ -94,6 +98,9 @@ def read_results(folder: Path) -> Results:
         done = results.done[name] = json.loads((path / "done.json").read_text(encoding="utf-8"))
         origin = json.loads((path / "evaluation" / "provenance.json").read_text(encoding="utf-8"))
         results.caveat = results.caveat or origin["caveat"]
+        if (path / "evaluation" / "reconstruction.csv").is_file():
+            _add_unpaired(results, name, path / "evaluation")
+            continue
         for file in ("patches", "truth"):
             for line in _read(path / "evaluation" / f"{file}.csv"):
                 if line["row"] == ROWS[0]:
@@ -109,6 +116,25 @@ def read_results(folder: Path) -> Results:
     return results
 
 
+def _add_unpaired(results: Results, name: str, folder: Path) -> None:
+    """Add what an unpaired evaluation of a cell measured."""
+    variant = results.done[name]["variant"]
+    of = lambda split: results.scores.setdefault((split, variant), {}).setdefault(name, {})
+    for line in _read(folder / "reconstruction.csv"):
+        side = line["side"]
+        _add(of(line["split"]), {f"{side}_{measure}": value for measure, value in line.items()}, CYCLES)
+    if (folder / "hash.csv").is_file():
+        for line in _read(folder / "hash.csv"):
+            _add(of(line["split"]), line, HASHES)
+    for counted in json.loads((folder / "summary.json").read_text(encoding="utf-8"))["labelling"]:
+        for index in INDICES:
+            if counted[index] is not None:
+                of(counted["split"])[index] = [counted[index]]
+                ends = counted[f"{index}_low"], counted[f"{index}_high"]
+                if None not in ends:
+                    results.intervals.setdefault((counted["split"], variant), {}).setdefault(name, {})[index] = ends
+
+
 def _read(path: Path) -> Iterator[dict[str, str]]:
     with path.open(newline="", encoding="utf-8") as file:
         yield from csv.DictReader(file)
@@ -120,8 +146,18 @@ def _add(values: dict[str, list[float]], line: dict[str, str], names: Sequence[s
             values.setdefault(name, []).append(float(line[name]))
 
 
+def centre_of(metric: str) -> str:
+    """What a table gives of many values: the median of a metric of patches, the mean of the others, as their papers."""
+    return "median" if metric in METRICS else "mean"
+
+
+def centre(metric: str, values: Sequence[float]) -> float:
+    """That of some values."""
+    return float(np.median(values) if metric in METRICS else np.mean(values))
+
+
 def summary(results: Results, images: Sequence[str]) -> list[dict[str, Any]]:
-    """A line for each split and image: the median of all patches, the lowest and highest median of a cell."""
+    """A line for each split and image: the centre of all values, the lowest and highest centre of a cell."""
     lines = []
     for split in SHOWN_SPLITS:
         for image in images:
@@ -131,67 +167,19 @@ def summary(results: Results, images: Sequence[str]) -> list[dict[str, Any]]:
             minutes = [results.done[name]["training"] for name in cells] if image in results.variants else []
             line: dict[str, Any] = {"split": split, "image": image, "cells": len(cells)}
             line["minutes"] = float(np.median(minutes)) if minutes else None
-            for metric in METRICS:
+            for metric in results.metrics:
                 values = [cell[metric] for cell in cells.values() if metric in cell]
-                medians = [float(np.median(value)) for value in values]
-                pooled = float(np.median(np.concatenate(values))) if values else None
-                line |= {f"{metric}_median": pooled}
-                line |= {f"{metric}_low": min(medians, default=None), f"{metric}_high": max(medians, default=None)}
+                centres = [centre(metric, value) for value in values]
+                pooled = np.concatenate(values) if values else np.empty(0)
+                line[f"{metric}_{centre_of(metric)}"] = centre(metric, pooled.tolist()) if values else None
+                line |= {f"{metric}_low": min(centres, default=None), f"{metric}_high": max(centres, default=None)}
+                if metric in HASHES:
+                    line[f"{metric}_sd"] = float(pooled.std(ddof=1)) if len(pooled) > 1 else None
+                own = [each[metric] for each in results.intervals.get((split, image), {}).values() if metric in each]
+                if len(cells) == 1 and own:
+                    line |= dict(zip((f"{metric}_low", f"{metric}_high"), own[0], strict=True))
             lines.append(line)
     return lines
-
-
-def best_of(lines: Sequence[Line], split: str, metric: str) -> float | None:
-    """The best median of a split."""
-    medians = [line[f"{metric}_median"] for line in lines if line["split"] == split]
-    known = [value for value in medians if value is not None]
-    return None if not known else min(known) if metric == "lpips" else max(known)
-
-
-def cells_of(lines: Sequence[Line], line: Line, bold: tuple[str, str]) -> list[str]:
-    """Minutes and figures of one line, the best between the two marks of ``bold``."""
-    texts = ["" if line["minutes"] is None else f"{line['minutes']:.1f}"]
-    for metric in METRICS:
-        values = [line[f"{metric}_{part}"] for part in ("median", "low", "high")]
-        if values[0] is None:
-            texts.append("not computed")
-            continue
-        median, low, high = (f"{value:.{DIGITS[metric]}f}" for value in values)
-        if values[0] == best_of(lines, line["split"], metric):
-            median = bold[0] + median + bold[1]
-        texts.append(f"{median} [{low}, {high}]" if line["cells"] > 1 else median)
-    return texts
-
-
-def markdown(tables: Mapping[str, Sequence[Line]], caveat: str = "") -> list[str]:
-    """The tables as Markdown, under their headings."""
-    text = [f"{CAPTION} {caveat}".strip(), ""]
-    for heading, lines in tables.items():
-        text += [f"### {heading}", ""] if heading else []
-        text.append("| split | image | cells | minutes | " + " | ".join(HEADINGS[metric] for metric in METRICS) + " |")
-        text.append("|---" * (4 + len(METRICS)) + "|")
-        for line in lines:
-            words = [line["split"], line["image"], str(line["cells"]), *cells_of(lines, line, ("**", "**"))]
-            text.append(f"| {' | '.join(words)} |")
-        text.append("")
-    return text[:-1]
-
-
-def latex(tables: Mapping[str, Sequence[Line]], caveat: str = "") -> list[str]:
-    """The tables as LaTeX, for the package ``booktabs``."""
-    heads = [HEADINGS[metric].replace("↑", r"$\uparrow$").replace("↓", r"$\downarrow$") for metric in METRICS]
-    text = [f"% {caveat}"] if caveat else []
-    for heading, lines in tables.items():
-        text += [f"% {heading}"] if heading else []
-        text += [r"\begin{tabular}{llr" + "r" * len(METRICS) + "}", r"\toprule"]
-        text += ["split & image & minutes & " + " & ".join(heads) + r" \\"]
-        for split in dict.fromkeys(line["split"] for line in lines):
-            text.append(r"\midrule")
-            for line in (line for line in lines if line["split"] == split):
-                image = line["image"].replace("_", r"\_").replace("λ", r"$\lambda$").replace("×", r"$\times$")
-                text.append(" & ".join([split, image, *cells_of(lines, line, (r"\textbf{", "}"))]) + r" \\")
-        text += [r"\bottomrule", r"\end{tabular}", ""]
-    return text[:-1]
 
 
 def curves(results: Results, axis: str, metric: str) -> dict[str, dict[float, float]]:
@@ -239,7 +227,7 @@ def _median(results: Results, split: str, image: str, metric: str, common: set[t
         or (image not in results.variants and results.done[name]["fold"] in folds)
     ]
     pooled = [value for part in values for value in part]
-    return float(np.median(pooled)) if pooled else None
+    return centre(metric, pooled) if pooled else None
 
 
 def half_gain(curve: Mapping[float, float], table: Mapping[float, float], metric: str) -> tuple[float, str]:
@@ -248,12 +236,12 @@ def half_gain(curve: Mapping[float, float], table: Mapping[float, float], metric
     Args:
         curve: of the method, from x = 0.
         table: of the colour table, at the same x.
-        metric: LPIPS is better when lower.
+        metric: says whether more or less is better.
 
     Returns:
         The gain at 0, and in words the x at which half of it is left, between two points by a straight line.
     """
-    sign = -1 if metric == "lpips" else 1
+    sign = sign_of(metric)
     places = sorted(x for x in curve if x in table)
     gains = [sign * (curve[x] - table[x]) for x in places]
     if gains[0] <= 0:

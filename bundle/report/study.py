@@ -15,21 +15,10 @@ from bundle.image_io import read_slide
 from bundle.report.page import RESEARCH, chart, definitions, grid, missing, reduced, section, sheet, table
 from bundle.report.plots import MOST_BOXES, box_plot, point_chart
 from bundle.report.records import SHOWN_SPLITS
-from bundle.report.results import (
-    CAPTION,
-    COLOUR_TABLE,
-    COLUMNS,
-    Line,
-    Results,
-    cells_of,
-    curves,
-    half_gain,
-    latex,
-    markdown,
-    read_results,
-    summary,
-)
-from bundle.tables import DIGITS, HEADINGS, METRICS, write_csv
+from bundle.report.results import COLOUR_TABLE, Line, Results, curves, half_gain, read_results, summary
+from bundle.report.study_tables import caption_of, cells_of, columns, latex, markdown, metrics_of
+from bundle.report.unpaired import heat
+from bundle.tables import DIGITS, HEADINGS, INDICES, sign_of, write_csv
 
 TITLE = "Virtual staining: a comparison"
 
@@ -46,7 +35,7 @@ def write_study(folder: str | Path) -> Path:
     folder = Path(folder)
     results = read_results(folder)
     every = list(dict.fromkeys(image for images in results.tables.values() for image in images))
-    write_csv(folder / "table.csv", COLUMNS, summary(results, every))
+    write_csv(folder / "table.csv", columns(results.metrics), summary(results, every))
     tables = {heading: summary(results, images) for heading, images in results.tables.items()}
     for name, text in (("table.md", markdown(tables, results.caveat)), ("table.tex", latex(tables, results.caveat))):
         with whole_file(folder / name) as partial:
@@ -63,7 +52,9 @@ def _body(folder: Path, results: Results, tables: Mapping[str, Sequence[Line]]) 
     for number, (heading, lines) in enumerate(tables.items()):
         images = results.tables[heading]
         figures = [_figures(lines), *_boxes(results, images, number), _truth(results, images)]
-        parts.append((heading or "results", [*figures, *_pictures(folder, results, images)]))
+        parts.append(
+            (heading or "results", [*figures, *_pictures(folder, results, images), *_cycles(folder, results, images)])
+        )
     axes = dict.fromkeys(point["axis"] for shown in plan["variants"].values() for point in shown["curves"])
     for number, axis in enumerate(axes):
         charts = list(_curves(results, axis, number))
@@ -103,7 +94,9 @@ def _figures(lines: Sequence[Line]) -> str:
         chosen = [line for line in lines if line["split"] == split]
         rows = [[escape(x["image"]), *map(_small, cells_of(lines, x, ("<b>", "</b>")))] for x in chosen]
         groups.append((split, rows))
-    return table(CAPTION, ["image", "minutes", *(HEADINGS[metric] for metric in METRICS)], groups, 1)
+    metrics = metrics_of(lines)
+    head = ["image", "minutes", *(HEADINGS[metric] for metric in metrics)]
+    return table(escape(caption_of(metrics)), head, groups, 1)
 
 
 def _small(cell: str) -> str:
@@ -121,7 +114,7 @@ def _boxes(results: Results, images: Sequence[str], number: int) -> Iterable[str
     if len(images) > MOST_BOXES:
         return
     charts = []
-    for metric in METRICS:
+    for metric in (name for name in results.metrics if name not in INDICES):
         values: dict[str, dict[str, np.ndarray]] = {}
         for split in SHOWN_SPLITS:
             for image in images:
@@ -130,7 +123,7 @@ def _boxes(results: Results, images: Sequence[str], number: int) -> Iterable[str
                 if pooled:
                     values.setdefault(split, {})[image] = np.array(pooled)
         if values:
-            caption = "Patches of all cells. Boxes: quartiles and median. Whiskers: 5th to 95th percentile."
+            caption = "Patches, or images, of all cells. Boxes: quartiles and median. Whiskers: 5th to 95th percentile."
             charts.append(chart(box_plot(values, HEADINGS[metric], f"box-{metric}-{number}"), caption))
         else:
             charts.append(missing(f"{HEADINGS[metric]}: not computed."))
@@ -176,8 +169,36 @@ def _pictures(folder: Path, results: Results, images: Sequence[str]) -> Iterable
         )
 
 
+def _cycles(folder: Path, results: Results, images: Sequence[str]) -> Iterable[str]:
+    """Liu et al. Figs. 4 and 5: the first kept source image by every variant's first cell, and what comes back."""
+    for split in SHOWN_SPLITS:
+        chosen: dict[str, Path] = {}
+        for name, done in results.done.items():
+            kept = sorted((folder / "cells" / name / "evaluation" / "images").glob(f"{split}_source_*"))
+            if kept and done["variant"] in images:
+                chosen.setdefault(done["variant"], kept[0])
+        if not chosen:
+            continue
+        first = next(iter(chosen.values()))
+        panels = [(f"{split}: {first.name}", first / "image.png"), ("real, consecutive section", first / "real.png")]
+        panels += [(f"{image}: virtual", chosen[image] / "translated.png") for image in images if image in chosen]
+        yield grid("slides", _shown(panels))
+        for image in (image for image in images if image in chosen):
+            names = {"image": "image", "reconstruction": "given back", "residual": "residual"}
+            yield grid(
+                "slides", _shown([(f"{image}: {word}", chosen[image] / f"{name}.png") for name, word in names.items()])
+            )
+
+
+def _shown(panels: Sequence[tuple[str, Path]]) -> Iterable[str]:
+    for title, path in panels:
+        if path.is_file():
+            pixels = read_slide(path).pixels
+            yield reduced(heat(pixels) if path.stem == "residual" else pixels, title, title)
+
+
 def _curves(results: Results, axis: str, number: int) -> Iterable[str]:
-    for metric in METRICS:
+    for metric in results.metrics:
         found = curves(results, axis, metric)
         if any(len(points) > 1 for points in found.values()):
             picture = point_chart(found, axis, HEADINGS[metric], f"curve-{metric}-{number}")
@@ -187,7 +208,8 @@ def _curves(results: Results, axis: str, number: int) -> Iterable[str]:
 def _halves(results: Results, axis: str) -> str:
     """Where each method has lost half its gain, along an axis that begins at no spoiling at all."""
     rows: dict[str, dict[str, str]] = {}
-    for metric in METRICS:
+    metrics = [metric for metric in results.metrics if sign_of(metric)]
+    for metric in metrics:
         found = curves(results, axis, metric)
         reference = found.pop(COLOUR_TABLE, {})
         for name, points in found.items():
@@ -198,6 +220,6 @@ def _halves(results: Results, axis: str) -> str:
     if not rows:
         return ""
     caption = f"Where half of the gain over the colour table of the same pairs is lost: {escape(axis)}."
-    head = ["method", *(HEADINGS[metric][:-2] if metric != "psnr" else "PSNR" for metric in METRICS)]
-    lines = [[escape(name), *(told.get(metric, "not computed") for metric in METRICS)] for name, told in rows.items()]
+    head = ["method", *(HEADINGS[metric].split(" ↑")[0].split(" ↓")[0] for metric in metrics)]
+    lines = [[escape(name), *(told.get(metric, "not computed") for metric in metrics)] for name, told in rows.items()]
     return table(caption, head, [("", lines)], 1)

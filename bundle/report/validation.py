@@ -9,7 +9,14 @@ import numpy as np
 from bundle.report.page import chart, grid
 from bundle.report.plots import metric_chart
 from bundle.report.records import Record
-from bundle.tables import HEADINGS, METRICS, best_epoch, means
+from bundle.tables import CYCLES, HEADINGS, best_epoch, means
+
+STAINED = "Whole slides during the run, SSIM and PSNR inside the mask."
+GIVEN_BACK = (
+    "Images during the run, translated and translated back, against themselves (Liu et al. Fig. 3). It says how much "
+    "of an image survives both networks, and nothing of whether the image in between is right."
+)
+WINDOWS = "Windows may be further apart here than in an evaluation, so its figures can differ a little."
 
 
 def validation(record: Record) -> Iterable[str]:
@@ -23,21 +30,20 @@ def validation(record: Record) -> Iterable[str]:
     """
     rows = record.validation
     charts = []
-    for metric in METRICS:
+    for metric in (name for name in HEADINGS if any(name in row for row in rows)):
         mean = {epoch: value for epoch, value in means(rows, metric).items() if np.isfinite(value)}
         if not mean:
             continue
+        scored = [row for row in rows if metric in row and row["epoch"] in mean]
         slides = [
-            np.array([(row["epoch"], row[metric]) for row in rows if row["slide"] == slide and row["epoch"] in mean]).T
-            for slide in dict.fromkeys(row["slide"] for row in rows)
+            np.array([(row["epoch"], row[metric]) for row in scored if row["slide"] == slide]).T
+            for slide in dict.fromkeys(row["slide"] for row in scored)
         ]
         best = best_epoch(mean, metric)
         svg = metric_chart(slides, np.array(list(mean.items())).T, best, HEADINGS[metric], f"validation-{metric}")
         charts.append(chart(svg, f"Best after epoch {best} (circle): {mean[best]:.4g}. Grey: each slide. Blue: mean."))
     if charts:
-        yield "<h3>On the slides of the validation fold</h3>"
-        yield (
-            "<p>Whole slides during the run, SSIM and PSNR inside the mask. Windows may be further apart here than in "
-            "an evaluation, so its figures can differ a little.</p>"
-        )
+        cycles = any(name in row for row in rows for name in CYCLES)
+        yield f"<h3>On the {'images' if cycles else 'slides'} of the validation fold</h3>"
+        yield f"<p>{GIVEN_BACK if cycles else STAINED} {WINDOWS}</p>"
         yield grid("charts", charts)

@@ -1,0 +1,273 @@
+"""Datasets of images with labelled nuclei: a folder with a ``datalist.json``, checked as a whole."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from bundle.data import image_faults
+from bundle.datalist import DATALIST, SPLITS, Modality, is_number, modality, read_json
+from bundle.errors import InputError
+from bundle.image_io import read_slide
+
+LIST_KEYS = {"pixel_um", "description", "image", "allow_same_specimen", *SPLITS}
+ENTRY_KEYS = {"image", "labels", "specimen", "group"}
+MOST_NUCLEI = 65535  # stardist's geometry takes 16-bit labels
+
+
+@dataclass(frozen=True)
+class Field:
+    """One entry of the datalist: an image, and which pixels are which nucleus.
+
+    Attributes:
+        label: where it stands, for messages.
+        image: the image.
+        labels: its labels, 0 for background, a number a nucleus.
+        specimen: what must not be divided between splits.
+    """
+
+    label: str
+    image: Path
+    labels: Path
+    specimen: str
+
+
+@dataclass
+class NucleiList:
+    """A checked dataset.
+
+    Attributes:
+        folder: the dataset folder.
+        image: what the images are.
+        pixel_um: pixel size in µm if the datalist states one.
+        training: what a run trains on.
+        validation: what thresholds are tuned on; no training sees it.
+        testing: what scores are of; neither sees it.
+        description: what the dataset says of itself.
+        allow_same_specimen: the dataset divides one specimen between splits, and says so.
+        held_out: the validation fields were taken from ``training``, see :func:`load_nuclei`.
+        nuclei: how many each field has, by its label.
+        checksums: SHA-256 of every file read, by its path in the datalist.
+    """
+
+    folder: Path
+    image: Modality
+    pixel_um: float | None = None
+    training: list[Field] = field(default_factory=list)
+    validation: list[Field] = field(default_factory=list)
+    testing: list[Field] = field(default_factory=list)
+    description: str = ""
+    allow_same_specimen: bool = False
+    held_out: bool = False
+    nuclei: dict[str, int] = field(default_factory=dict)
+    checksums: dict[str, str] = field(default_factory=dict)
+
+    def counted(self, split: str) -> str:
+        """How much a split holds, in words."""
+        fields = getattr(self, split)
+        return f"{len(fields)} images with {sum(self.nuclei[each.label] for each in fields)} nuclei"
+
+    @property
+    def caveat(self) -> str:
+        """What is to be known before a figure on this dataset is believed; empty if there is nothing to say."""
+        said = []
+        for split in SPLITS:
+            fields = getattr(self, split)
+            empty = sum(not self.nuclei[each.label] for each in fields)
+            if empty:
+                said.append(f"{empty} of {len(fields)} {split} images show no nucleus")
+        if self.allow_same_specimen:
+            said.append("one specimen stands in more than one split: the figures say little about another one")
+        return "; ".join(said)
+
+
+def load_nuclei(
+    dataset_dir: str | None, datalist: str = DATALIST, patch_size: int = 1, held_out: float = 0.0, seed: int = 0
+) -> NucleiList:
+    """Read a datalist of labelled nuclei and check every file it names.
+
+    Args:
+        dataset_dir: the dataset folder.
+        datalist: name of the list in that folder.
+        patch_size: side of a training patch, px; no training image may be smaller.
+        held_out: share of the training specimens that becomes ``validation`` where the list has none: whole
+            specimens, drawn by ``seed``; 0 for none.
+        seed: of that draw.
+
+    Returns:
+        The dataset.
+
+    Raises:
+        InputError: with one line for each fault found: a file missing, unreadable or of other channels, sizes that
+            differ, NaN, values outside the declared range, labels that are none, a specimen in two splits, no nucleus
+            to train on, and so on.
+    """
+    if not dataset_dir:
+        raise InputError("dataset_dir is not set; pass --dataset_dir FOLDER, a folder with a datalist.json.")
+    folder = Path(dataset_dir)
+    faults: list[str] = []
+    listed = read_json(folder / datalist)
+    for key in sorted(set(listed) - LIST_KEYS):
+        faults.append(f"{datalist}: unknown key {key!r}; known are {', '.join(sorted(LIST_KEYS))}.")
+    pixel_um: Any = listed.get("pixel_um")
+    if pixel_um is not None and (not is_number(pixel_um) or pixel_um <= 0):
+        faults.append(f"{datalist}: pixel_um is {pixel_um!r}; give the pixel size in µm, or null if it is not known.")
+    allow = listed.get("allow_same_specimen", False)
+    if not isinstance(allow, bool):
+        faults.append(f"{datalist}: allow_same_specimen is {allow!r}; it must be true or false.")
+    image = modality(listed, "image", datalist, faults)
+    if image is None:
+        raise InputError("\n".join(faults))
+    data = NucleiList(folder, image, pixel_um, description=str(listed.get("description", "")))
+    data.allow_same_specimen = bool(allow)
+    for split in SPLITS:
+        setattr(data, split, fields_of(listed, split, folder, datalist, faults))
+    if not listed.get("training") and not listed.get("testing"):
+        faults.append(f"{datalist}: training and testing are empty; list at least one image with its labels.")
+    faults += _shared_specimens(data, datalist)
+    data.checksums[datalist] = _checksum(folder / datalist)
+    faults += _check_files(data, patch_size)
+    if not faults and held_out and data.training and not data.validation:
+        _hold_out(data, held_out, seed, datalist, faults)
+    if faults:
+        raise InputError("\n".join(faults))
+    return data
+
+
+def fields_of(listed: Mapping[str, Any], split: str, folder: Path, datalist: str, faults: list[str]) -> list[Field]:
+    """The entries of a split; those that are none become lines in ``faults``."""
+    entries: Any = listed.get(split) or []
+    if not isinstance(entries, list):
+        faults.append(f"{datalist}: {split} is {entries!r}; it must be a list of entries.")
+        return []
+    fields = []
+    for number, entry in enumerate(entries):
+        label = f"{datalist}, {split}[{number}]"
+        if not isinstance(entry, dict):
+            faults.append(f"{label}: is {entry!r}; it must be an object with image and labels.")
+            continue
+        for key in sorted(set(entry) - ENTRY_KEYS):
+            faults.append(f"{label}: unknown key {key!r}; known are {', '.join(sorted(ENTRY_KEYS))}.")
+        missing = [key for key in ("image", "labels") if not isinstance(entry.get(key), str)]
+        if missing:
+            faults.append(f"{label}: has no {' and no '.join(missing)}; an image of nuclei comes with its labels.")
+            continue
+        specimen = str(entry.get("specimen", entry["image"]))
+        fields.append(Field(label, folder / entry["image"], folder / entry["labels"], specimen))
+    return fields
+
+
+def read_nuclei(path: Path) -> np.ndarray:
+    """Read a label image of nuclei.
+
+    Returns:
+        (H, W), int32: 0 for background, a number a nucleus.
+
+    Raises:
+        InputError: if it cannot be read, has more than one channel, or other values than whole 0 to 65535.
+    """
+    pixels = read_slide(path).pixels
+    if len(pixels) != 1:
+        raise InputError(f"{path} has {len(pixels)} channels; labels have one, a number a nucleus.")
+    if not np.issubdtype(pixels.dtype, np.integer):
+        raise InputError(f"{path} is of {pixels.dtype}; labels are whole numbers, save them as uint16.")
+    if pixels.min() < 0 or pixels.max() > MOST_NUCLEI:
+        raise InputError(
+            f"{path} has labels from {pixels.min()} to {pixels.max()}; number the nuclei from 1 to {MOST_NUCLEI}."
+        )
+    return pixels[0].astype(np.int32)
+
+
+def _check_files(data: NucleiList, patch_size: int) -> list[str]:
+    """Read every file once; note checksums and numbers of nuclei; a line for each fault."""
+    faults = []
+    read, masks = 0, []
+    for split in SPLITS:
+        for each in getattr(data, split):
+            labels, found = _check_field(data, each, patch_size if split == "training" else 1)
+            faults += found
+            if split == "training" and labels is not None:
+                read += 1
+                if data.nuclei[each.label] == 1 and ndimage.label(labels)[1] > 1:
+                    masks.append(each)
+    if data.training and read == len(data.training) and not any(data.nuclei[each.label] for each in data.training):
+        faults.append(f"{data.folder}: no training image has a labelled nucleus; there is nothing to learn from.")
+    seen = sum(data.nuclei.get(each.label, 0) > 0 for each in data.training)
+    if masks and len(masks) == seen:  # not one image has two nuclei
+        faults.append(
+            f"{masks[0].label}: labels {masks[0].labels} and all others have one value in separate places, as masks "
+            "have; give each nucleus its own number (skimage.measure.label does, where none touch)."
+        )
+    return faults
+
+
+def _check_field(data: NucleiList, each: Field, patch_size: int) -> tuple[np.ndarray | None, list[str]]:
+    faults = []
+    pixels = labels = None
+    try:
+        pixels = read_slide(each.image).pixels
+        data.checksums[str(each.image.relative_to(data.folder))] = _checksum(each.image)
+        faults += [f"{each.label}: image {fault}" for fault in image_faults(each.image, pixels, data.image)]
+    except InputError as error:
+        faults.append(f"{each.label}: image {error}")
+    try:
+        labels = read_nuclei(each.labels)
+        data.checksums[str(each.labels.relative_to(data.folder))] = _checksum(each.labels)
+        data.nuclei[each.label] = len(np.unique(labels[labels > 0]))
+    except InputError as error:
+        faults.append(f"{each.label}: labels {error}")
+    if pixels is not None and labels is not None and pixels.shape[1:] != labels.shape:
+        faults.append(
+            f"{each.label}: image {each.image.name} is {_size(pixels)} px but labels {each.labels.name} are "
+            f"{_size(labels)} px; labels are drawn pixel by pixel on their image."
+        )
+    if pixels is not None and min(pixels.shape[1:]) < patch_size:
+        faults.append(
+            f"{each.label}: {each.image.name} is {_size(pixels)} px, smaller than a patch of {patch_size} px; use "
+            "larger images or a smaller patch_size."
+        )
+    return labels, faults
+
+
+def _shared_specimens(data: NucleiList, datalist: str) -> list[str]:
+    faults = []
+    for one, other in (("training", "validation"), ("training", "testing"), ("validation", "testing")):
+        shared = {each.specimen for each in getattr(data, one)} & {each.specimen for each in getattr(data, other)}
+        if not data.allow_same_specimen:
+            faults += [
+                f"{datalist}: specimen {specimen!r} is in {one} and in {other}, so the figures would flatter; move it "
+                'to one side, or say "allow_same_specimen": true.'
+                for specimen in sorted(shared)
+            ]
+    return faults
+
+
+def _hold_out(data: NucleiList, share: float, seed: int, datalist: str, faults: list[str]) -> None:
+    """Move whole specimens from training to validation."""
+    specimens = sorted({each.specimen for each in data.training})
+    number = ceil(share * len(specimens))
+    if number >= len(specimens):
+        faults.append(
+            f"{datalist}: no {number} of {len(specimens)} training specimens can be held out to tune thresholds on; "
+            "list validation images, or pass --tune_thresholds false."
+        )
+        return
+    chosen = set(np.random.default_rng(seed).permutation(specimens)[:number].tolist())
+    data.validation = [each for each in data.training if each.specimen in chosen]
+    data.training = [each for each in data.training if each.specimen not in chosen]
+    data.held_out = True
+
+
+def _checksum(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _size(pixels: np.ndarray) -> str:
+    return f"{pixels.shape[-2]}×{pixels.shape[-1]}"

@@ -1,0 +1,102 @@
+"""The tables of a study as text: Markdown, LaTeX, and the cells that its page shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from bundle.report.results import Line, centre_of
+from bundle.tables import DIGITS, HASHES, HEADINGS, METRICS, sign_of
+from bundle.unpaired_tables import PAPER_SAYS
+
+ACELL = "A cell is one training: a variant on a fold with a seed. Minutes: of a training, median."
+CAPTION = (
+    "Median over the patches of all cells [lowest, highest median of a cell]; the best of each split is bold. " + ACELL
+)
+CAPTION_UNPAIRED = (
+    "Mean over the images of all cells [lowest, highest mean of a cell], of the perceptual hash ± standard deviation "
+    "over tiles; the best of each split is bold. Labelling indices are of all regions together; brackets beside the "
+    "difference of a single cell are its 95 % interval over regions. " + ACELL
+)
+
+
+def columns(metrics: Sequence[str]) -> list[str]:
+    """Of ``table.csv``."""
+    parts = [
+        f"{metric}_{part}"
+        for metric in metrics
+        for part in (centre_of(metric), *(["sd"] if metric in HASHES else []), "low", "high")
+    ]
+    return ["split", "image", "cells", "minutes", *parts]
+
+
+def metrics_of(lines: Sequence[Line]) -> list[str]:
+    """The metrics that lines of :func:`summary` have."""
+    return [metric for metric in HEADINGS if any(f"{metric}_low" in line for line in lines)]
+
+
+def best_of(lines: Sequence[Line], split: str, metric: str) -> float | None:
+    """The best figure of a split; None where neither more nor less is better."""
+    known = [line[f"{metric}_{centre_of(metric)}"] for line in lines if line["split"] == split]
+    known = [value for value in known if value is not None]
+    return max(known, key=lambda value: sign_of(metric) * value) if known and sign_of(metric) else None
+
+
+def cells_of(lines: Sequence[Line], line: Line, bold: tuple[str, str]) -> list[str]:
+    """Minutes and figures of one line, the best between the two marks of ``bold``."""
+    texts = ["" if line["minutes"] is None else f"{line['minutes']:.1f}"]
+    for metric in metrics_of(lines):
+        values = [line[f"{metric}_{part}"] for part in (centre_of(metric), "low", "high")]
+        if values[0] is None:
+            texts.append("not computed")
+            continue
+        middle, low, high = (f"{value:.{DIGITS[metric]}f}" for value in values)
+        if values[0] == best_of(lines, line["split"], metric):
+            middle = bold[0] + middle + bold[1]
+        if line.get(f"{metric}_sd") is not None:
+            middle += f" ± {line[f'{metric}_sd']:.{DIGITS[metric]}f}"
+        texts.append(f"{middle} [{low}, {high}]" if line["cells"] > 1 or values[1] != values[2] else middle)
+    return texts
+
+
+def caption_of(metrics: Sequence[str]) -> str:
+    """What the figures of a table are."""
+    said = CAPTION if set(metrics) <= {*METRICS} else CAPTION_UNPAIRED
+    return f"{said} {PAPER_SAYS}." if "hash" in metrics else said
+
+
+def markdown(tables: Mapping[str, Sequence[Line]], caveat: str = "") -> list[str]:
+    """The tables as Markdown, under their headings."""
+    metrics = metrics_of([line for lines in tables.values() for line in lines]) or METRICS
+    text = [f"{caption_of(metrics)} {caveat}".strip(), ""]
+    for heading, lines in tables.items():
+        text += [f"### {heading}", ""] if heading else []
+        text.append("| split | image | cells | minutes | " + " | ".join(HEADINGS[metric] for metric in metrics) + " |")
+        text.append("|---" * (4 + len(metrics)) + "|")
+        for line in lines:
+            words = [line["split"], line["image"], str(line["cells"]), *cells_of(lines, line, ("**", "**"))]
+            text.append(f"| {' | '.join(words)} |")
+        text.append("")
+    return text[:-1]
+
+
+def latex(tables: Mapping[str, Sequence[Line]], caveat: str = "") -> list[str]:
+    """The tables as LaTeX, for the package ``booktabs``."""
+    metrics = metrics_of([line for lines in tables.values() for line in lines]) or METRICS
+    heads = [HEADINGS[metric].replace("↑", r"$\uparrow$").replace("↓", r"$\downarrow$") for metric in metrics]
+    heads = [head.replace("%", r"\%").replace("−", "$-$") for head in heads]
+    text = [f"% {caveat}"] if caveat else []
+    for heading, lines in tables.items():
+        text += [f"% {heading}"] if heading else []
+        text += [r"\begin{tabular}{llr" + "r" * len(metrics) + "}", r"\toprule"]
+        text += ["split & image & minutes & " + " & ".join(heads) + r" \\"]
+        for split in dict.fromkeys(line["split"] for line in lines):
+            text.append(r"\midrule")
+            for line in (line for line in lines if line["split"] == split):
+                image = line["image"].replace("_", r"\_").replace("λ", r"$\lambda$").replace("×", r"$\times$")
+                text.append(" & ".join([split, image, *_in_latex(cells_of(lines, line, (r"\textbf{", "}")))]) + r" \\")
+        text += [r"\bottomrule", r"\end{tabular}", ""]
+    return text[:-1]
+
+
+def _in_latex(cells: Sequence[str]) -> list[str]:
+    return [cell.replace("±", r"$\pm$") for cell in cells]

@@ -1,0 +1,155 @@
+"""An unpaired evaluation in its run's report: tables, residual maps, indices by region."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from bundle import unpaired_tables as told
+from bundle.image_io import read_slide
+from bundle.report.page import chart, grid, missing, reduced, scale_bar, table
+from bundle.report.plots import COLOURS, STYLE, WIDTH_INCHES, as_svg
+from bundle.report.records import SHOWN_SPLITS, Record
+
+RESIDUAL_MAX = 64  # grey levels at the bright end; residuals are smaller than differences of two stains
+HEAT = matplotlib.colormaps["magma"]
+OUTLINES = "red: positive nuclei, green: negative"
+
+
+def unpaired(record: Record) -> Iterable[str]:
+    """Figures and charts of the evaluation.
+
+    Args:
+        record: of a run's folder with ``evaluation/summary.json``.
+
+    Yields:
+        HTML.
+    """
+    found = record.unpaired
+    for note in found["notes"]:
+        yield missing(note)
+    yield "<h3>What the cycle gives back</h3>"
+    yield _table(told.GIVEN_BACK, told.RECONSTRUCTION_HEAD, told.reconstruction_rows(found), 2)
+    if found["hash"]:
+        yield "<h3>Virtual against real: perceptual hash</h3>"
+        caption = (
+            "Share of the bits in common of channel means at layer 2 of ResNet-18, and correlation of the means; mean "
+            f"± standard deviation over tiles. {told.PAPER_SAYS}."
+        )
+        yield _table(caption, told.HASH_HEAD, told.hash_rows(found), 1)
+    if found["labelling"]:
+        yield "<h3>Virtual against real: labelling index</h3>"
+        yield _table(f"{told.counted(found)} {told.INTERVALS}", told.LABELLING_HEAD, told.labelling_rows(found), 1)
+        yield grid("charts", _indices(record.regions))
+    if found["channels"]:
+        yield "<h3>Which channel carries which stain</h3>"
+        yield _table(told.CARRIERS, told.CHANNEL_HEAD, told.channel_rows(found), 3)
+
+
+def images(record: Record) -> Iterable[str]:
+    """Kept images with their translation, reconstruction and residual map (Liu et al. Fig. 4)."""
+    yield (
+        "<p>Images of each split, spread over it. The residual is |image − reconstruction|, mean of the channels, from "
+        f"0 (dark) to {RESIDUAL_MAX} or more of 255 (bright). Other than grey and RGB is shown in false colours.</p>"
+    )
+    folders = [path for path in sorted((record.folder / "evaluation" / "images").glob("*")) if path.is_dir()]
+    for split in SHOWN_SPLITS:
+        for side in ("source", "target"):
+            for folder in (path for path in folders if path.name.startswith(f"{split}_{side}_")):
+                yield f"<h3>{escape(folder.name)}</h3>"
+                yield grid("slides", _pictures(record, folder, side))
+
+
+def _table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]], words: int) -> str:
+    lines = [[escape(row[0]), *(_small(cell) for cell in row[1:])] for row in rows]
+    return table(escape(caption), list(head), [("", lines)], words)
+
+
+def _small(cell: str) -> str:
+    """What stands beside a figure in small print."""
+    cell = escape(cell)
+    if " ± " in cell:
+        mean, deviation = cell.split(" ± ")
+        return f"{mean} <small>± {deviation}</small>"
+    return cell.replace("[", "<small>[").replace("]", "]</small>")
+
+
+def _pictures(record: Record, folder: Path, side: str) -> Iterable[str]:
+    names = (record.unpaired["source"], record.unpaired["target"])
+    own, other = names if side == "source" else names[::-1]
+    captions = {
+        "image": own,
+        "translated": f"virtual {other}",
+        "reconstruction": f"{own}, given back",
+        "residual": "residual",
+        "real": f"real {other}, consecutive section",
+        "nuclei_real": f"real {other}, nuclei ({OUTLINES})",
+        "nuclei_virtual": f"virtual {other}, nuclei",
+    }
+    for name, caption in captions.items():
+        path = folder / f"{name}.png"
+        if not path.is_file():
+            continue
+        slide = read_slide(path)
+        pixels = heat(slide.pixels) if name == "residual" else slide.pixels
+        scale = scale_bar(pixels.shape[2], slide.pixel_um) if slide.pixel_um and name == "image" else ""
+        yield reduced(pixels, f"{folder.name}: {caption}", caption, scale)
+
+
+def heat(residual: np.ndarray) -> np.ndarray:
+    """(1, H, W) → (3, H, W), uint8, on a scale that is the same for every image."""
+    levels = np.minimum(np.arange(256) / RESIDUAL_MAX, 1)
+    colours = np.rint(255 * np.asarray(HEAT(levels))[:, :3]).astype(np.uint8)
+    return colours[residual[0]].transpose(2, 0, 1)
+
+
+def _indices(regions: Sequence[dict[str, str]]) -> Iterable[str]:
+    for number, split in enumerate(split for split in SHOWN_SPLITS if any(row["split"] == split for row in regions)):
+        rows = [row for row in regions if row["split"] == split]
+        both = [row for row in rows if "not computed" not in (row["index_real"], row["index_virtual"])]
+        if not both:
+            yield missing(f"{split}: no region has nuclei in both stains, so there is no chart.")
+            continue
+        left = f" {len(rows) - len(both)} regions without nuclei in one of the stains are left out." * (both != rows)
+        caption = (
+            f"{split}: a point a region, its bars 95 % intervals (Wilson); on the line the two indices agree.{left}"
+        )
+        yield chart(index_chart(both, f"index-{number}"), caption)
+
+
+def index_chart(rows: Sequence[dict[str, Any]], name: str) -> str:
+    """The index of the virtual stain against that of the real one.
+
+    Args:
+        rows: of ``labelling.csv``, with an index in both.
+        name: see :func:`bundle.report.plots.as_svg`.
+
+    Returns:
+        SVG.
+    """
+    value = lambda column: np.array([float(row[column]) for row in rows])
+    points = {stain: value(f"index_{stain}") for stain in ("real", "virtual")}
+    bars = {
+        stain: np.maximum([at - value(f"index_{stain}_low"), value(f"index_{stain}_high") - at], 0)
+        for stain, at in points.items()
+    }
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH_INCHES, 3.4), layout="constrained")
+        axes = figure.add_subplot()
+        most = 1.05 * max(float((at + bars[stain][1]).max()) for stain, at in points.items())
+        axes.plot([0, most], [0, most], color="0.6", linewidth=0.8, linestyle="--")
+        style: dict[str, Any] = {"fmt": "o", "color": COLOURS[0], "markersize": 3, "linewidth": 0.6, "alpha": 0.8}
+        axes.errorbar(points["real"], points["virtual"], yerr=bars["virtual"], xerr=bars["real"], **style)
+        axes.set_xlabel("labelling index, real stain (%)")
+        axes.set_ylabel("labelling index, virtual stain (%)")
+        axes.set_xlim(0, most)
+        axes.set_ylim(0, most)
+        axes.set_aspect("equal")
+        axes.grid(linewidth=0.4, alpha=0.5)
+        return as_svg(figure, name, f"Labelling index of virtual against real stain in {len(rows)} regions.")

@@ -1,8 +1,9 @@
-"""Ignite handlers of a training run that show how it goes: progress, sample pictures."""
+"""Ignite handlers of a training run that show how it goes: progress, sample pictures, swapped light and dark."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from bundle.false_colour import shown
 from bundle.trainers import CycleTrainer
 from bundle.translation import Translation
 
+logger = logging.getLogger("bundle")
 FORWARD = ("x", "fake_y", "mask", "y")  # what a method without a way back has to show
 
 
@@ -57,6 +59,48 @@ class Progress:
         if self.bar is not None:
             self.bar.close()
             self.messages.close()
+
+
+class Polarity:
+    """Warns when an unpaired method stains what is light and leaves what is dark.
+
+    Cycle losses are as low when both generators swap light and dark, so nothing but the discriminators speaks against
+    it, and a run that begins so seldom turns. The measure is the correlation, over the pixels of an epoch's batches, of
+    the mean over channels of x and of G_XY(x).
+
+    Args:
+        expected: 1 where dark is to stay dark (two brightfield stains), −1 where it is to become bright (fluorescence).
+        writer: TensorBoard's.
+    """
+
+    def __init__(self, expected: int, writer: SummaryWriter) -> None:
+        self.expected = expected
+        self.writer = writer
+        self.found: list[float] = []
+
+    def attach(self, engine: CycleTrainer) -> None:
+        """Register with the trainer, in the main process."""
+        if distributed.is_main():
+            engine.add_event_handler(Events.ITERATION_COMPLETED, self.iteration_completed)
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self.epoch_completed)
+
+    def iteration_completed(self, engine: CycleTrainer) -> None:
+        """Measure a batch."""
+        t: Translation = engine.state.translation
+        both = torch.stack([image.detach().float().mean(1).flatten() for image in (t.x, t.fake_y)])
+        self.found.append(float(torch.nan_to_num(torch.corrcoef(both)[0, 1])))
+
+    def epoch_completed(self, engine: CycleTrainer) -> None:
+        """Write the epoch's mean, and a warning if it has the wrong sign."""
+        value = float(np.mean(self.found)) if self.found else 0.0
+        self.found = []
+        self.writer.add_scalar("polarity", value, engine.state.epoch)
+        if value * self.expected < 0:
+            logger.warning(
+                "epoch %d: light and dark are swapped (correlation of image and virtual stain %.2f, where %s 0 is "
+                "right); runs seldom recover from it, so stop, and begin anew with another --seed (docs/stains.md)",
+                *(engine.state.epoch, value, "above" if self.expected > 0 else "below"),
+            )
 
 
 class SamplePictures:

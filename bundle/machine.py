@@ -14,8 +14,8 @@ from bundle import distributed
 
 # those whose code touches a number on the way from the files to the weights
 PACKAGES = (
-    *("torch", "torchvision", "monai", "pytorch-ignite", "numpy", "scipy", "numba", "scikit-image", "lpips", "stardist"),
-    *("itk", "tifffile", "imagecodecs", "pillow", "nibabel", "pynrrd"),
+    *("torch", "torchvision", "monai", "pytorch-ignite", "numpy", "scipy", "numba", "scikit-image"),
+    *("lpips", "stardist", "itk", "tifffile", "imagecodecs", "pillow", "nibabel", "pynrrd"),
 )
 
 

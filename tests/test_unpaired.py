@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from monai.bundle import ConfigParser
 
 from bundle.data import load_datalist
 from bundle.errors import InputError
+from bundle.handlers import Polarity
 from bundle.image_io import read_slide, write_slide
 from bundle.inference import load_model
 from bundle.loading import PatchLoader
@@ -242,3 +245,30 @@ def test_ki67_resumes_to_the_same_weights(tmp_path):
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     grid = read_slide(tmp_path / "whole/samples/epoch_0003.png").pixels
     assert grid.shape[2] == 6 * 32
+
+
+@pytest.mark.parametrize(("sign", "expected", "warned"), [(1, 1, False), (-1, 1, True), (-1, -1, False), (1, -1, True)])
+def test_swapped_light_and_dark_is_told(sign, expected, warned, caplog):
+    class Writer:
+        def add_scalar(self, name, value, step):
+            assert (name, step) == ("polarity", 3)
+            assert value == pytest.approx(sign * 1.0)
+
+    polarity = Polarity(expected, Writer())
+    x = torch.rand(2, 3, 8, 8) * 2 - 1
+    translation = SimpleNamespace(x=x, fake_y=sign * 0.5 * x.mean(1, keepdim=True).expand(-1, 2, -1, -1))
+    engine = SimpleNamespace(state=SimpleNamespace(translation=translation, epoch=3))
+    with caplog.at_level(logging.WARNING, logger="bundle"):
+        for _ in range(2):
+            polarity.iteration_completed(engine)
+        polarity.epoch_completed(engine)
+    assert ("light and dark are swapped" in caplog.text) == warned
+    assert polarity.found == []
+
+
+@pytest.mark.parametrize(("method", "expected"), [("ki67", 1), ("restain", -1)])
+def test_the_methods_know_which_way_is_right(method, expected):
+    parser = ConfigParser()
+    parser.read_config([str(ROOT / f"configs/{name}.json") for name in ("train", f"methods/{method}")])
+    assert parser["train#handlers"][-1]["expected"] == expected
+    assert parser["train#handlers"][3]["_target_"] == "bundle.keeper.RunKeeper"

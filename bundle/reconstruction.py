@@ -11,24 +11,17 @@ import torch
 from monai.metrics.regression import compute_ms_ssim
 
 from bundle.datalist import SIDES, Datalist, Image, Modality
-from bundle.deployment import described_inference
 from bundle.errors import InputError
 from bundle.image_io import read_slide, to_8bit
 from bundle.inference import TrainedModel, load_model
 from bundle.metrics import psnr, ssim
 from bundle.report.panels import spread
 from bundle.tables import CYCLES
-from bundle.validation import Row, Weights, model_in_memory, random_states_kept
+from bundle.validation import Row, Weights, inference_between_epochs, model_in_memory, random_states_kept
 
 MEASURES = ("ssim", "ms_ssim", "psnr", "mae")
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al. 2003, §4.2
-LEAST_PX = (
-    11,
-    22,
-    44,
-    99,
-    176,
-)  # side of an image with room for 1 to 5 scales and their window of 11 px; as MONAI asks
+LEAST_PX = (11, 22, 44, 99, 176)  # side of an image with room for 1 to 5 scales and their window; as MONAI asks
 
 
 def scales(height: int, width: int) -> int:
@@ -176,11 +169,7 @@ class CycleScores:
         most: int = 50,
     ) -> None:
         self.device = torch.device(device)
-        self.inference = described_inference(data, patch_size, invert_source)
-        window = self.inference["window"]
-        self.inference["step"] = window // 2 if step is None else step
-        if self.inference["step"] > window:
-            raise InputError(f"validate_step is {step}; it must not be above the window of {window} px.")
+        self.inference = inference_between_epochs(data, patch_size, invert_source, step)
         self.folder = data.folder
         self.images: list[Image] = []
         self.notes: list[str] = []

@@ -89,11 +89,7 @@ class SlideScores:
     ) -> None:
         self.data = data
         self.device = torch.device(device)
-        self.inference = described_inference(data, patch_size, invert_source)
-        window = self.inference["window"]
-        self.inference["step"] = window // 2 if step is None else step
-        if self.inference["step"] > window:
-            raise InputError(f"validate_step is {step}; it must not be above the window of {window} px.")
+        self.inference = inference_between_epochs(data, patch_size, invert_source, step)
         self.lpips: Lpips | None = None
         if data.validation:
             with random_states_kept():
@@ -227,6 +223,26 @@ class Validation:
                 *(max(by_epoch), self.metric, best, since, self.patience),
             )
             engine.terminate()
+
+
+def inference_between_epochs(data: Datalist, patch_size: int, invert_source: bool, step: int | None) -> dict[str, Any]:
+    """The trained bundle's ``inference.json`` with windows as far apart as a validation wants them.
+
+    Args:
+        data: the checked dataset.
+        patch_size: side of the training patches, px.
+        invert_source: the source is inverted in training.
+        step: distance between windows, px; None takes half a window.
+
+    Raises:
+        InputError: if windows would leave gaps.
+    """
+    inference = described_inference(data, patch_size, invert_source)
+    window = inference["window"]
+    inference["step"] = window // 2 if step is None else step
+    if inference["step"] > window:
+        raise InputError(f"validate_step is {step}; it must not be above the window of {window} px.")
+    return inference
 
 
 def model_in_memory(

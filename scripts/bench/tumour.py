@@ -1,7 +1,9 @@
 """An unpaired dataset of real IHC and fluorescence: ``python -m scripts.bench.tumour --multiplex FOLDER --output DIR``.
 
 The IHC is scikit-image's colon section (DAB on membranes, hematoxylin); the fluorescence are multiplex images whose
-first channel is DAPI and whose fifth is CK-EPCAM, a membrane marker (``../shared/data/tumour_if``).
+first channel is DAPI and whose fifth is CK-EPCAM, a membrane marker (``../shared/data/tumour_if``). The IHC has no
+labels; ``scripts.insilico`` gets the parts of dense hematoxylin in their place, found by Otsu's threshold: good enough
+to see what edits do, not to train on.
 """
 
 from __future__ import annotations
@@ -11,17 +13,22 @@ from pathlib import Path
 import numpy as np
 import skimage.data
 import tifffile
+from scipy.ndimage import gaussian_filter
+from skimage.filters import threshold_otsu
+from skimage.measure import label
 
 from bundle.atomic import whole_folder, write_json
 from bundle.commands import command
 from bundle.errors import InputError
 from bundle.image_io import write_slide
+from bundle.stains import densities
 
 DAPI, MEMBRANE = 0, 4
 # what becomes 255 in each channel of each image: their exposures differ, looked up in their histograms (99.9 %)
 WHITE = {"multiplex_0.tif": (0.24, 0.29), "multiplex_1.tif": (0.19, 0.16)}
 TRAINING_SHARE = 0.68  # of the width of each image, from the left; the rest is for testing
 GAP_PX = 8
+LEAST_PX = 40  # of a part of dense hematoxylin
 
 
 def main(multiplex: str, output: str) -> None:
@@ -46,6 +53,9 @@ def main(multiplex: str, output: str) -> None:
                 file = f"{split}/{stem}.{'png' if side == 'source' else 'tif'}"
                 write_slide(folder / file, np.ascontiguousarray(part))
                 lists[split].append({side: file, "specimen": stem})
+                if side == "source":
+                    write_slide(folder / "ihc" / split / "ihc.png", np.ascontiguousarray(part))
+                    write_slide(folder / "ihc" / split / "ihc_labels.png", dense_parts(part)[None])
         write_json(
             folder / "datalist.json",
             {
@@ -63,6 +73,13 @@ def main(multiplex: str, output: str) -> None:
             },
         )
     print(output)
+
+
+def dense_parts(rgb: np.ndarray) -> np.ndarray:
+    """Parts of dense hematoxylin, numbered: (3, H, W) uint8 → (H, W) uint16."""
+    hematoxylin = gaussian_filter(densities(rgb)[0], 1.5)
+    parts = label(hematoxylin > threshold_otsu(hematoxylin))
+    return np.where(np.bincount(parts.ravel())[parts] < LEAST_PX, 0, parts).astype(np.uint16)
 
 
 if __name__ == "__main__":

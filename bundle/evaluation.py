@@ -69,8 +69,14 @@ def evaluate(
         eval_step: distance between windows, px; likewise.
 
     Raises:
-        InputError: if the model and dataset do not belong together, or a value makes no sense.
+        InputError: if the model and dataset do not belong together, a value makes no sense, or the dataset's images are
+            no pairs.
     """
+    if not data.paired:
+        raise InputError(
+            "this method learns from images that are no pairs, so virtual and real stain cannot be compared pixel by "
+            "pixel; take configs/evaluate_unpaired.json in place of configs/evaluate.json."
+        )
     windows = {"window": eval_window, "step": eval_step}
     model = load_model(model_bundle, device, **{name: value for name, value in windows.items() if value is not None})
     reverse = load_reverse(model_bundle, device)

@@ -48,6 +48,7 @@ LOSSES = {  # chart, and the tags in it
     TERMS: ("adv", "cycle", "identity", "pixel", "grey", "structure"),
     "discriminators": ("d_x", "d_y"),
 }
+UNPAIRED_COLUMNS = "source, generated stain, source given back; real stain, generated source, stain given back"
 
 
 def write(output_dir: str | Path) -> Path:
@@ -371,8 +372,9 @@ def _training(record: Record) -> list[str]:
     if not record.sample:
         return [*parts, missing("No sample pictures: this folder has none (samples/).")]
     epoch = f"epoch {int(record.sample.stem.split('_')[1])} of {record.config.get('epochs', 'an unrecorded number')}"
-    caption = (
-        f"Training patches after {epoch}, a row each: source, generated stain, mask, real stain, generated source."
+    columns = (
+        UNPAIRED_COLUMNS if _is_unpaired(record) else "source, generated stain, mask, real stain, generated source"
     )
+    caption = f"Training patches after {epoch}, a row each: {columns}."
     picture = reduced(read_slide(record.sample).pixels, "Training patches", caption)
     return [*parts, f'<div class="sample">{picture}</div>']

@@ -269,6 +269,12 @@ def _check_pair(data: Datalist, pair: Pair, faults: list[str]) -> dict[str, Any]
                     f"{pair.label}: source {pair.source.name} is {_size(images['source'])} px but {key} "
                     f"{getattr(pair, key).name} is {_size(other)} px; register them to one grid or crop."
                 )
+    mask, target = images["mask"], images.get("target")
+    if not data.paired and mask is not None and target is not None and mask.shape != target.shape[1:]:
+        faults.append(
+            f"{pair.label}: mask is {_size(mask)} px but target {pair.target.name} is {_size(target)} px; a mask of "
+            "both sides needs one grid, so list them in separate entries, each with its mask."
+        )
     return images
 
 

@@ -43,6 +43,11 @@ class Modality:
     channel_names: tuple[str, ...] = ()
 
     @property
+    def is_brightfield(self) -> bool:
+        """RGB of stained tissue on white, and not three channels of fluorescence, which have names of their own."""
+        return self.channels == 3 and not self.channel_names
+
+    @property
     def shown_channels(self) -> int:
         """Channels of a source as a network sees it: a grey one is repeated to three."""
         return 3 if self.channels == 1 else self.channels

@@ -58,7 +58,7 @@ def publish(
     for tensor, modality in (("inputs", data.source), ("outputs", data.target)):
         for entry in metadata["network_data_format"][tensor].values():
             entry["spatial_shape"] = [inference["window"]] * 2
-            if modality.channels != 1:
+            if modality.channels != 1 or tensor == "outputs":  # a grey source is repeated to three
                 entry |= {"num_channels": modality.channels, "channel_def": channel_def(modality)}
     with whole_folder(run / "bundle") as folder:
         write_json(folder / "configs" / "inference.json", inference)
@@ -107,10 +107,17 @@ def network_of_both_directions() -> dict[str, Any]:
     """``network_def`` of ``inference.json``: ``g_xy`` of the current config, or ``g_yx`` in the direction ``reverse``.
 
     They differ where source and target have other numbers of channels; what differs is an expression then.
+
+    Raises:
+        InputError: if one of them is described by other arguments than the other.
     """
-    forward, reverse = resolved("g_xy"), resolved("g_yx")
-    if "g_yx" not in current_parser().get("train#networks") or reverse["_target_"] != forward["_target_"]:
+    forward = resolved("g_xy")
+    if "g_yx" not in current_parser().get("train#networks"):
         return forward
+    reverse = resolved("g_yx")
+    if set(forward) != set(reverse) or forward["_target_"] != reverse["_target_"]:
+        alone = sorted(set(forward) ^ set(reverse)) or ["_target_"]
+        raise InputError(f"g_xy and g_yx differ in {', '.join(alone)}; set it in both, they are described together.")
     return {
         key: value if reverse[key] == value else f"${value!r} if @forward else {reverse[key]!r}"
         for key, value in forward.items()

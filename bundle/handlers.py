@@ -20,6 +20,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from bundle import distributed
 from bundle.atomic import whole_file
+from bundle.datalist import Datalist
 from bundle.false_colour import shown
 from bundle.trainers import CycleTrainer
 from bundle.translation import Translation
@@ -65,16 +66,18 @@ class Polarity:
     """Warns when an unpaired method stains what is light and leaves what is dark.
 
     Cycle losses are as low when both generators swap light and dark, so nothing but the discriminators speaks against
-    it, and a run that begins so seldom turns. The measure is the correlation, over the pixels of an epoch's batches, of
-    the mean over channels of x and of G_XY(x).
+    it, and a run that begins so seldom turns. The measure is the correlation of the mean over channels of x and of
+    G_XY(x), over the pixels of a batch, averaged over those of an epoch (since it was resumed).
 
     Args:
-        expected: 1 where dark is to stay dark (two brightfield stains), −1 where it is to become bright (fluorescence).
+        data: says what is brightfield, where dark is to stay dark, and what is fluorescence, where it is to be bright.
+        inverted: the source is inverted in training.
         writer: TensorBoard's.
     """
 
-    def __init__(self, expected: int, writer: SummaryWriter) -> None:
-        self.expected = expected
+    def __init__(self, data: Datalist, inverted: bool, writer: SummaryWriter) -> None:
+        alike = data.source.is_brightfield == data.target.is_brightfield
+        self.expected = 1 if alike != inverted else -1
         self.writer = writer
         self.found: list[float] = []
 
@@ -94,7 +97,7 @@ class Polarity:
         """Write the epoch's mean, and a warning if it has the wrong sign."""
         value = float(np.mean(self.found)) if self.found else 0.0
         self.found = []
-        self.writer.add_scalar("polarity", value, engine.state.epoch)
+        self.writer.add_scalar("polarity", value, engine.state.iteration)
         if value * self.expected < 0:
             logger.warning(
                 "epoch %d: light and dark are swapped (correlation of image and virtual stain %.2f, where %s 0 is "

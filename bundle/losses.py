@@ -289,7 +289,8 @@ class Objective:
         unequal = f"{begin} {source.name} has {source.channels} channel(s) and {target.name} {target.channels}"
         if getattr(term, "wants_equal_channels", False) and source.shown_channels != target.channels:
             yield f"{unequal}, so a generator cannot take what it makes; set it to 0."
-        if getattr(term, "wants_grey_source", False) and source.channels != 1 and source.channels != target.channels:
+        grey = source.channels == 1 or (data.paired and source.channels == target.channels)  # grey may be kept as RGB
+        if getattr(term, "wants_grey_source", False) and not grey:
             yield f"{unequal}, so {source.name} need not be grey; set it to 0."
 
     def __call__(self, translation: Translation) -> tuple[Tensor, dict[str, Tensor]]:

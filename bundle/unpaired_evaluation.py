@@ -176,7 +176,7 @@ def setting_faults(data: Datalist, asked: Settings) -> list[str]:
             faults.append(f"{name} is {number!r}; it must be above 0.")
     if type(asked.labelling_index) is not bool:
         faults.append(f"labelling_index is {asked.labelling_index!r}; it must be true or false.")
-    elif asked.labelling_index and data.target.channels == COLOURS:
+    elif asked.labelling_index and data.target.is_brightfield:
         faults += resolution_faults(data.pixel_um, asked.nucleus_um)
     return faults
 
@@ -198,7 +198,7 @@ def notes_of(data: Datalist, asked: Settings, perceptual_hash: PerceptualHash | 
             "No entry has both sides, so virtual stain is not compared with real stain. List consecutive sections of "
             "one place in one entry for that."
         )
-    elif data.target.channels != COLOURS:
+    elif not data.target.is_brightfield:
         notes.append(
             f"{data.target.name} has {data.target.channels} channels: no perceptual hash and no labelling index, which "
             "are of RGB brightfield."
@@ -244,7 +244,7 @@ class _Measurer:
         if self.of_stains():
             self.tables.channels += self.channels({**about, "side": image.side}, image.side, given, translated, mask)
         pair = self.pair_of(split, image)
-        if image.side == "source" and pair is not None and self.data.target.channels == COLOURS:
+        if image.side == "source" and pair is not None and self.data.target.is_brightfield:
             pictures |= self.compare(about, pair, translated, mask)
         if keep:
             pictures["residual"] = difference(back, given)
@@ -253,7 +253,7 @@ class _Measurer:
 
     def of_stains(self) -> bool:
         """Whether the source is colour and the target channels, of which each may carry a stain of the source."""
-        return self.data.source.channels == COLOURS != self.data.target.channels
+        return self.data.source.is_brightfield and not self.data.target.is_brightfield
 
     def pair_of(self, split: str, image: Image) -> Pair | None:
         """The entry with both sides that a source image stands in."""

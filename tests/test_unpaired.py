@@ -14,6 +14,7 @@ from monai.bundle import ConfigParser
 from monai.utils import set_determinism
 
 from bundle.data import load_datalist
+from bundle.datalist import Datalist, Modality
 from bundle.errors import InputError
 from bundle.evaluation import evaluate
 from bundle.handlers import Polarity
@@ -257,17 +258,29 @@ def test_an_evaluation_of_pairs_names_the_one_for_unpaired_images(folder, tmp_pa
         evaluate(data, str(tmp_path / "bundle"), str(tmp_path), "cpu", 32, 16, 0.5, ["testing"], None)
 
 
-@pytest.mark.parametrize(("sign", "expected", "warned"), [(1, 1, False), (-1, 1, True), (-1, -1, False), (1, -1, True)])
-def test_swapped_light_and_dark_is_told(sign, expected, warned, caplog):
+@pytest.mark.parametrize(
+    ("sign", "target", "inverted", "warned"),
+    [
+        (1, "RGB", False, False),
+        (-1, "RGB", False, True),
+        (-1, "IF", False, False),
+        (1, "IF", False, True),
+        (1, "IF", True, False),
+        (1, "RGB", True, True),
+    ],
+)
+def test_swapped_light_and_dark_is_told(sign, target, inverted, warned, caplog):
     class Writer:
         def add_scalar(self, name, value, step):
-            assert (name, step) == ("polarity", 3)
+            assert (name, step) == ("polarity", 30)
             assert value == pytest.approx(sign * 1.0)
 
-    polarity = Polarity(expected, Writer())
+    names = {"RGB": (), "IF": ("DAPI", "CD3", "CD8")}[target]
+    modalities = (Modality("H&E", 3, 0, 255), Modality(target, 3, 0, 255, channel_names=names))
+    polarity = Polarity(Datalist(ROOT, 0.5, *modalities, paired=False), inverted, Writer())
     x = torch.rand(2, 3, 8, 8) * 2 - 1
     translation = SimpleNamespace(x=x, fake_y=sign * 0.5 * x.mean(1, keepdim=True).expand(-1, 2, -1, -1))
-    engine = SimpleNamespace(state=SimpleNamespace(translation=translation, epoch=3))
+    engine = SimpleNamespace(state=SimpleNamespace(translation=translation, epoch=3, iteration=30))
     with caplog.at_level(logging.WARNING, logger="bundle"):
         for _ in range(2):
             polarity.iteration_completed(engine)
@@ -276,9 +289,33 @@ def test_swapped_light_and_dark_is_told(sign, expected, warned, caplog):
     assert polarity.found == []
 
 
-@pytest.mark.parametrize(("method", "expected"), [("ki67", 1), ("restain", -1)])
-def test_the_methods_know_which_way_is_right(method, expected):
+@pytest.mark.parametrize("method", ["ki67", "restain"])
+def test_the_methods_tell_swapped_light_and_dark_and_keep_the_other_handlers(method):
     parser = ConfigParser()
     parser.read_config([str(ROOT / f"configs/{name}.json") for name in ("train", f"methods/{method}")])
-    assert parser["train#handlers"][-1]["expected"] == expected
+    assert parser["train#handlers"][-1]["_target_"] == "bundle.handlers.Polarity"
     assert parser["train#handlers"][3]["_target_"] == "bundle.keeper.RunKeeper"
+
+
+def test_a_mask_of_both_sides_needs_one_grid(tmp_path):
+    make_unpaired(tmp_path, channels=3)
+    write_slide(tmp_path / "mask.png", np.full((1, 40, 48), 255, np.uint8))
+    listed = json.loads((tmp_path / "datalist.json").read_text())
+    listed["testing"] = [
+        {"source": "source/3.png", "target": "target/5.png", "mask": "mask.png", "specimen": "testing"}
+    ]
+    (tmp_path / "datalist.json").write_text(json.dumps(listed))
+    with pytest.raises(InputError, match="mask is 40×48 px but target 5.png is 56×44 px"):
+        load_datalist(str(tmp_path), paired=False)
+
+
+def test_generators_of_other_arguments_are_not_described_as_one(tmp_path):
+    data = make_unpaired(tmp_path / "data", channels=3)
+    configs = ["configs/train.json", "configs/methods/restain.json"]
+    parser = ConfigParser()
+    parser.read_config([str(ROOT / file) for file in configs])
+    parser.update({"dataset_dir": str(data), "device": "cpu", "g_xy#skips": True, **UNPAIRED})
+    parser["both"] = {"_target_": "bundle.deployment.network_of_both_directions"}
+    with pytest.raises(RuntimeError) as error:
+        parser.get_parsed_content("both")
+    assert "g_xy and g_yx differ in skips" in str(error.value.__cause__)

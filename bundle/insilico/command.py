@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -96,15 +97,24 @@ def insilico(
         if kept:
             image = {"name": job.translators.brightfield.name, "channels": 3, "range": [0, 255]}
             write_json(partial / DATALIST, {"pixel_um": job.pixel_um, "image": image, **entries(rows)})
+        elif replace and folder.exists():  # what is there stays
+            looked_at = folder.with_name(f"{folder.name}_left_out")
+            shutil.copytree(partial, looked_at, dirs_exist_ok=True)
+            raise nothing_kept(looked_at, least_overlap)
     print(_failures(rows, job.variants), end="", file=sys.stderr)
     if not kept:
-        raise InputError(
-            f"no image is kept: in none are the nuclei where the labels are, to --least_overlap {least_overlap:g}. "
-            f"Look at {folder / FAILED_SHEET} and {folder / ROWS}: labels of other tiles, or a model that is not "
-            "trained far enough? Repeat with --replace true."
-        )
+        raise nothing_kept(folder, least_overlap)
     made = f"{kept} images of {len(job.tiles) - len(job.left_out)} tiles in {folder}."
     return f"{summary(rows, generation.reference)}\n{made} Look at {folder / SHEET}."
+
+
+def nothing_kept(folder: Path, least_overlap: float) -> InputError:
+    """What to say when every image was left out, and where to look."""
+    return InputError(
+        f"no image is kept: in none are the nuclei where the labels are, to --least_overlap {least_overlap:g}. "
+        f"Look at {folder / FAILED_SHEET} and {folder / ROWS}: labels of other tiles, or a model that is not "
+        "trained far enough? Repeat with --replace true."
+    )
 
 
 @dataclass(frozen=True)

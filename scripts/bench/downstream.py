@@ -103,7 +103,8 @@ def main(
     folder = Path(str(output)).resolve()
     steps, data, edits = Steps(folder), folder / "data", folder / "edits.json"
     options = {"seed": data_seed, "window": wanted["window"], "least_cover": least_cover}
-    steps.do("data", data, options, lambda again: write_data(str(Path(nuclei).resolve()), str(data), **options))
+    images = str(Path(nuclei).resolve())
+    steps.do("data", data, {"nuclei": images, **options}, lambda again: write_data(images, str(data), **options))
     steps.do("edits", edits, VARIANTS, lambda again: write_json(edits, {"variants": VARIANTS}))
 
     ids = {"seed": gan_seed, "epochs": wanted["gan_epochs"], "patches_per_pair": wanted["patches"]}

@@ -146,6 +146,10 @@ def test_if_all_are_left_out_there_is_no_dataset_but_what_shows_why(given, tmp_p
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == ["contact_sheet.png", "edits.csv", "left_out.png", "morphology.csv", "provenance.json"]
     assert "18" in insilico(**given, replace=True, least_overlap=0)
+    with pytest.raises(InputError, match=r"Look at .*out_left_out.left_out\.png"):
+        insilico(**given, replace=True)
+    assert len(list((tmp_path / "out" / "images").iterdir())) == 18  # what was there stays
+    assert not (tmp_path / "out_left_out" / "datalist.json").exists()
 
 
 def test_fluorescence_tiles_need_no_way_forward(given, tmp_path, monkeypatch):

@@ -113,7 +113,7 @@ def nothing_kept(folder: Path, least_overlap: float) -> InputError:
     return InputError(
         f"no image is kept: in none are the nuclei where the labels are, to --least_overlap {least_overlap:g}. "
         f"Look at {folder / FAILED_SHEET} and {folder / ROWS}: labels of other tiles, or a model that is not "
-        "trained far enough? Repeat with --replace true."
+        "trained far enough? After that, repeat with --replace true."
     )
 
 

@@ -26,6 +26,7 @@ from bundle.trainers import CycleTrainer
 from bundle.translation import Translation
 
 logger = logging.getLogger("bundle")
+COLUMNS = ("x", "fake_y", "mask", "y", "fake_x")  # of a sample picture, as in Fig. 4a
 FORWARD = ("x", "fake_y", "mask", "y")  # what a method without a way back has to show
 
 
@@ -122,7 +123,7 @@ class SamplePictures:
         output_dir: str,
         writer: SummaryWriter,
         every: int = 1,
-        columns: Sequence[str] = ("x", "fake_y", "mask", "y", "fake_x"),
+        columns: Sequence[str] = COLUMNS,
     ) -> None:
         self.folder = Path(output_dir) / "samples"
         self.writer = writer
@@ -146,7 +147,7 @@ class SamplePictures:
 
 
 @torch.no_grad()
-def sample_grid(translation: Translation, mask: Tensor, columns: Sequence[str], rows: int = 4) -> Tensor:
+def sample_grid(translation: Translation, mask: Tensor, columns: Sequence[str] = COLUMNS, rows: int = 4) -> Tensor:
     """Lay out a batch and its translations.
 
     Args:
@@ -167,6 +168,6 @@ def sample_grid(translation: Translation, mask: Tensor, columns: Sequence[str], 
     pictures = []
     for image in images:
         values = (image[:rows].detach().float().cpu().numpy() + 1) / 2
-        pictures.append(np.concatenate([shown(np.clip(one, 0, 1)) for one in values], axis=1))
+        pictures.append(np.concatenate([shown(np.clip(np.nan_to_num(one), 0, 1)) for one in values], axis=1))
     grid = np.rint(np.concatenate(pictures, axis=2) * 255).astype(np.uint8)
     return torch.from_numpy(np.ascontiguousarray(grid.transpose(1, 2, 0)))

@@ -89,6 +89,13 @@ def losses_of(dataset, output, **ids):
     return losses
 
 
+@pytest.fixture
+def bf16(monkeypatch):
+    """A CPU that computes in bf16 is simulated where there is none, so slower and to the same rounding."""
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+
+
+@pytest.mark.usefixtures("bf16")
 def test_a_training_learns_in_every_arithmetic_what_it_learns_in_plain_fp32(dataset, tmp_path):
     plain, *others = (losses_of(dataset, tmp_path / kind, precision=kind) for kind in ("fp32", *arithmetic.TWINS))
     assert max(plain) - min(plain) > 1
@@ -204,7 +211,8 @@ def test_choosing_changes_nothing_and_a_resume_keeps_the_choice(dataset, tmp_pat
     assert resumed.arithmetic.chosen == "winograd_fp32"
 
 
-def test_a_resumed_run_in_bf16_on_two_threads_has_the_bits_of_an_uninterrupted_one(dataset, tmp_path, two_threads):
+@pytest.mark.usefixtures("bf16", "two_threads")
+def test_a_resumed_run_in_bf16_on_two_threads_has_the_bits_of_an_uninterrupted_one(dataset, tmp_path):
     ids = {"precision": "winograd_bf16", "width": 8, "patches_per_pair": 6}
     make_trainer(dataset, tmp_path / "whole", **ids).run()
     part = make_trainer(dataset, tmp_path / "part", **ids)

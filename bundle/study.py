@@ -15,16 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from monai.bundle import ConfigParser
-
 from bundle.atomic import write_json
 from bundle.claims import claimed
-from bundle.data import load_datalist
-from bundle.datalist import DATALIST, Datalist, is_number
-from bundle.errors import InputError, input_error
-from bundle.runs import number_faults
-from bundle.study_checks import CHECKS
-from bundle.workflow import unknown_ids
+from bundle.datalist import DATALIST, is_number
+from bundle.errors import InputError
 
 logger = logging.getLogger("bundle")
 
@@ -176,63 +170,6 @@ def _ill_formed(variant: str, parts: Any) -> list[str]:
                 if not isinstance(point, dict) or set(point) != {"axis", "curve", "x"} or not is_number(point["x"]):
                     faults.append(f"variant {variant!r}: curves has {point!r}; give axis, curve and a number as x.")
     return faults
-
-
-def check_cells(cells: Sequence[Cell], dataset_dir: str, evaluation_ids: Mapping[str, Any]) -> None:
-    """See that every cell can be trained and measured, as far as that shows beforehand; nothing is written.
-
-    Args:
-        cells: the plan.
-        dataset_dir: the dataset of every cell.
-        evaluation_ids: set in every evaluation.
-
-    Raises:
-        InputError: with one line for each fault, and the variants that have it.
-    """
-    variants: dict[str, dict[str, None]] = {}
-    lists: dict[tuple[Any, ...], Datalist] = {}
-    for cell in cells:
-        try:
-            _check(cell, dataset_dir, evaluation_ids, lists)
-        except Exception as error:  # MONAI wraps what a component raises
-            found = input_error(error)
-            if found is None:
-                raise
-            for fault in str(found).splitlines():
-                variants.setdefault(fault, {})[cell.variant] = None
-    if variants:
-        raise InputError("\n".join(f"{', '.join(names)}: {fault}" for fault, names in variants.items()))
-
-
-def _check(
-    cell: Cell, dataset_dir: str, evaluation_ids: Mapping[str, Any], lists: dict[tuple[Any, ...], Datalist]
-) -> None:
-    """Make the networks and the objective of a cell; ``lists`` keeps the datalists that were checked."""
-    parser = ConfigParser()
-    parser.read_config([TRAINING, cell.evaluation, *cell.overlays])
-    parser.update({**cell.ids, **evaluation_ids, "seed": cell.seed, "fold": cell.fold})
-    mistyped = unknown_ids(parser.get())
-    if mistyped:
-        raise InputError("\n".join(mistyped))
-    value = parser.get_parsed_content
-    faults = number_faults(parser)
-    if faults:
-        raise InputError("\n".join(faults))
-    place = (*cell.data, value("patch_size"), value("paired"))
-    if place not in lists:
-        lists[place] = load_datalist(dataset_dir, *place)
-    data = lists[place]
-    target = parser["evaluation#1"]["_target_"]
-    if target not in CHECKS:
-        raise InputError(
-            f"evaluation_config {cell.evaluation} measures by {target}; a study knows {', '.join(CHECKS)}."
-        )
-    faults = CHECKS[target](data, value)
-    if faults:
-        raise InputError("\n".join(faults))
-    parser.update({"data": data, "device": "cpu", "train#dataloader": [], "train#handlers": []})
-    value("train#preprocessing")
-    value("train#trainer")
 
 
 class Study:

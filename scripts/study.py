@@ -10,7 +10,8 @@ from typing import Any
 from bundle.commands import command
 from bundle.errors import InputError
 from bundle.report.study import write_study
-from bundle.study import EVALUATION, Study, check_cells, full_disk_told, plan_cells, read_variants
+from bundle.study import EVALUATION, Study, full_disk_told, plan_cells, read_variants
+from bundle.study_checks import check_cells
 
 DEFAULT = "paired"  # train.json without an overlay
 

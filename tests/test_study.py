@@ -17,7 +17,8 @@ import pytest
 
 from bundle.errors import InputError
 from bundle.report.study import write_study
-from bundle.study import Study, check_cells, plan_cells, read_variants
+from bundle.study import Study, plan_cells, read_variants
+from bundle.study_checks import check_cells
 from tests.conftest import ROOT, TINY, make_dataset
 
 IDS = {**TINY, "epochs": 1, "patches_per_pair": 2}

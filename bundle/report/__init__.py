@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable
-from datetime import datetime
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,6 +14,7 @@ from bundle.datalist import DATALIST
 from bundle.errors import InputError
 from bundle.image_io import read_slide
 from bundle.report import volume
+from bundle.report.origin import date_in_words, measured, provenance, quoted
 from bundle.report.page import RESEARCH, chart, definitions, grid, missing, reduced, section, sheet, table
 from bundle.report.plots import box_plot, line_chart
 from bundle.report.records import SHOWN_SPLITS, Record, read_record
@@ -94,7 +92,7 @@ def remake(output_dir: str) -> str:
 
 def _body(record: Record) -> Iterable[str]:
     yield _header(record)
-    yield section("provenance", "Where this comes from", _provenance(record), _measured(record))
+    yield section("provenance", "Where this comes from", provenance(record), measured(record))
     if record.unpaired:
         yield section("results", "What was measured", *unpaired(record))
     else:
@@ -122,7 +120,7 @@ def _header(record: Record) -> str:
     method = record.metadata.get("trained_on", {}).get("method", "method not recorded")
     about = [method, f"dataset {Path(dataset).name}" if dataset else "dataset not recorded"]
     about.append(
-        f"{'training' if record.training else 'evaluation'} of {_date(began)}" if began else "no date recorded"
+        f"{'training' if record.training else 'evaluation'} of {date_in_words(began)}" if began else "no date recorded"
     )
     parts = [f"<header><h1>{escape(_title(record))}</h1>", f'<p class="about">{escape(" · ".join(about))}</p>']
     description = record.evaluation.get("description") or record.training.get("description")
@@ -138,85 +136,6 @@ def _header(record: Record) -> str:
     links |= {"images": "Images"} if record.unpaired else {}
     items = "".join(f'<li><a href="#{anchor}">{name}</a></li>' for anchor, name in links.items())
     return "\n".join([*parts, f'<nav aria-label="Contents"><ul>{items}</ul></nav></header>'])
-
-
-def _provenance(record: Record) -> str:
-    if not record.training:
-        return "<h3>Training</h3>" + missing(
-            "Not recorded: this folder has no provenance.json; the model was trained elsewhere."
-        )
-    pairs = _origin(record.training)
-    for again in record.training.get("resumed", []):
-        config = again.get("config_sha256", "not recorded")
-        text = f"{_date(again.get('started'))}; code {_code(again)}; config {config}; "
-        pairs.append(("resumed", f"{escape(text)}<code>{escape(_command(again.get('command', [])))}</code>"))
-    chosen = record.training.get("arithmetic", {})
-    if chosen:
-        timed = ", ".join(f"{name} {seconds:.3g} s" for name, seconds in chosen["seconds"].items())
-        pairs.append(("arithmetic", escape(chosen["chosen"] + (f", the fastest of {timed} a step" if timed else ""))))
-    if "complete" in record.training:
-        ended = "by itself" if record.training["complete"] else "stopped by a signal; --resume true goes on from it"
-        pairs.append(("ended", ended))
-    trained_on = record.metadata.get("trained_on", {})
-    if trained_on:
-        number = trained_on.get("pairs")
-        seen = trained_on.get("images") or f"{number} pair{'s' * (number != 1)}"
-        deployed = f"{trained_on.get('checkpoint')}.pt, trained on {seen}"
-        pairs.append(("deployed", escape(deployed)))
-    return "<h3>Training</h3>" + definitions(pairs)
-
-
-def _measured(record: Record) -> str:
-    if not record.slides and not record.unpaired:
-        return ""
-    if not record.evaluation:
-        return "<h3>Evaluation</h3>" + missing(
-            "Not recorded: evaluation/ has no provenance.json; it was measured by an earlier version."
-        )
-    ids = record.evaluation.get("ids", {})
-    pairs = [pair for pair in _origin(record.evaluation) if pair not in _origin(record.training)]
-    pairs.append(("model", f"<code>{escape(str(ids.get('model_bundle')))}</code>"))
-    rest = "<p>What is not named here is as in training.</p>" if record.training else ""
-    return "<h3>Evaluation</h3>" + definitions(pairs) + rest
-
-
-def _origin(recorded: dict[str, Any]) -> list[tuple[str, str]]:
-    """Lines that training and evaluation have in common."""
-    code = lambda value: f"<code>{escape(str(value))}</code>"
-    versions = ", ".join(f"{name} {version}" for name, version in recorded.get("versions", {}).items())
-    return [
-        ("started", escape(_date(recorded.get("started")))),
-        ("command", code(_command(recorded.get("command", [])))),
-        ("code", code(_code(recorded))),
-        ("config SHA-256", code(recorded.get("config_sha256", "not recorded"))),
-        ("dataset", code(recorded.get("dataset_dir", "not recorded"))),
-        ("pixel size", escape(f"{recorded['pixel_um']:g} µm" if "pixel_um" in recorded else "not recorded")),
-        ("versions", escape(versions or "not recorded")),
-        ("machine", escape(recorded.get("machine", "not recorded"))),
-    ]
-
-
-def _code(recorded: dict[str, Any]) -> str:
-    commit = recorded.get("code") or "not recorded, it ran outside git"
-    return f"{commit[:-1]} with local changes" if commit.endswith("+") else commit
-
-
-def _command(words: list[str]) -> str:
-    if words and Path(words[0]).parts[-3:] == ("monai", "bundle", "__main__.py"):
-        words = ["python", "-m", "monai.bundle", *words[1:]]
-    return " ".join(_quoted(word) for word in words) or "not recorded"
-
-
-def _quoted(word: str) -> str:
-    """A word as the README writes it: a list of configs in double quotes."""
-    return f'"{word}"' if "'" in word and not set(word) & set('"$`\\!') else shlex.quote(word)
-
-
-def _date(text: str | None) -> str:
-    """``2026-11-22T00:56:10+0000`` → ``22 November 2026, 00:56 +0000``."""
-    if not text:
-        return "not recorded"
-    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S%z").strftime("%-d %B %Y, %H:%M %z")
 
 
 def _results(record: Record) -> list[str]:
@@ -251,7 +170,7 @@ def _how_to_measure(record: Record) -> str:
     for name, default in (("datalist", DATALIST), ("fold", None)):
         if record.config.get(name, default) not in (default, "null"):
             command += [f"--{name}", str(record.config[name])]
-    line = " ".join(_quoted(word) for word in command)
+    line = " ".join(quoted(word) for word in command)
     return line if _is_unpaired(record) else f"{line}\n# add --eval_patch 128 if an image is smaller than 256 px"
 
 

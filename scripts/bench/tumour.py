@@ -1,7 +1,7 @@
 """An unpaired dataset of real IHC and fluorescence: ``python -m scripts.bench.tumour --multiplex FOLDER --output DIR``.
 
 The IHC is scikit-image's colon section (DAB on membranes, hematoxylin); the fluorescence are multiplex images whose
-first channel is DAPI and whose fifth is CK-EPCAM, a membrane marker (``../shared/data/tumour_if``). The IHC has no
+first channel is DAPI and whose fifth is CK-EPCAM, a membrane marker (docs/stain_results.md). The IHC has no
 labels; ``scripts.insilico`` gets the parts of dense hematoxylin in their place, found by Otsu's threshold: good enough
 to see what edits do, not to train on.
 """

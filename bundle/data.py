@@ -138,6 +138,11 @@ def _divide(
     data.single["validation"] = [image for image in alone if image.fold == fold]
     if not data.training and not data.single["training"]:
         faults.append(f"{datalist}: all training pairs are in fold {fold}; nothing is left to train on.")
+    faults.extend(
+        f"{datalist}: fold {fold} has no {side}; every fold needs images of both sides (fold in each entry)."
+        for side in SIDES
+        if not data.images("validation", side)
+    )
 
 
 def _numbered(entries: Sequence[Entry], numbers: Sequence[int]) -> list[Entry]:

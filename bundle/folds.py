@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bundle.datalist import Image, Pair
+from bundle.datalist import SIDES, Image, Pair
 from bundle.errors import InputError
 
 FOLDS = 5  # §2.4
@@ -14,7 +14,8 @@ def assign_folds(pairs: Sequence[Pair | Image], count: int = FOLDS) -> list[int]
     """Number the pairs so that specimens stay whole and every group keeps its proportion (§2.4).
 
     Specimens are dealt out group by group, each to the next fold, in the order of the datalist: of every group, folds
-    hold the same number of specimens, or one more.
+    hold the same number of specimens, or one more. Of unpaired images the specimens with both sides come first, then
+    those with one are dealt side by side, so that every fold has both.
 
     Args:
         pairs: training pairs, or images.
@@ -24,16 +25,27 @@ def assign_folds(pairs: Sequence[Pair | Image], count: int = FOLDS) -> list[int]
         The fold of each pair, from 0.
 
     Raises:
-        InputError: if there are fewer specimens than folds.
+        InputError: if fewer specimens have a source, or a target, than there are folds.
     """
     groups: dict[str, dict[str, None]] = {}
+    sides: dict[str, set[str]] = {}
     for pair in pairs:
         groups.setdefault(pair.group or "", {})[pair.specimen] = None
+        sides.setdefault(pair.specimen, set()).update([pair.side] if isinstance(pair, Image) else SIDES)
     specimens = list(dict.fromkeys(specimen for group in groups.values() for specimen in group))
-    if len(specimens) < count:
-        raise InputError(
-            f"{len(specimens)} training specimens cannot be divided into {count} folds; add pairs of other specimens, "
-            "or number the folds yourself: fold in each entry of datalist.json."
-        )
-    folds = {specimen: number % count for number, specimen in enumerate(specimens)}
+    for side in SIDES:
+        number = sum(side in sides[specimen] for specimen in specimens)
+        if number < count:
+            which = "" if number == len(specimens) else f" with a {side}"
+            raise InputError(
+                f"{number} training specimens{which} cannot be divided into {count} folds; add images of other "
+                "specimens, or number the folds yourself: fold in each entry of datalist.json."
+            )
+    specimens.sort(key=lambda specimen: -len(sides[specimen]))  # stable: those with both sides first
+    dealt = dict.fromkeys(SIDES, 0)
+    folds: dict[str, int] = {}
+    for specimen in specimens:
+        folds[specimen] = dealt[min(sides[specimen])] % count
+        for side in sides[specimen]:
+            dealt[side] += 1
     return [folds[pair.specimen] for pair in pairs]

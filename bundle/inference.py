@@ -21,9 +21,10 @@ from bundle.data import image_faults
 from bundle.datalist import Modality
 from bundle.errors import InputError
 from bundle.image_io import SUFFIXES, TIFF, read_mask, read_slide, suffix_of, write_slide
-from bundle.serving import LEVELS, SPEEDS, intensity_faults, recalibrated
+from bundle.serving import LEVELS, SPEEDS, intensity_faults, no_bundle, recalibrated
 
 FORMATS = ("png", "tif")
+PICTURE_CHANNELS = (1, 3)  # what PNG holds
 
 
 def list_images(path: str | None) -> list[Path]:
@@ -44,7 +45,9 @@ def list_images(path: str | None) -> list[Path]:
     if given.is_dir():
         files = sorted(file for file in given.iterdir() if suffix_of(file) and not file.name.startswith("."))
         if not files:
-            raise InputError(f"input {given} holds no image ({', '.join(SUFFIXES)}).")
+            inside = sorted(each.name for each in given.iterdir() if each.is_dir())
+            hint = f"; its folders are not searched, name one of them: {', '.join(inside[:9])}" if inside else ""
+            raise InputError(f"input {given} holds no image ({', '.join(SUFFIXES)}){hint}.")
         return files
     if not given.is_file():
         raise InputError(f"input {given} does not exist; pass --input FILE or --input FOLDER.")
@@ -101,12 +104,16 @@ def check(
         faults.append("a mask is given but background_rgb is not; pass --background_rgb '[r, g, b]'.")
     if mask is not None and direction == "reverse":
         faults.append("a mask is given, but it goes with direction 'forward' only.")
-    given = modality(source if direction == "forward" else target)
+    given, made = (modality(one) for one in ((source, target) if direction == "forward" else (target, source)))
+    if mask is not None and made.channels != 3:
+        faults.append(f"a mask is given, but {made} has no colour to set outside it; leave --mask out.")
+    if output_format == "png" and made.channels not in PICTURE_CHANNELS:
+        faults.append(f"output_format is 'png', which cannot hold {made}; leave it out, or pass tif.")
     calibrated = direction == "forward" and recalibrated(source, bone_intensity, background_intensity)
     outputs: dict[Path, Path] = {}
     for file in files:
         faults.extend(_file_faults(file, given, calibrated, mask_of(file, mask)))
-        path = output_path(file, "", output_format, "")
+        path = output_path(file, "", format_of(output_format, made.channels), "")
         if path in outputs:
             faults.append(f"{file} and {outputs[path]} would both be written to one file; rename one of them.")
         outputs[path] = file
@@ -231,10 +238,14 @@ class SlideSaver:
             mask = mask_of(file, self.mask)
             if mask is not None:
                 pixels = on_background(pixels, read_mask(mask), self.background_rgb)
-            wanted = self.output_format or (None if len(pixels) in (1, 3) else "tif")
-            path = output_path(file, self.output_dir, wanted, self.postfix)
+            path = output_path(file, self.output_dir, format_of(self.output_format, len(pixels)), self.postfix)
             write_slide(path, pixels, float(item["image"].meta["pixel_um"]) or None)
             print(path)
+
+
+def format_of(output_format: str | None, channels: int) -> str | None:
+    """The format of images of so many channels; None follows the source."""
+    return output_format or (None if channels in PICTURE_CHANNELS else "tif")
 
 
 def as_integers(image: torch.Tensor) -> np.ndarray:
@@ -315,7 +326,7 @@ def load_model(bundle_root: str | Path, device: str | torch.device = "cpu", **id
     root = Path(bundle_root)
     config = root / "configs" / "inference.json"
     if not config.is_file():
-        raise InputError(f"{root} is no trained bundle, it has no configs/inference.json; train first (README).")
+        raise InputError(no_bundle(root))
     parser = ConfigParser()
     parser.read_config(str(config))
     return parsed_model(parser, device, bundle_root=str(root), **ids)

@@ -31,8 +31,16 @@ def config_files(bundle_root: str | Path) -> list[Path]:
         raise InputError(f"{root} is a file; unpack it, and give the folder that holds configs/ and models/.")
     first, overlay = root / "configs" / "inference.json", root / "configs" / "series.json"
     if not first.is_file():
-        raise InputError(f"{root} is no trained bundle, it has no configs/inference.json; give RUN/bundle of a run.")
+        raise InputError(no_bundle(root))
     return [first, overlay] if overlay.is_file() else [first]
+
+
+def no_bundle(root: Path) -> str:
+    """What to say of a folder that is no trained bundle."""
+    inside = root / "bundle"
+    if (inside / "configs" / "inference.json").is_file():
+        return f"{root} is the folder of a run; its trained bundle is {inside}."
+    return f"{root} is no trained bundle, it has no configs/inference.json; give RUN/bundle of a run."
 
 
 def read_config(bundle_root: str | Path) -> dict[str, Any]:

@@ -12,10 +12,10 @@ from bundle.datalist import Datalist
 from bundle.errors import InputError, input_error
 from bundle.evaluation import value_faults
 from bundle.metrics import find_lpips
-from bundle.perceptual_hash import find_hash
 from bundle.runs import number_faults
 from bundle.study import TRAINING, Cell
-from bundle.unpaired_evaluation import Settings, setting_faults
+from bundle.unpaired.evaluation import Settings, setting_faults
+from bundle.unpaired.perceptual_hash import find_hash
 from bundle.workflow import unknown_ids
 
 
@@ -43,7 +43,7 @@ def unpaired_faults(data: Datalist, value: Callable[[str], Any]) -> list[str]:
 
 CHECKS = {  # by what an evaluation's config calls
     "bundle.evaluation.evaluate": paired_faults,
-    "bundle.unpaired_evaluation.evaluate": unpaired_faults,
+    "bundle.unpaired.evaluation.evaluate": unpaired_faults,
 }
 
 

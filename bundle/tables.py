@@ -49,7 +49,6 @@ DIGITS = {
 LOWER = ("lpips", *(f"{side}_mae" for side in SIDES))  # is better
 SUMMARY_COLUMNS = ("split", "row", "patches", *(f"{metric}_{q}" for metric in METRICS for q in ("median", "q1", "q3")))
 VALIDATION = "validation.csv"  # in a run's folder
-VALIDATION_COLUMNS = ("epoch", "slide", *METRICS)
 
 
 def summarise(patches: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

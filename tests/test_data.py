@@ -12,7 +12,7 @@ import tifffile
 import torch
 
 from bundle.data import load_datalist
-from bundle.datalist import Pair
+from bundle.datalist import Image, Pair
 from bundle.errors import InputError
 from bundle.folds import assign_folds
 from bundle.image_io import read_slide, write_slide
@@ -204,6 +204,21 @@ def test_folds_keep_specimens_whole_and_groups_within_one_of_proportion(groups):
         for fold in range(5):
             held = {p.specimen for p, f in zip(pairs, folds, strict=True) if f == fold and p.group == group}
             assert abs(len(held) - count / 5) < 1
+
+
+def unpaired(side: str, specimen: str) -> Image:
+    return Image("", side, Path("x.png"), None, specimen, None, None)
+
+
+def test_folds_of_unpaired_images_have_both_sides():
+    images = [unpaired("source", name) for name in "abc"] + [unpaired("target", name) for name in "ded"]
+    images += [unpaired("source", "e"), unpaired("target", "f")]  # e is a specimen with both
+    folds = assign_folds(images, 3)
+    for side in ("source", "target"):
+        assert {fold for image, fold in zip(images, folds, strict=True) if image.side == side} == {0, 1, 2}
+    assert folds[3] == folds[5]
+    with pytest.raises(InputError, match="2 training specimens with a target cannot be divided into 3 folds"):
+        assign_folds(images[:6], 3)
 
 
 def test_a_dataset_without_folds_is_given_five_and_test_pairs_are_in_none(tmp_path):

@@ -199,6 +199,7 @@ def image(folder: Path, pixels: np.ndarray) -> list[Path]:
 
 GREY = np.full((20, 20), 20000, np.uint16)
 UNDECLARED = {"name": "µCT", "channels": 1, "range": [0, 65535]}
+LIGHT = {"name": "IF", "channels": 2, "range": [0, 255]}
 
 
 @pytest.mark.parametrize(
@@ -218,6 +219,8 @@ UNDECLARED = {"name": "µCT", "channels": 1, "range": [0, 65535]}
         (GREY, {"source": UNDECLARED}, "declared none for its µCT"),
         (GREY, {"mask": "m.png"}, "background_rgb is not"),
         (GREY, {"mask": "m.png", "background_rgb": [0, 0, 0]}, "m.png does not exist"),
+        (GREY, {"target": LIGHT, "output_format": "png"}, "'png', which cannot hold IF (2 channel(s), 0 to 255)"),
+        (GREY, {"target": LIGHT, "mask": "m.png", "background_rgb": [0, 0, 0]}, "has no colour to set outside it"),
     ],
 )
 def test_bad_input_is_named(tmp_path, pixels, ids, message):
@@ -231,10 +234,25 @@ def test_two_files_of_one_name_are_refused(tmp_path):
     write_slide(tmp_path / "in" / "a.png", GREY[None])
     with pytest.raises(InputError, match="would both be written to one file"):
         checked([*files, tmp_path / "in" / "a.png"], output_format="png")
+    with pytest.raises(InputError, match="would both be written to one file"):  # two channels are always TIFF
+        checked([*files, tmp_path / "in" / "a.png"], target=LIGHT)
+
+
+def test_the_folder_of_a_run_is_told_from_its_bundle(tmp_path):
+    config = tmp_path / "bundle" / "configs" / "inference.json"
+    config.parent.mkdir(parents=True)
+    config.touch()
+    with pytest.raises(InputError, match=r"is the folder of a run; its trained bundle is .*/bundle"):
+        load_model(tmp_path)
 
 
 def test_an_input_must_be_there(tmp_path):
-    for path, message in ((tmp_path, "holds no image"), (tmp_path / "x", "does not exist")):
+    (tmp_path / "tiles").mkdir()
+    for path, message in (
+        (tmp_path, "holds no image .* name one of them: tiles"),
+        (tmp_path / "tiles", "holds no image"),
+        (tmp_path / "x", "does not exist"),
+    ):
         with pytest.raises(InputError, match=message):
             list_images(path)
     with pytest.raises(InputError, match="input is not set"):

@@ -11,7 +11,8 @@ from scipy.spatial import KDTree
 
 from bundle.errors import InputError
 from bundle.image_io import read_slide
-from bundle.labelling_index import (
+from bundle.stains import mixed
+from bundle.unpaired.labelling_index import (
     DAB_THRESHOLD,
     POSITIVE,
     difference_interval,
@@ -21,7 +22,6 @@ from bundle.labelling_index import (
     resolution_note,
     wilson,
 )
-from bundle.stains import mixed
 
 PIXEL_UM = 0.5
 ACROSS = 14  # px; 7 µm
@@ -93,7 +93,7 @@ def test_counts_are_of_the_nuclei_whose_centre_is_inside():
     found = find_nuclei(rgb, PIXEL_UM)
     left = np.zeros((SIDE, SIDE), bool)
     left[:, : SIDE // 2] = True
-    parts = [found.counts(DAB_THRESHOLD, inside) for inside in (left, ~left)]
+    parts = [found.counts(DAB_THRESHOLD, found.inside(half)) for half in (left, ~left)]
     assert tuple(map(sum, zip(*parts, strict=True))) == found.counts(DAB_THRESHOLD)
     assert parts[0][1] == pytest.approx((centres[:, 1] < SIDE // 2).sum(), abs=3)
 
@@ -136,7 +136,7 @@ def test_the_interval_of_a_difference_covers_what_was_planted():
     assert difference_interval(real, real) == (0, 0)
     assert difference_interval([(1, 2)], [(1, 2)]) is None
     assert difference_interval([(0, 0)] * 3, real[:3]) is None
-    with pytest.raises(ValueError, match="2 virtual regions, 3 real ones"):
+    with pytest.raises(ValueError, match="2 virtual units, 3 real ones"):
         difference_interval(virtual[:2], real[:3])
 
 

@@ -11,7 +11,15 @@ from torchvision.transforms.functional import normalize
 
 from bundle.errors import InputError
 from bundle.image_io import read_slide
-from bundle.perceptual_hash import HASH_FILE, PerceptualHash, bits, correlation, find_hash, normalised, similarity
+from bundle.unpaired.perceptual_hash import (
+    HASH_FILE,
+    PerceptualHash,
+    bits,
+    correlation,
+    find_hash,
+    normalised,
+    similarity,
+)
 
 FOLDED = "resnet18_conv1_to_layer2.pth"
 

@@ -16,7 +16,7 @@ from torchmetrics.functional.image import (
 
 from bundle.errors import InputError
 from bundle.networks import ResnetGenerator
-from bundle.reconstruction import MEASURES, Cycle, load_cycle, measures, ms_ssim, scales, weights_of
+from bundle.unpaired.reconstruction import MEASURES, Cycle, load_cycle, measures, ms_ssim, scales, weights_of
 from bundle.validation import model_in_memory
 from tests.conftest import ROOT
 

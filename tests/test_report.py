@@ -36,7 +36,7 @@ from bundle.report.panels import (
 )
 from bundle.report.plots import POINTS, smoothed
 from bundle.report.records import read_losses
-from bundle.tables import METRICS, ROWS, VALIDATION_COLUMNS, summarise, write_csv
+from bundle.tables import METRICS, ROWS, summarise, write_csv
 from bundle.truth import MEASURES
 from tests.conftest import TINY, make_dataset, run_bundle
 
@@ -451,7 +451,7 @@ def test_validation_during_the_run_is_drawn_with_its_best_epoch(tmp_path):
         for epoch, pair in values.items()
         for number, value in enumerate(pair)
     ]
-    write_csv(tmp_path / "validation.csv", VALIDATION_COLUMNS, rows)
+    write_csv(tmp_path / "validation.csv", ("epoch", "slide", *METRICS), rows)
     text = written(tmp_path)
     page = Page(text)
     assert "Best after epoch 50 (circle): 0.75. Grey: each slide." in words(text)

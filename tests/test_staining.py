@@ -350,6 +350,7 @@ def test_a_slice_that_rots_while_it_is_stained_is_named_and_what_is_done_is_kept
         ({"mask": "m.png"}, "it goes with slides; a volume's sample is found with --hull true"),
         ({"step": 0}, "step is 0; it must be from 1 px"),
         ({"speed": "warp"}, "speed is 'warp'; it must be one of exact, fast, preview"),
+        ({"target": {"name": "IF", "channels": 2, "range": [0, 255]}}, "this model makes IF (2 channel(s), 0 to 255)"),
         ({"voxel_um": [5.0, 5.0, 6.0]}, "slices across z have pixels of 5×6 µm; the network needs square ones"),
     ],
 )

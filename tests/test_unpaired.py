@@ -22,7 +22,7 @@ from bundle.image_io import read_slide, write_slide
 from bundle.inference import load_model
 from bundle.loading import PatchLoader
 from bundle.patches import PatchSampler
-from bundle.unpaired import RandPatchesd, UnpairedDataset
+from bundle.unpaired.patches import RandPatchesd, UnpairedDataset
 from tests.conftest import ROOT, TINY, run_bundle
 
 UNPAIRED = {**TINY, "blocks": 1, "epochs": 2, "patches_per_pair": 2}
@@ -314,7 +314,7 @@ def test_generators_of_other_arguments_are_not_described_as_one(tmp_path):
     configs = ["configs/train.json", "configs/methods/restain.json"]
     parser = ConfigParser()
     parser.read_config([str(ROOT / file) for file in configs])
-    parser.update({"dataset_dir": str(data), "device": "cpu", "g_xy#skips": True, **UNPAIRED})
+    parser.update({"dataset_dir": str(data), "device": "cpu", "g_xy#skips": False, **UNPAIRED})
     parser["both"] = {"_target_": "bundle.deployment.network_of_both_directions"}
     with pytest.raises(RuntimeError) as error:
         parser.get_parsed_content("both")

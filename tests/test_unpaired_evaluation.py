@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 import torch
 
-from bundle import unpaired_evaluation
-from bundle.consecutive import blocks, carried, division, pooled
 from bundle.data import load_datalist
 from bundle.datalist import Modality
 from bundle.errors import InputError
 from bundle.image_io import read_slide, write_slide
-from bundle.reconstruction import Cycle
 from bundle.report.study import write_study
 from bundle.stains import densities, mixed
 from bundle.study import UNPAIRED_EVALUATION, Study, plan_cells
 from bundle.study_checks import CHECKS
-from bundle.unpaired_evaluation import evaluate
+from bundle.unpaired import evaluation as unpaired_evaluation
+from bundle.unpaired.consecutive import blocks, carried, division, pooled
+from bundle.unpaired.evaluation import evaluate
+from bundle.unpaired.reconstruction import Cycle
 from tests.conftest import ROOT, TINY, run_bundle
 from tests.test_labelling_index import slide
 from tests.test_perceptual_hash import planted as planted_hash
@@ -201,12 +201,29 @@ def test_blocks_divide_an_image_and_counts_add_up():
         place.cut(seen)[...] += 1
     assert (seen == 1).all()
     assert [tuple(place) for place in places] == [(0, 0, 2, 2), (0, 2, 2, 2), (2, 0, 3, 2), (2, 2, 3, 2)]
-    names = ("real_positive", "real_nuclei", "virtual_positive", "virtual_nuclei")
-    rows = [dict(zip(names, counts, strict=True)) for counts in ((1, 10, 2, 10), (3, 30, 6, 30))]
-    found = pooled(rows, 0)
+
+
+COUNT_NAMES = ("real_positive", "real_nuclei", "virtual_positive", "virtual_nuclei")
+
+
+def counted(*regions: tuple[str, tuple[int, int, int, int]]) -> list[dict]:
+    return [{"specimen": specimen, **dict(zip(COUNT_NAMES, counts, strict=True))} for specimen, counts in regions]
+
+
+def test_indices_of_regions_are_pooled():
+    found = pooled(counted(("a", (1, 10, 2, 10)), ("a", (3, 30, 6, 30))), 0)
     assert (found["index_real"], found["index_virtual"], found["index_difference"]) == (10, 20, 10)
     assert (found["index_difference_low"], found["index_difference_high"]) == (10, 10)  # both regions say the same
-    assert pooled([dict.fromkeys(names, 0)], 0)["index_difference"] is None
+    assert pooled(counted(("a", (0, 0, 0, 0))), 0)["index_difference"] is None
+
+
+def test_of_several_specimens_specimens_are_drawn_again_not_their_regions():
+    regions = [(1, 10, 2, 10), (3, 10, 2, 10)]  # a specimen's two regions cancel: index 20 % in both stains
+    several = pooled(counted(*((name, counts) for name in "abc" for counts in regions)), 0)
+    assert (several["index_difference_low"], several["index_difference_high"]) == (0, 0)
+    one = pooled(counted(*(("a", counts) for counts in regions * 3)), 0)
+    assert one["index_difference_low"] < 0 < one["index_difference_high"]
+    assert (several["specimens"], one["specimens"], one["regions"]) == (3, 1, 6)
 
 
 @pytest.mark.parametrize(
@@ -257,7 +274,7 @@ def trained(sections, tmp_path_factory) -> Path:
         "fold": 0,
         "validate_every": 1,
     }
-    ids |= {"train#slides#_target_": "bundle.reconstruction.CycleScores", "device": "cpu"}
+    ids |= {"train#slides#_target_": "bundle.unpaired.reconstruction.CycleScores", "device": "cpu"}
     configs = "['configs/train.json','configs/methods/ki67.json']"
     done = run_bundle("training", configs, dataset_dir=folder / "data", output_dir=folder / "run", **ids)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -325,7 +342,7 @@ def test_a_study_shows_what_its_cells_measured(tmp_path, monkeypatch):
     assert "0.7767 ± 0.1870" in text  # the paper's
     assert "labelling index, virtual − real" in (tmp_path / "report.html").read_text()
     assert "source_mae_mean" in (tmp_path / "table.csv").read_text().splitlines()[0]
-    assert "bundle.unpaired_evaluation.evaluate" in CHECKS
+    assert "bundle.unpaired.evaluation.evaluate" in CHECKS
     with pytest.raises(InputError, match="holds a study with other evaluation_config"):
         Study(tmp_path, "D", plan_cells(variants, [None], [0], None, {}), {}, variants)
     with pytest.raises(InputError, match="evaluation_config nowhere.json does not exist; there are configs/evaluate"):

@@ -16,10 +16,12 @@ from bundle.image_io import read_slide, to_8bit
 from bundle.insilico.edits import generator
 from bundle.insilico.models import Translators
 from bundle.insilico.morphology import morphology, nuclear_density, stain_means, tissue
-from bundle.insilico.sheet import Panel, outlined
+from bundle.insilico.sheet import OUTLINE, Panel
 from bundle.insilico.table import INPUT, UNEDITED, Row
-from bundle.insilico.tiles import Tile, read_nuclei
+from bundle.insilico.tiles import Tile
 from bundle.memory import is_out_of_memory
+from bundle.nuclei.dataset import read_nuclei
+from bundle.nuclei.pictures import outlined
 
 
 class Made(NamedTuple):
@@ -79,13 +81,15 @@ class Generation:
         Raises:
             InputError: if the device has too little memory for the tile.
         """
-        pixels, labels = read_slide(tile.path).pixels, read_nuclei(tile.labels)
+        pixels, labels = read_slide(tile.path).pixels, read_nuclei(tile.labels).astype(np.uint16)
         channels, images = self.translated(tile, pixels, labels, step)
         where = tissue(images[self.reference])
         brightfield = {INPUT: pixels, **images} if self.translators.forward else images
         rows = {name: self.judged(tile, name, image, labels, where) for name, image in brightfield.items()}
         coloured = to_8bit(shown(channels), 0, 1)
-        panels = [Panel(outlined(pixels if self.translators.forward else coloured, labels)), Panel(coloured)]
+        first = pixels if self.translators.forward else coloured  # RGB of 0 to 255, both
+        lined = outlined(first, self.translators.brightfield, labels, scale=1, colour=OUTLINE).transpose(2, 0, 1)
+        panels = [Panel(lined), Panel(coloured)]
         panels += [_panel(images[name], rows[name]) for name in self.variants]
         kept = {name: images[name] for name in self.variants if rows[name].kept}
         return Made(kept, labels, list(rows.values()), panels)

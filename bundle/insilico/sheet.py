@@ -9,7 +9,6 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from skimage.segmentation import find_boundaries
 
 SIDE = 200  # of a picture, px
 GAP = 8
@@ -31,19 +30,6 @@ class Panel:
     image: np.ndarray
     caption: str = ""
     alarm: bool = False
-
-
-def outlined(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """An image with the outlines of its labels drawn in yellow.
-
-    Args:
-        image: (3, H, W), uint8.
-        labels: (H, W), whole numbers, 0 is background.
-
-    Returns:
-        (3, H, W), uint8.
-    """
-    return np.where(find_boundaries(labels, mode="inner"), np.array(OUTLINE, np.uint8).reshape(3, 1, 1), image)
 
 
 def contact_sheet(heads: Sequence[str], rows: Sequence[tuple[str, Sequence[Panel]]]) -> np.ndarray:

@@ -16,13 +16,13 @@ from bundle.errors import InputError
 from bundle.image_io import read_slide, suffix_of
 from bundle.inference import list_images
 from bundle.insilico.morphology import tissue
+from bundle.nuclei.dataset import read_nuclei
 
 POSTFIX = "_labels"  # of a label image's name beside that of its tile
 COLUMNS = ("tile", "specimen", "split")
 LEAST_SIDE = 8  # px; of the network
 LEAST_TISSUE = 0.01  # of a tile
 PIECES = 5  # one number in so many places is a mask, not a nucleus
-MOST_NUCLEI = 2**16 - 1
 
 
 @dataclass(frozen=True)
@@ -133,22 +133,16 @@ def read_table(path: str, names: Sequence[str], split: str, faults: list[str]) -
     return rows
 
 
-def read_nuclei(path: Path) -> np.ndarray:
-    """A label image: which nucleus each pixel belongs to.
-
-    Returns:
-        (H, W), uint16; 0 is background.
+def tile_labels(path: Path) -> np.ndarray:
+    """The labels of a tile, as :func:`bundle.nuclei.dataset.read_nuclei` reads them.
 
     Raises:
-        InputError: if it has more channels, other values than whole numbers up to 65535, or is a mask.
+        InputError: if they are none, or a mask.
     """
-    pixels = read_slide(path).pixels
-    if len(pixels) != 1:
-        raise InputError(f"labels {path} have {len(pixels)} channels; they have one, each nucleus with its number.")
-    whole = np.isfinite(pixels).all() and pixels.min() >= 0 and pixels.max() <= MOST_NUCLEI
-    if not whole or not np.array_equal(pixels, pixels.astype(np.uint16)):
-        raise InputError(f"labels {path} are not whole numbers from 0 to {MOST_NUCLEI}; number the nuclei.")
-    labels = pixels[0].astype(np.uint16)
+    try:
+        labels = read_nuclei(path)
+    except InputError as error:
+        raise InputError(f"labels {error}") from error
     if len(np.unique(labels[labels > 0])) == 1 and ndimage.label(labels)[1] >= PIECES:
         raise InputError(
             f"labels {path} hold one number, {labels.max()}, in {ndimage.label(labels)[1]} places: a mask, where each "
@@ -197,7 +191,7 @@ def check_tiles(tiles: Sequence[Tile], modality: Modality, brightfield: bool) ->
     for tile in tiles:
         try:
             slide = read_slide(tile.path)
-            labels = read_nuclei(tile.labels)
+            labels = tile_labels(tile.labels)
         except InputError as error:
             faults.append(str(error))
             continue

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from bundle.report.results import Line, centre_of
 from bundle.tables import DIGITS, HASHES, HEADINGS, METRICS, sign_of
-from bundle.unpaired_tables import PAPER_SAYS
+from bundle.unpaired.tables import PAPER_SAYS
 
 ACELL = "A cell is one training: a variant on a fold with a seed. Minutes: of a training, median."
 CAPTION = (

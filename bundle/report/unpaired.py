@@ -11,11 +11,11 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from bundle import unpaired_tables as told
 from bundle.image_io import read_slide
 from bundle.report.page import chart, grid, missing, reduced, scale_bar, table
 from bundle.report.plots import COLOURS, STYLE, WIDTH_INCHES, as_svg
 from bundle.report.records import SHOWN_SPLITS, Record
+from bundle.unpaired import tables as told
 
 RESIDUAL_MAX = 64  # grey levels at the bright end; residuals are smaller than differences of two stains
 HEAT = matplotlib.colormaps["magma"]

@@ -25,6 +25,8 @@ from bundle.staining.stainer import Stainer
 from bundle.volume_io import SAME, Volume, open_volume
 from bundle.workflow import merged_config
 
+RGB = 3  # channels
+
 # Ids that the result depends on besides, as the config writes them
 PARTS = (
     *("network_def", "preprocessing", "inferer", "sliding_window", "windows_apart", "postprocessing"),
@@ -146,8 +148,10 @@ def stain(
 
     Raises:
         InputError: if the folder holds something else, a slice cannot be read, a value is not what the model takes,
-            or the disk is full.
+            or the disk is full; or if what the model makes is not RGB.
     """
+    if target["channels"] != RGB:
+        raise InputError(f"this model makes {modality(target)}; volumes are stained in RGB only.")
     folder, shown, given = Path(str(output_dir)), is_first(), modality(source)
     if recalibrated(source, bone_intensity, background_intensity):
         given = Modality(given.name, given.channels, -float("inf"), float("inf"))

@@ -10,7 +10,7 @@ import numpy as np
 from bundle.errors import InputError
 
 TRAINING, TESTING = "training", "testing"
-SIDES = ("right", "left", "top", "bottom")
+BORDERS = ("right", "left", "top", "bottom")
 
 
 @dataclass(frozen=True, order=True)
@@ -44,7 +44,7 @@ class Area:
 
 @dataclass(frozen=True)
 class HoldOut:
-    """A side of every image that is for testing: ``side`` is one of ``SIDES``, ``share`` its part of the image."""
+    """A side of every image that is for testing: ``side`` is one of ``BORDERS``, ``share`` its part of the image."""
 
     side: str
     share: float
@@ -89,9 +89,9 @@ def parse_hold_out(value: object) -> HoldOut:
         number = float(share)
     except ValueError:
         number = 0.0
-    if side not in SIDES or not 0 < number < 1:
+    if side not in BORDERS or not 0 < number < 1:
         raise InputError(
-            f"hold_out is {value!r}; give a side and its share, for example right:0.3 ({', '.join(SIDES)})."
+            f"hold_out is {value!r}; give a side and its share, for example right:0.3 ({', '.join(BORDERS)})."
         )
     return HoldOut(side, number)
 

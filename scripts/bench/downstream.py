@@ -131,6 +131,7 @@ def main(
         steps,
         {arm: (insilico, arm) if arm == "insilico" else (data / arm, "data") for arm in chosen},
         {"stained": (data / "upper", "data")},
+        wanted["seeds"],
         segmenter,
         ["configs/profiles/nuclei_demo.json"],
     )
@@ -139,7 +140,7 @@ def main(
     def told() -> None:
         trial.write("Stained tissue from labelled fluorescence", notes(trial, ids), against)
 
-    trial.run(wanted["seeds"], told)
+    trial.run(told)
     told()
     return folder / "results.md"
 

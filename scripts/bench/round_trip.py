@@ -118,6 +118,7 @@ def main(
         steps,
         {name.replace(" ", "_"): arm for name, arm in arms.items()},
         tests,
+        wanted["seeds"],
         segmenter,
         ["configs/profiles/nuclei_demo.json"],
     )
@@ -126,7 +127,7 @@ def main(
     def told() -> None:
         trial.write("In-silico IHC of synthetic cells", notes(folder, segmenter, ids), against)
 
-    trial.run(wanted["seeds"], told)
+    trial.run(told)
     told()
     return folder / "results.md"
 

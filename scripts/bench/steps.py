@@ -127,6 +127,7 @@ class Trial:
         steps: of the experiment.
         arms: dataset of each arm and the step that made it, by name.
         tests: datasets whose testing images are scored, by name, likewise.
+        seeds: how many segmenters of each arm; scores of other seeds that lie there do not count.
         ids: of the training, for ``configs/nuclei.json``.
         profiles: overlays on it.
     """
@@ -134,13 +135,14 @@ class Trial:
     steps: Steps
     arms: Mapping[str, tuple[Path, str]]
     tests: Mapping[str, tuple[Path, str]]
+    seeds: int
     ids: Mapping[str, Any]
     profiles: Sequence[str] = ()
 
-    def run(self, seeds: int, told: Callable[[], None]) -> None:
+    def run(self, told: Callable[[], None]) -> None:
         """Train and score; ``told`` is called after each score. All arms of one seed come before the next seed."""
         files = [SEGMENTER, *self.profiles]
-        for seed in range(seeds):
+        for seed in range(self.seeds):
             for arm, (data, made) in self.arms.items():
                 folder = self.folder(arm, seed)
                 ids = {"dataset_dir": str(data), "seed": seed, **self.ids}
@@ -160,10 +162,10 @@ class Trial:
         """Of its scores on a test set."""
         return self.steps.folder / "scores" / f"{arm}_seed{seed}_on_{test}"
 
-    def files(self, arm: str, test: str) -> list[Path]:
-        """The evaluations of an arm that are there, a folder a seed."""
-        found = sorted((self.steps.folder / "scores").glob(f"{arm}_seed*_on_{test}/evaluation"))
-        return [folder for folder in found if (folder / "summary.json").is_file()]
+    def files(self, arm: str, test: str) -> dict[int, Path]:
+        """The evaluations of an arm that are there, by seed."""
+        every = {seed: self.scored(arm, seed, test) / "evaluation" for seed in range(self.seeds)}
+        return {seed: folder for seed, folder in every.items() if (folder / "summary.json").is_file()}
 
     def write(self, title: str, notes: Sequence[str], against: Sequence[tuple[str, str]]) -> None:
         """Write ``results.csv`` (a line a seed), ``results.json`` and ``results.md`` of what is there.
@@ -176,16 +178,17 @@ class Trial:
         lines, rows = [], []
         for test in self.tests:
             for arm in self.arms:
-                found = [json.loads((one / "summary.json").read_text("utf-8")) for one in self.files(arm, test)]
-                rows += [{"test": test, "arm": arm, "seed": seed, **flat(each)} for seed, each in enumerate(found)]
-                if found:
-                    pooled = score_interval(self.files(arm, test))
-                    lines.append({"test": test, "arm": arm, "seeds": len(found), **pooled})
+                for seed, folder in self.files(arm, test).items():
+                    found = json.loads((folder / "summary.json").read_text("utf-8"))
+                    rows.append({"test": test, "arm": arm, "seed": seed, **flat(found)})
+                if files := list(self.files(arm, test).values()):
+                    lines.append({"test": test, "arm": arm, "seeds": len(files), **score_interval(files)})
         gaps = [
-            {"test": test, "arm": one, "against": other, **gap(self.files(one, test), self.files(other, test))}
+            {"test": test, "arm": one, "against": other, **gap(*files)}
             for test in self.tests
             for one, other in against
-            if self.files(one, test) and self.files(other, test)
+            for files in [[list(self.files(arm, test).values()) for arm in (one, other)]]
+            if all(files)
         ]
         if rows:
             with whole_file(self.steps.folder / "results.csv") as partial, partial.open("w", newline="") as stream:

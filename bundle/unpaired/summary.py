@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from bundle import consecutive
 from bundle.datalist import SIDES, SPLITS
-from bundle.reconstruction import LEAST_PX, MEASURES
 from bundle.tables import HASHES
-from bundle.unpaired_tables import CARRIED
+from bundle.unpaired import consecutive
+from bundle.unpaired.reconstruction import LEAST_PX, MEASURES
+from bundle.unpaired.tables import CARRIED
 
 MOST_NUCLEI = 1.5  # times as many in one stain as in the other
 
@@ -41,7 +41,7 @@ def summarise(tables: Tables, names: dict[str, str], settings: Row, notes: Seque
     Returns:
         Names, settings and ``notes``; ``reconstruction`` and ``hash``: split, (side,) metric, number, mean and standard
         deviation (of the sample; None of one); ``channels``: split, side, channel and mean correlations;
-        ``labelling``: split and what :func:`bundle.consecutive.pooled` gives.
+        ``labelling``: split and what :func:`bundle.unpaired.consecutive.pooled` gives.
     """
     notes = list(notes)
     if any(row["ms_ssim"] is None for row in tables.reconstruction):

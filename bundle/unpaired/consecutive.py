@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from bundle.labelling_index import Nuclei, difference_interval, find_nuclei, index, wilson
-from bundle.perceptual_hash import PerceptualHash, correlation, similarity
 from bundle.report.panels import Region
 from bundle.stains import STAINS, densities
-from bundle.unpaired_tables import CARRIED
+from bundle.unpaired.labelling_index import Nuclei, difference_interval, find_nuclei, index, wilson
+from bundle.unpaired.perceptual_hash import PerceptualHash, correlation, similarity
+from bundle.unpaired.tables import CARRIED
 
 NO_PIXELS = (
     "Virtual and real stain are not compared pixel by pixel: the real one is of a consecutive section, whose cells are "
@@ -73,7 +73,7 @@ def hashed(virtual: np.ndarray, real: np.ndarray, perceptual_hash: PerceptualHas
 
 
 def nuclei_of(virtual: np.ndarray, real: np.ndarray, pixel_um: float, nucleus_um: float) -> dict[str, Nuclei]:
-    """The nuclei of both stains, found by one rule; arguments as of :func:`bundle.labelling_index.find_nuclei`."""
+    """The nuclei of both stains, found by one rule; arguments as of :func:`.labelling_index.find_nuclei`."""
     return {"real": find_nuclei(real, pixel_um, nucleus_um), "virtual": find_nuclei(virtual, pixel_um, nucleus_um)}
 
 
@@ -98,18 +98,17 @@ def labelled(
     """
     number = division(shapes["virtual"], side)
     places = {stain: blocks(shape, number) for stain, shape in shapes.items()}
-    rows = []
-    for region, of_real in zip(places["virtual"], places["real"], strict=True):
-        row: Row = dict(region._asdict())
-        for stain, place in (("real", of_real), ("virtual", region)):
-            inside = np.zeros(shapes[stain], bool)
-            inside[place.top : place.top + place.height, place.left : place.left + place.width] = True
-            if mask is not None and mask.shape == inside.shape:
-                inside &= mask
-            counts = nuclei[stain].counts(threshold, inside)
+    rows: list[Row] = [dict(region._asdict()) for region in places["virtual"]]
+    for stain in STAINS_COMPARED:
+        found = nuclei[stain]
+        masked = mask is not None and mask.shape == shapes[stain]
+        counted = found.inside(mask) if masked else np.ones(len(found.rows), bool)
+        for row, place in zip(rows, places[stain], strict=True):
+            in_rows = (found.rows >= place.top) & (found.rows < place.top + place.height)
+            in_columns = (found.columns >= place.left) & (found.columns < place.left + place.width)
+            counts = found.counts(threshold, counted & in_rows & in_columns)
             row |= {f"{stain}_{name}": value for name, value in zip(COUNTS, counts, strict=True)}
             row |= in_percent(stain, *counts)
-        rows.append(row)
     return rows
 
 
@@ -124,15 +123,23 @@ def in_percent(stain: str, positive: int, nuclei: int) -> Row:
 def pooled(rows: Sequence[Row], seed: int) -> Row:
     """The index of all regions together, and the difference of the two stains with its interval.
 
+    The interval is over specimens or, if there is one specimen alone, over its regions.
+
     Args:
-        rows: of :func:`labelled`.
-        seed: of the bootstrap over regions.
+        rows: of :func:`labelled`, with ``specimen``.
+        seed: of the bootstrap.
 
     Returns:
-        ``regions``, the counts, the indices and the difference, in %, each with ``_low`` and ``_high``.
+        ``regions``, ``specimens``, the counts, the indices and the difference, in %, each with ``_low`` and ``_high``.
     """
-    counts = {stain: [tuple(row[f"{stain}_{name}"] for name in COUNTS) for row in rows] for stain in STAINS_COMPARED}
-    found: Row = {"regions": len(rows)}
+    specimens = list(dict.fromkeys(row["specimen"] for row in rows))
+    several = len(specimens) > 1
+    units = [[row for row in rows if row["specimen"] == each] for each in specimens] if several else [[r] for r in rows]
+    counts = {
+        stain: [tuple(sum(row[f"{stain}_{name}"] for row in unit) for name in COUNTS) for unit in units]
+        for stain in STAINS_COMPARED
+    }
+    found: Row = {"regions": len(rows), "specimens": len(specimens)}
     for stain, each in counts.items():
         positive, nuclei = (sum(column) for column in zip(*each, strict=True))
         found |= {f"{stain}_positive": positive, f"{stain}_nuclei": nuclei, **in_percent(stain, positive, nuclei)}

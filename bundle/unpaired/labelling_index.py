@@ -48,15 +48,20 @@ class Nuclei:
     labels: np.ndarray
     scale: int
 
-    def counts(self, threshold: float, inside: np.ndarray | None = None) -> tuple[int, int]:
+    def counts(self, threshold: float, chosen: np.ndarray | None = None) -> tuple[int, int]:
         """Positive nuclei and all nuclei.
 
         Args:
             threshold: mean DAB density above which a nucleus is positive.
-            inside: (H, W), bool; where a nucleus's centre must be to count; None counts all.
+            chosen: (N,), bool, which nuclei count; None counts all.
         """
-        counted = np.ones(len(self.rows), bool) if inside is None else inside[self.rows, self.columns]
-        return int((self.dab[counted] > threshold).sum()), int(counted.sum())
+        dab = self.dab if chosen is None else self.dab[chosen]
+        return int((dab > threshold).sum()), len(dab)
+
+    def inside(self, mask: np.ndarray) -> np.ndarray:
+        """Which nuclei have their centre in a mask, (H, W) bool → (N,) bool."""
+        found: np.ndarray = mask[self.rows, self.columns]
+        return found
 
 
 def resolution_faults(pixel_um: float, nucleus_um: float) -> list[str]:
@@ -149,29 +154,31 @@ def wilson(positive: int, nuclei: int) -> tuple[float, float] | None:
 def difference_interval(
     virtual: Sequence[tuple[int, int]], real: Sequence[tuple[int, int]], seed: int = 0
 ) -> tuple[float, float] | None:
-    """The 95 % interval of index(virtual) − index(real), by drawing whole regions again (percentile bootstrap).
+    """The 95 % interval of index(virtual) − index(real), by drawing whole units again (percentile bootstrap).
 
-    Nuclei of one region are not independent, and both stains see the same regions; so regions are drawn, with both
-    their counts. It says nothing of other specimens.
+    A unit is a specimen or, of one specimen, a region: nuclei of one unit are not independent, and both stains see the
+    same units; so units are drawn, with both their counts. Regions say nothing of other specimens.
 
     Args:
-        virtual: positive and all nuclei of each region.
-        real: likewise, the same regions in the same order.
+        virtual: positive and all nuclei of each unit.
+        real: likewise, the same units in the same order.
         seed: of the draws.
 
     Returns:
-        Lower and upper end; None with fewer than two regions, or if no draw has nuclei in both stains.
+        Lower and upper end; None with fewer than two units, or if no draw has nuclei in both stains.
 
     Raises:
-        ValueError: if there are not as many regions of one as of the other.
+        ValueError: if there are not as many units of one as of the other.
     """
     if len(virtual) != len(real):
-        raise ValueError(f"{len(virtual)} virtual regions, {len(real)} real ones; they must be the same")
-    if len(real) < 2:
+        raise ValueError(f"{len(virtual)} virtual units, {len(real)} real ones; they must be the same")
+    number = len(real)
+    if number < 2:
         return None
-    counts = np.array([virtual, real], float)  # (2, regions, 2)
-    drawn = np.random.default_rng(seed).integers(0, len(real), (RESAMPLINGS, len(real)))
-    sums = counts[:, drawn].sum(2)  # (2, resamplings, 2)
+    counts = np.array([virtual, real], float)  # (2, units, 2)
+    rng, even = np.random.default_rng(seed), np.full(number, 1 / number)
+    # how often each unit is drawn, one resampling after the other: memory stays that of the units
+    sums = np.stack([rng.multinomial(number, even) @ counts for _ in range(RESAMPLINGS)], axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         difference = np.subtract(*(sums[..., 0] / sums[..., 1]))
     known = difference[np.isfinite(difference)]

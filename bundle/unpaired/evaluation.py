@@ -12,22 +12,22 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from bundle import consecutive
-from bundle.atomic import check_writable, whole_file, whole_folder, write_json
+from bundle.atomic import check_writable, whole_folder, write_json
 from bundle.datalist import SIDES, SPLITS, Datalist, Image, Pair
 from bundle.errors import InputError
 from bundle.false_colour import shown
 from bundle.image_io import read_mask, read_slide, to_8bit, write_slide
-from bundle.labelling_index import outlined, resolution_faults, resolution_note
-from bundle.perceptual_hash import HASH_MISSING, PerceptualHash, find_hash
-from bundle.reconstruction import MEASURES, Cycle, load_cycle, measures
 from bundle.report import write as write_report
 from bundle.report.panels import difference, spread
 from bundle.report.records import sha256_of
 from bundle.runs import log_to, provenance
 from bundle.tables import HASHES, write_csv
-from bundle.unpaired_summary import Row, Tables, summarise
-from bundle.unpaired_tables import CARRIED, markdown
+from bundle.unpaired import consecutive
+from bundle.unpaired.labelling_index import outlined, resolution_faults, resolution_note
+from bundle.unpaired.perceptual_hash import HASH_MISSING, PerceptualHash, find_hash
+from bundle.unpaired.reconstruction import MEASURES, Cycle, load_cycle, measures
+from bundle.unpaired.summary import Row, Tables, summarise
+from bundle.unpaired.tables import CARRIED, markdown
 
 logger = logging.getLogger("bundle")
 
@@ -51,7 +51,7 @@ class Settings:
         nucleus_um: their diameter in µm.
         dab_threshold: mean optical density of DAB above which a nucleus is positive.
         region_um: side of the regions whose indices are compared, about, µm.
-        seed: of the bootstrap over regions.
+        seed: of the bootstrap over specimens or regions.
     """
 
     splits: Sequence[str]
@@ -116,7 +116,7 @@ def evaluate(
         raise InputError("\n".join(faults))
     perceptual_hash = find_hash(hash_weights, device)
     folder = Path(output_dir) / "evaluation"
-    check_writable(folder)
+    check_writable(output_dir)
     log_to(Path(output_dir) / "log.txt")
     notes = notes_of(data, asked, perceptual_hash)
     for note in notes:
@@ -131,24 +131,31 @@ def evaluate(
         for (split, _), images in images_of(data, eval_splits).items()
         for place, image in enumerate(images)
     ]
-    with whole_folder(folder / "images") as partial:
-        measure = _Measurer(data, cycle, asked, perceptual_hash, tables, partial)
+    with whole_folder(folder) as partial:
+        measure = _Measurer(data, cycle, asked, perceptual_hash, tables, partial / "images")
         for each in tqdm(every, unit="image", desc="evaluating", dynamic_ncols=True):
             measure(*each)
-    names = {side: getattr(data, side).name for side in SIDES}
-    found = summarise(tables, names, counting, notes)
-    write_csv(folder / "reconstruction.csv", RECONSTRUCTION_COLUMNS, tables.reconstruction)
-    for name, columns in (("hash", HASH_COLUMNS), ("labelling", LABELLING_COLUMNS), ("channels", CHANNEL_COLUMNS)):
-        if getattr(tables, name):
-            write_csv(folder / f"{name}.csv", columns, getattr(tables, name))
-        else:
-            (folder / f"{name}.csv").unlink(missing_ok=True)
-    write_json(folder / "summary.json", found)
-    write_json(folder / "provenance.json", origin)
-    text = markdown(found)
-    with whole_file(folder / "table.md") as partial:
-        partial.write_text(text, encoding="utf-8")
+        names = {side: getattr(data, side).name for side in SIDES}
+        found = summarise(tables, names, counting, notes)
+        write_tables(partial, tables)
+        write_json(partial / "summary.json", found)
+        write_json(partial / "provenance.json", origin)
+        text = markdown(found)
+        (partial / "table.md").write_text(text, encoding="utf-8")
     print(f"\n{text}\n{write_report(output_dir)}")
+
+
+def write_tables(folder: Path, tables: Tables) -> None:
+    """Write a CSV of each table that has rows."""
+    every = {
+        "reconstruction": RECONSTRUCTION_COLUMNS,
+        "hash": HASH_COLUMNS,
+        "labelling": LABELLING_COLUMNS,
+        "channels": CHANNEL_COLUMNS,
+    }
+    for name, columns in every.items():
+        if rows := getattr(tables, name):
+            write_csv(folder / f"{name}.csv", columns, rows)
 
 
 def images_of(data: Datalist, splits: Sequence[str]) -> dict[tuple[str, str], list[Image]]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from bundle.perceptual_hash import PAPER
 from bundle.tables import DIGITS, HASHES, HEADINGS
+from bundle.unpaired.perceptual_hash import PAPER
 
 GIVEN_BACK = (
     "Mean ± standard deviation over images of the image that comes back when it is translated and translated back, "
@@ -57,9 +57,9 @@ def hash_rows(found: Row) -> list[list[str]]:
 
 
 def labelling_rows(found: Row) -> list[list[str]]:
-    """Split, regions, nuclei of both stains, both indices and their difference with 95 % intervals."""
+    """Split, regions and specimens, nuclei of both stains, both indices and their difference with 95 % intervals."""
     return [
-        [row["split"], str(row["regions"]), f"{row['real_nuclei']} / {row['virtual_nuclei']}"]
+        [row["split"], f"{row['regions']}, {row['specimens']}", f"{row['real_nuclei']} / {row['virtual_nuclei']}"]
         + [interval_text(row, f"index_{name}") for name in ("real", "virtual", "difference")]
         for row in found["labelling"]
     ]
@@ -77,11 +77,18 @@ def channel_rows(found: Row) -> list[list[str]]:
 
 RECONSTRUCTION_HEAD = ("split", "given back", "images", "SSIM ↑", "MS-SSIM ↑", "PSNR ↑ (dB)", "MAE ↓ (of 255)")
 HASH_HEAD = ("split", "tiles", *(HEADINGS[name] for name in HASHES))
-LABELLING_HEAD = ("split", "regions", "nuclei, real / virtual", "real (%)", "virtual (%)", "virtual − real (%)")
+LABELLING_HEAD = (
+    "split",
+    "regions, specimens",
+    "nuclei, real / virtual",
+    "real (%)",
+    "virtual (%)",
+    "virtual − real (%)",
+)
 CHANNEL_HEAD = ("split", "images", "channel", "hematoxylin", "DAB")
 INTERVALS = (
     "In brackets 95 % intervals: of an index Wilson's, as if nuclei were independent; of the difference by drawing "
-    "whole regions again (bootstrap)."
+    "whole specimens, or of one specimen its regions, again (bootstrap)."
 )
 CARRIERS = "Correlation of each channel with the optical density of each stain, pixel by pixel, mean over images."
 

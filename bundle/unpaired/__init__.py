@@ -1,0 +1,1 @@
+"""Methods that learn from unpaired images: what they are trained on, and how they are measured."""

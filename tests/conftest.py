@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import pytest
 import torch
 
 from bundle.image_io import write_slide
+from tests.forked import run_module
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
@@ -80,11 +79,10 @@ def dataset(tmp_path: Path) -> Path:
 
 def run_bundle(run_id: str, configs: list[str] | str, cwd: Path = ROOT, **ids) -> subprocess.CompletedProcess:
     """``python -m monai.bundle run`` as a user types it; ids are the command line's."""
-    command = [sys.executable, "-m", "monai.bundle", "run", run_id, "--config_file", str(configs)]
+    words = ["monai.bundle", "run", run_id, "--config_file", str(configs)]
     for name, value in ids.items():
-        command += [f"--{name}", str(value)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environment, timeout=600)
+        words += [f"--{name}", str(value)]
+    return run_module(words, cwd)
 
 
 @pytest.fixture(autouse=True)

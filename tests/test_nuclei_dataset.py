@@ -154,6 +154,16 @@ def test_images_take_turns_and_crops_hold_nuclei(folder):
     assert not all(anywhere[index]["labels"].any() for index in range(40))
 
 
+def test_patches_are_the_same_from_memory_and_from_files(folder):
+    data = load_nuclei(str(folder)).training
+    cut = RandNucleusPatchd(["image", "labels"], 16)
+    held, some, read = (NucleiPatches(data, cut, 7, seed=0, memory_gib=gib) for gib in (4.0, 1e-9, 0.0))
+    assert [len(each.held) for each in (held, some, read)] == [5, 1, 0]
+    for index in range(6):
+        patches = [each[index] for each in (held, some, read)]
+        assert all(torch.equal(patches[0][key], each[key]) for each in patches for key in ("image", "labels"))
+
+
 def test_targets_of_a_patch(folder):
     labels = read_nuclei(folder / "labels/0.png")
     made = StarTargetsd("labels", 8, 2)({"labels": torch.from_numpy(labels[None].astype(np.float32)), "image": 1})

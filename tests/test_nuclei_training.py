@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import signal
 
 import numpy as np
@@ -30,7 +31,7 @@ DEMO = f"['{CONFIG}','configs/profiles/nuclei_demo.json']"
 def run(tmp_path_factory):
     """A run that has learned to find bright discs; its dataset is ``data`` beside it."""
     folder = tmp_path_factory.mktemp("nuclei")
-    make_nuclei(folder / "data", training=8)
+    make_nuclei(folder / "data", training=8, pixel_um=0.5)
     ids = {**TINY, **LEARNS, "tune_thresholds": "true"}
     done = run_bundle("training", DEMO, dataset_dir=folder / "data", output_dir=folder / "run", **ids)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -80,6 +81,7 @@ def test_a_run_leaves_a_bundle_and_the_record_of_its_thresholds(run):
     assert inference["network_def"]["out_channels"] == 9
     assert len(latest(run)["data"]) == 2 * 6 + 1  # the other two were not trained on
     segmenter = load_segmenter(run / "bundle")
+    assert (segmenter.pixel_um, segmenter.window) == (0.5, 1024)
     image = torch.rand(1, 1, 48, 32)
     script = torch.jit.load(run / "bundle/models/model.ts")
     with torch.no_grad():
@@ -126,6 +128,17 @@ def test_windows_give_the_nuclei_of_the_whole_image_but_for_the_norm(run):
     image, _ = nuclei((96, 96), 10, np.random.default_rng(4))
     whole, windows = (load_segmenter(run / "bundle", window=window)(image).labels for window in (1024, 64))
     assert count(whole, windows).tp[0] >= 9
+
+
+def test_a_window_that_is_not_set_is_that_of_the_bundle(run, tmp_path):
+    shutil.copytree(run / "bundle", tmp_path / "bundle")
+    path = tmp_path / "bundle/configs/inference.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"window": 64}))
+    for ids, window in (({}, 64), ({"window": 128}, 128)):
+        parser = ConfigParser()
+        parser.read_config(str(ROOT / CONFIG))
+        parser.update({"device": "cpu", "model_bundle": str(tmp_path / "bundle"), **ids})
+        assert parser.get_parsed_content("segmenter").window == window
 
 
 def test_thresholds_are_tuned_to_what_matches_best():

@@ -314,8 +314,8 @@ def test_generators_of_other_arguments_are_not_described_as_one(tmp_path):
     configs = ["configs/train.json", "configs/methods/restain.json"]
     parser = ConfigParser()
     parser.read_config([str(ROOT / file) for file in configs])
-    parser.update({"dataset_dir": str(data), "device": "cpu", "g_xy#skips": False, **UNPAIRED})
+    parser.update({"dataset_dir": str(data), "device": "cpu", "g_xy#slope": 0.2, **UNPAIRED})
     parser["both"] = {"_target_": "bundle.deployment.network_of_both_directions"}
     with pytest.raises(RuntimeError) as error:
         parser.get_parsed_content("both")
-    assert "g_xy and g_yx differ in skips" in str(error.value.__cause__)
+    assert "g_xy and g_yx differ in slope" in str(error.value.__cause__)

@@ -8,7 +8,9 @@ from pathlib import Path
 from monai.bundle import ConfigParser
 
 from bundle import distributed
+from bundle.datalist import is_number
 from bundle.errors import InputError
+from bundle.nuclei.losses import StarLoss
 from bundle.runs import LATEST, PREVIOUS
 from bundle.workflow import current_parser
 
@@ -16,9 +18,8 @@ LEAST = {
     **dict.fromkeys(("epochs", "steps_per_epoch", "batch_size", "patch_size", "width", "window", "multiple_of"), 1),
     **{"rays": 3, "grid": 1, "decay_epochs": 0},
 }
-
-
-SHARES = ("probability_threshold", "nms_threshold", "held_out")
+THRESHOLDS = ("probability_threshold", "nms_threshold")
+CHECKPOINTS = (LATEST.stem, *(f"best_{term}" for term in StarLoss.terms))
 
 
 def check(output_dir: str, resume: bool) -> None:
@@ -46,10 +47,12 @@ def check(output_dir: str, resume: bool) -> None:
 
 
 def id_faults(parser: ConfigParser) -> list[str]:
-    """What is wrong with the numbers of a training, a line each."""
+    """What is wrong with the ids of a training, a line each."""
     faults = []
     for name, least in LEAST.items():
         value = parser.get_parsed_content(name)
+        if name == "window" and value is None:  # the bundle's own
+            continue
         if type(value) is not int or value < least:
             faults.append(f"{name} is {value!r}; it must be a whole number of at least {least}.")
     grid = parser.get_parsed_content("grid")
@@ -66,9 +69,18 @@ def id_faults(parser: ConfigParser) -> list[str]:
         decay, epochs = (parser.get_parsed_content(name) for name in ("decay_epochs", "epochs"))
         if decay > epochs:
             faults.append(f"decay_epochs is {decay}, but epochs is {epochs}; it cannot be more.")
-    faults += share_faults(**{name: parser.get_parsed_content(name) for name in SHARES})
-    tune = parser.get_parsed_content("tune_thresholds")
-    return faults if isinstance(tune, bool) else [*faults, f"tune_thresholds is {tune!r}; it must be true or false."]
+    faults += share_faults(**{name: parser.get_parsed_content(name) for name in THRESHOLDS})
+    tune, held_out = (parser.get_parsed_content(name) for name in ("tune_thresholds", "held_out"))
+    if not isinstance(tune, bool):
+        faults.append(f"tune_thresholds is {tune!r}; it must be true or false.")
+    if not is_number(held_out) or not (0 < held_out < 1 or (held_out == 0 and tune is False)):
+        faults.append(
+            f"held_out is {held_out!r}; it must be a number above 0 and below 1, or 0 where tune_thresholds is false."
+        )
+    checkpoint = parser.get_parsed_content("deploy_checkpoint")
+    if checkpoint not in CHECKPOINTS:
+        faults.append(f"deploy_checkpoint is {checkpoint!r}; it must be one of {', '.join(CHECKPOINTS)}.")
+    return faults
 
 
 def share_faults(**shares: float | None) -> list[str]:

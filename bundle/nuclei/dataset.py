@@ -171,16 +171,17 @@ def read_nuclei(path: Path) -> np.ndarray:
         (H, W), int32: 0 for background, a number a nucleus.
 
     Raises:
-        InputError: if it cannot be read, has more than one channel, or other values than whole 0 to 65535.
+        InputError: if it cannot be read, has more than one channel, or other values than whole 0 to 65535; the message
+            goes on from the word "labels".
     """
     pixels = read_slide(path).pixels
     if len(pixels) != 1:
-        raise InputError(f"{path} has {len(pixels)} channels; labels have one, a number a nucleus.")
+        raise InputError(f"{path} have {len(pixels)} channels; labels have one, a number a nucleus.")
     if not np.issubdtype(pixels.dtype, np.integer):
-        raise InputError(f"{path} is of {pixels.dtype}; labels are whole numbers, save them as uint16.")
+        raise InputError(f"{path} are of {pixels.dtype}; labels are whole numbers, save them as uint16.")
     if pixels.min() < 0 or pixels.max() > MOST_NUCLEI:
         raise InputError(
-            f"{path} has labels from {pixels.min()} to {pixels.max()}; number the nuclei from 1 to {MOST_NUCLEI}."
+            f"{path} have labels from {pixels.min()} to {pixels.max()}; number the nuclei from 1 to {MOST_NUCLEI}."
         )
     return pixels[0].astype(np.int32)
 

@@ -56,8 +56,9 @@ def publish(
         how = "as set"
         if tune_thresholds:
             fields = data.validation
-            images = [read_slide(each.image).pixels for each in fields]
-            segmenter = tuned(load_segmenter(folder, device), images, [read_nuclei(each.labels) for each in fields])
+            images = (read_slide(each.image).pixels for each in fields)
+            labels = (read_nuclei(each.labels) for each in fields)
+            segmenter = tuned(load_segmenter(folder, device), images, labels)
             inference["probability_threshold"] = round(segmenter.probability_threshold, 4)
             inference["nms_threshold"] = segmenter.nms_threshold
             whence = "held out of training" if data.held_out else "of the validation split"
@@ -96,6 +97,7 @@ def described_inference(data: NucleiList, segmentation: Mapping[str, Any]) -> di
     return {
         "bundle_root": ".",
         "input": None,
+        "input_pixel_um": None,
         "output_dir": "segmented",
         "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
         **segmentation,
@@ -111,6 +113,7 @@ def described_inference(data: NucleiList, segmentation: Mapping[str, Any]) -> di
             "_target_": "bundle.nuclei.segmenter.Segmenter",
             "network": "@network",
             "image": {"_target_": "bundle.datalist.Modality", **image},
+            "pixel_um": data.pixel_um,
             **{name: f"@{name}" for name in (*segmentation, "device")},
         },
         "inference": [
@@ -120,6 +123,7 @@ def described_inference(data: NucleiList, segmentation: Mapping[str, Any]) -> di
                 "input": "@input",
                 "output_dir": "@output_dir",
                 "segmenter": "@segmenter",
+                "input_pixel_um": "@input_pixel_um",
             },
         ],
         "run": "%inference",

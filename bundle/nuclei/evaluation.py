@@ -33,7 +33,8 @@ def evaluate(
     """Segment and score every test image; write ``output_dir/evaluation``, whole or not at all.
 
     ``scores.csv`` has a row for each image and IoU, ``summary.json`` the scores of all nuclei together with their
-    intervals, and ``outlines/`` pictures from the worst image to the best.
+    intervals, and ``outlines/`` pictures from the worst image to the best, in order of their names. Images are gone
+    through one by one, and counts are all that is kept of them; those that are shown are segmented once more.
 
     Args:
         data: the dataset; its declared range is what its images are scaled by.
@@ -47,22 +48,15 @@ def evaluate(
         What ``summary.json`` holds.
 
     Raises:
-        InputError: if the dataset has no test images or no nucleus in them, or the bundle takes other channels.
+        InputError: if the dataset has no test images or no nucleus in them, or the bundle takes other channels or
+            pixels of another size; with one line for each fault.
     """
-    if not any(data.nuclei[each.label] for each in data.testing):
-        raise InputError(
-            f"{data.folder} lists {len(data.testing)} testing images with no nucleus in them; nothing to score."
-        )
-    if data.image.channels != segmenter.image.channels:
-        raise InputError(
-            f"{data.folder}: {data.image} is not what the network was trained on, {segmenter.image}; "
-            "evaluate it on images of as many channels."
-        )
-    counts, found = [], []
-    for each in data.testing:
-        labels = segmenter(read_slide(each.image).pixels, data.image).labels
-        counts.append(count(read_nuclei(each.labels), labels, str(each.image.relative_to(data.folder)), each.specimen))
-        found.append(labels)
+    faults = _faults(data, segmenter)
+    if faults:
+        raise InputError("\n".join(faults))
+    if segmenter.pixel_um is not None and data.pixel_um is None:
+        logger.warning("%s: its datalist states no pixel_um; %s.", data.folder, segmenter.size_note)
+    counts = [_counted(data, segmenter, each) for each in data.testing]
     thresholds = {name: getattr(segmenter, name) for name in ("probability_threshold", "nms_threshold")}
     where = {"dataset_dir": str(data.folder.resolve()), "model_bundle": str(model_bundle), "caveat": data.caveat}
     scores = summary(counts, seed) | thresholds | where
@@ -73,18 +67,40 @@ def evaluate(
             writer.writeheader()
             writer.writerows(table)
         write_json(folder / "summary.json", scores)
-        for place in worst_to_best(counts, pictures):
-            picture = _picture(data, data.testing[place], found[place])
-            name = Path(counts[place].image).stem
-            with whole_file(folder / "outlines" / f"{name}.png") as partial:
-                Image.fromarray(picture).save(partial)
+        for rank, place in enumerate(worst_to_best(counts, pictures), 1):
+            each = data.testing[place]
+            name = f"{rank:02}_{each.image.stem}.png"  # images of several folders may share a name
+            with whole_file(folder / "outlines" / name) as partial:
+                Image.fromarray(_picture(data, segmenter, each)).save(partial)
     print(told(scores))
     print(f"written to {Path(output_dir) / 'evaluation'}")
     return scores
 
 
-def _picture(data: NucleiList, each: Field, found: np.ndarray) -> np.ndarray:
-    return outlined(read_slide(each.image).pixels, data.image, found, read_nuclei(each.labels))
+def _faults(data: NucleiList, segmenter: Segmenter) -> list[str]:
+    """Why a segmenter cannot be scored on a dataset, a line each."""
+    faults = []
+    if not any(data.nuclei[each.label] for each in data.testing):
+        faults.append(
+            f"{data.folder} lists {len(data.testing)} testing images with no nucleus in them; nothing to score."
+        )
+    if data.image.channels != segmenter.image.channels:
+        faults.append(
+            f"{data.folder}: {data.image} is not what the network was trained on, {segmenter.image}; "
+            "evaluate it on images of as many channels."
+        )
+    remedy = "or correct pixel_um in the datalist"
+    return faults + segmenter.size_faults(f"{data.folder}: its datalist", data.pixel_um, remedy)
+
+
+def _counted(data: NucleiList, segmenter: Segmenter, each: Field) -> Counts:
+    found = segmenter(read_slide(each.image).pixels, data.image).labels
+    return count(read_nuclei(each.labels), found, str(each.image.relative_to(data.folder)), each.specimen)
+
+
+def _picture(data: NucleiList, segmenter: Segmenter, each: Field) -> np.ndarray:
+    pixels = read_slide(each.image).pixels
+    return outlined(pixels, data.image, segmenter(pixels, data.image).labels, read_nuclei(each.labels))
 
 
 def worst_to_best(counts: Sequence[Counts], number: int) -> list[int]:

@@ -12,13 +12,14 @@ from monai.transforms import MapTransform, RandomizableTransform
 
 from bundle.errors import InputError
 from bundle.image_io import read_slide
+from bundle.memory import GIB
 from bundle.nuclei.dataset import Field, read_nuclei
 from bundle.nuclei.stars import star_targets
 from bundle.patches import PatchDataset
 
 
 class NucleiPatches(PatchDataset):
-    """Random patches of images that are held in memory, as many an epoch however many images there are.
+    """Random patches of labelled images, as many an epoch however many images there are.
 
     Images take turns, so that over a run each gives as many patches as any other, or one more.
 
@@ -28,20 +29,33 @@ class NucleiPatches(PatchDataset):
             (1, H, W), int32, and ``inside`` (flat indices of the nuclei's pixels).
         patches: in an epoch.
         seed: of the patches.
+        memory_gib: images are held in memory up to so much, and read from their files for each patch beyond it.
     """
 
-    def __init__(self, data: Sequence[Field], transform: Callable, patches: int, seed: int) -> None:
+    def __init__(
+        self, data: Sequence[Field], transform: Callable, patches: int, seed: int, memory_gib: float = 4.0
+    ) -> None:
         if not data:
             raise InputError("the dataset has no training images; list some under training in its datalist.json.")
         self.data: list[Any] = list(data)
-        self.images = [load_field(each) for each in data]
         self.transform = transform
         self.patches = patches
         self.seed = seed
+        self.held: dict[int, dict[str, np.ndarray]] = {}
+        used = 0.0
+        for place, each in enumerate(self.data):
+            if used < memory_gib * GIB:
+                self.held[place] = load_field(each)
+                used += sum(array.nbytes for array in self.held[place].values())
 
     def __len__(self) -> int:
         """Patches in one epoch."""
         return self.patches
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Patch ``index`` of the run."""
+        place = self.place(index)
+        return self.transformed(dict(self.held.get(place) or load_field(self.data[place])), index)
 
     def place(self, index: int) -> int:
         """Where the image of patch ``index`` stands in ``data``."""
@@ -54,7 +68,7 @@ class NucleiPatches(PatchDataset):
 
 
 def load_field(each: Field) -> dict[str, np.ndarray]:
-    """Read an image and its labels into memory; see :class:`NucleiPatches`."""
+    """Read an image and its labels; see :class:`NucleiPatches`."""
     labels = read_nuclei(each.labels)[None]
     return {"image": read_slide(each.image).pixels, "labels": labels, "inside": np.flatnonzero(labels)}
 

@@ -15,7 +15,12 @@ BRIGHTEST = 0.998  # quantile of fluorescence that is shown as full brightness
 
 
 def outlined(
-    pixels: np.ndarray, image: Modality, found: np.ndarray, true: np.ndarray | None = None, scale: int = SCALE
+    pixels: np.ndarray,
+    image: Modality,
+    found: np.ndarray,
+    true: np.ndarray | None = None,
+    scale: int = SCALE,
+    colour: tuple[int, int, int] = FOUND,
 ) -> np.ndarray:
     """An image with outlines of nuclei: found in magenta, true in green, white where they are the same.
 
@@ -27,6 +32,7 @@ def outlined(
         found: (H, W), labels.
         true: (H, W), labels; None for none.
         scale: pixels of the picture for one of the image.
+        colour: of what was found.
 
     Returns:
         (scale · H, scale · W, 3), uint8.
@@ -37,7 +43,7 @@ def outlined(
     picture = (np.clip(shown(np.clip(scaled, 0, 1)), 0, 1) * 255).round().astype(np.uint8).transpose(1, 2, 0)
     picture = picture.repeat(scale, 0).repeat(scale, 1)
     lines = _outlines(found, scale)
-    picture[lines] = FOUND
+    picture[lines] = colour
     if true is not None:
         truth = _outlines(true, scale)
         picture[truth] = TRUE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from monai.inferers import sliding_window_inference
 from stardist.matching import accuracy, matching
 from torch import nn
 
-from bundle.data import image_faults
 from bundle.datalist import Modality
 from bundle.errors import InputError, input_error
 from bundle.nuclei.checks import share_faults
@@ -24,6 +23,7 @@ from bundle.nuclei.stars import drawn, polygons
 PROBABILITIES = tuple(round(0.3 + 0.05 * step, 2) for step in range(13))  # 0.3, 0.35 … 0.9
 NMS_THRESHOLDS = (0.3, 0.4, 0.5)  # those that optimize_thresholds of stardist.models tries
 TUNED_IOUS = (0.3, 0.5, 0.7)  # likewise
+SIZE_TOLERANCE = 0.1  # of the pixel size; ours: nuclei of one kind differ by more among themselves
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,7 @@ class Segmenter:
         probability_threshold: less probable polygons are left out.
         nms_threshold: of two that overlap by more than this, the less probable is left out.
         device: where the network is.
+        pixel_um: pixel size in µm of the images it was trained on, if their datalist stated one.
 
     Raises:
         InputError: if a threshold is not between 0 and 1, or the window is no whole number of at least 1.
@@ -82,6 +83,7 @@ class Segmenter:
     probability_threshold: float
     nms_threshold: float
     device: torch.device
+    pixel_um: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense."""
@@ -112,13 +114,18 @@ class Segmenter:
         height, width = pixels.shape[1:]
         scaled = (pixels.astype(np.float32) - declared.low) * (2 / (declared.high - declared.low)) - 1
         beyond = [(0, -side % self.multiple_of) for side in (height, width)]
-        padded = torch.from_numpy(np.pad(scaled, ((0, 0), *beyond), mode="reflect"))[None].to(self.device)
+        padded = torch.from_numpy(np.pad(scaled, ((0, 0), *beyond), mode="reflect"))[None]
         side = self.window - self.window % self.multiple_of or self.multiple_of
         roi = [min(side, size) for size in padded.shape[2:]]
-        output: Any = sliding_window_inference(padded, roi, 1, self.network.eval(), overlap=0.25, mode="gaussian")
+        where: dict[str, Any] = {
+            "sw_device": self.device,
+            "device": "cpu",
+        }  # a GPU holds one window
+        network = self.network.eval()
+        output: Any = sliding_window_inference(padded, roi, 1, network, overlap=0.25, mode="gaussian", **where)
         kept = output[0, :, : -(-height // self.grid), : -(-width // self.grid)].float()
         logit, distances = in_px(kept[None], self.unit_px)
-        return Prediction(torch.sigmoid(logit[0, 0]).cpu().numpy(), distances[0].cpu().numpy(), (height, width))
+        return Prediction(torch.sigmoid(logit[0, 0]).numpy(), distances[0].numpy(), (height, width))
 
     def nuclei(self, prediction: Prediction) -> Nuclei:
         """The nuclei of a prediction."""
@@ -126,37 +133,63 @@ class Segmenter:
         found = polygons(prediction.probability, prediction.distances, self.grid, *thresholds)
         return Nuclei(*drawn(*found, prediction.shape))
 
+    @property
+    def size_note(self) -> str:
+        """What to say where a pixel size is not known, if that of the training is."""
+        return f"nothing tells whether they are the {self.pixel_um:g} µm that the segmenter was trained on"
 
-def tuned(segmenter: Segmenter, images: Sequence[np.ndarray], labels: Sequence[np.ndarray]) -> Segmenter:
+    def size_faults(self, what: str, pixel_um: float | None, remedy: str) -> list[str]:
+        """A line if pixels are not of the size that the segmenter was trained on, as far as both are known.
+
+        Args:
+            what: states the size, for the message.
+            pixel_um: the size, µm; None if it is not known.
+            remedy: what to do if what was stated is wrong.
+        """
+        if pixel_um is None or self.pixel_um is None or abs(pixel_um / self.pixel_um - 1) <= SIZE_TOLERANCE:
+            return []
+        return [
+            f"{what} states pixels of {pixel_um:g} µm but the segmenter was trained on pixels of {self.pixel_um:g} µm; "
+            f"scale the images to {self.pixel_um:g} µm, {remedy}."
+        ]
+
+
+def tuned(segmenter: Segmenter, images: Iterable[np.ndarray], labels: Iterable[np.ndarray]) -> Segmenter:
     """The same with the thresholds that suit images it was not trained on.
 
     The greatest TP/(TP+FP+FN) of all nuclei together, averaged over IoU 0.3, 0.5 and 0.7, as StarDist's own program
     wants it, but searched on a grid, and of equals the middle one: few images make the score a staircase, and the
     golden section search of ``stardist.utils.optimize_threshold`` was seen to end at the very edge of the best step.
 
+    Images are gone through one by one, and of each its counts alone are kept: three for each pair of thresholds and
+    IoU. Meanwhile memory holds one image's prediction, 4 · (1 + rays) / grid² bytes a pixel: 33 with 32 rays, grid 2.
+
     Args:
         segmenter: as trained.
         images: (C, H, W) each, none of them seen in training nor to be scored later.
         labels: (H, W) each.
     """
-    predictions = [segmenter.predict(pixels) for pixels in images]
-    tried: list[tuple[float, Segmenter]] = []
-    for nms in NMS_THRESHOLDS:
-        for probability in PROBABILITIES:
-            asked = replace(segmenter, probability_threshold=probability, nms_threshold=nms)
-            tried.append((_agreement(asked, predictions, labels), asked))
-    best = max(score for score, _ in tried)
-    equal = [asked for score, asked in tried if score == best]
+    asked = [
+        replace(segmenter, probability_threshold=probability, nms_threshold=nms)
+        for nms in NMS_THRESHOLDS
+        for probability in PROBABILITIES
+    ]
+    counts = np.zeros((len(asked), len(TUNED_IOUS), 3), int)
+    for pixels, true in zip(images, labels, strict=True):
+        counts += _matched(asked, segmenter.predict(pixels), true)
+    scores = [np.mean([accuracy(*each) for each in of_one]) for of_one in counts.tolist()]
+    best = max(scores)
+    equal = [each for score, each in zip(scores, asked, strict=True) if score == best]
     return equal[len(equal) // 2]
 
 
-def _agreement(segmenter: Segmenter, predictions: Sequence[Prediction], labels: Sequence[np.ndarray]) -> float:
-    """TP/(TP+FP+FN) over all images, averaged over ``TUNED_IOUS``."""
-    counts = np.zeros((len(TUNED_IOUS), 3), int)
-    for prediction, true in zip(predictions, labels, strict=True):
+def _matched(asked: Iterable[Segmenter], prediction: Prediction, true: np.ndarray) -> np.ndarray:
+    """TP, FP and FN of one image: (segmenters, ``TUNED_IOUS``, 3)."""
+    counts = []
+    for segmenter in asked:
         found: Any = matching(true.astype(np.int32), segmenter.nuclei(prediction).labels, thresh=TUNED_IOUS)
-        counts += [(each.tp, each.fp, each.fn) for each in found]
-    return float(np.mean([accuracy(*each) for each in counts.tolist()]))
+        counts.append([(each.tp, each.fp, each.fn) for each in found])
+    return np.asarray(counts)
 
 
 def load_segmenter(bundle_root: str | Path, device: str | torch.device = "cpu", **ids: Any) -> Segmenter:
@@ -184,15 +217,3 @@ def load_segmenter(bundle_root: str | Path, device: str | torch.device = "cpu", 
         return parser.get_parsed_content("segmenter")
     except RuntimeError as error:  # MONAI's wrapping
         raise input_error(error) or error from error
-
-
-def checked(pixels: np.ndarray, path: Path, image: Modality) -> np.ndarray:
-    """An image that is what was declared.
-
-    Raises:
-        InputError: if it is not.
-    """
-    faults = image_faults(path, pixels, image)
-    if faults:
-        raise InputError("\n".join(faults))
-    return pixels

@@ -13,10 +13,9 @@ from torch import Tensor
 
 from bundle.datalist import SIDES, Datalist, Image
 from bundle.image_io import read_mask, read_slide
+from bundle.memory import GIB
 from bundle.patches import PatchDataset
 from bundle.transforms import RandMaskedPatchd
-
-GIB = 2**30
 
 
 def load_image(image: Image) -> tuple[np.ndarray, np.ndarray | None]:

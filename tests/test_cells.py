@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +21,7 @@ from bundle.phantom.cell_staining import fluoresce, membranes, nuclei, stain_cel
 from bundle.phantom.cells import grow_cells
 from bundle.stains import densities, mixed
 from tests.conftest import ROOT
+from tests.forked import run_module
 
 
 @pytest.fixture(scope="module")
@@ -170,8 +169,7 @@ def test_what_makes_no_sense_is_said_in_one_line_each(tmp_path: Path) -> None:
 
 
 def test_the_command_says_what_is_wrong_without_a_traceback(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "scripts.cells", "--output", str(tmp_path / "new"), "--tiles", "none"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = run_module(["scripts.cells", "--output", str(tmp_path / "new"), "--tiles", "none"], ROOT)
     assert done.returncode == 1
     assert "error: tiles is 'none'; give a whole number of at least 1." in done.stderr
     assert "Traceback" not in done.stderr

@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import subprocess
-import sys
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -30,6 +28,7 @@ from bundle.phantom.spoiling import Spoiling, spoiling_of
 from bundle.phantom.staining import stain_block
 from bundle.phantom.tomography import Scan, draw_scan, scan_block
 from tests.conftest import ROOT
+from tests.forked import run_module
 
 SMALL = {"size": 112, "screw_mm": 0.2}  # of 5 µm: the least block for its screw
 NONE = Spoiling(**{field.name: 0.0 for field in fields(Spoiling)})
@@ -315,16 +314,14 @@ def test_what_makes_no_sense_is_refused(tmp_path, arguments, message):
 
 def test_a_folder_that_is_not_empty_is_refused_in_one_line(tmp_path):
     (tmp_path / "thesis.docx").touch()
-    command = [sys.executable, "-m", "scripts.phantom", "--output", str(tmp_path), "--pairs", "1"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = run_module(["scripts.phantom", "--output", str(tmp_path), "--pairs", "1"], ROOT)
     assert done.returncode == 1
     assert done.stderr.strip() == f"error: output {tmp_path} is not empty; name a new folder, or empty this one first."
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.docx"]
 
 
 def test_a_mistyped_option_is_refused_before_anything_is_made(tmp_path):
-    command = [sys.executable, "-m", "scripts.phantom", "--output", str(tmp_path / "data"), "--pairs=1", "--sed", "3"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = run_module(["scripts.phantom", "--output", str(tmp_path / "data"), "--pairs=1", "--sed", "3"], ROOT)
     assert (done.returncode, done.stderr.strip()) == (1, "error: --sed is not an option; did you mean --seed?")
     assert not (tmp_path / "data").exists()
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +20,7 @@ from bundle.preparation.dataset import prepare
 from bundle.preparation.rois import drawn_rois
 from bundle.preparation.table import read_table
 from tests.conftest import ROOT, TINY, run_bundle
+from tests.forked import run_module
 from tests.registered_pairs import MATERIALS, Truth, make_phantoms, write_pair
 
 SIZE = (160, 160)
@@ -137,10 +135,8 @@ def test_a_training_step_takes_it(prepared, tmp_path):
 
 def test_command_line(shown, tmp_path):
     root, _ = shown
-    command = [sys.executable, "-m", "scripts.prepare", "--pairs", str(root), "--output", str(tmp_path / "data")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command += ["--approve", "true", "--keep", "[refused]"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment, timeout=120)
+    words = ["scripts.prepare", "--pairs", str(root), "--output", str(tmp_path / "data")]
+    done = run_module([*words, "--approve", "true", "--keep", "[refused]"], ROOT)
     assert done.returncode == 1  # what --keep adds has not been looked at
     assert "error: 4 of 4 pairs have proposed regions" in done.stderr
     assert "New since the page was last written: refused." in done.stderr

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 
 import pytest
 import torch
@@ -15,11 +14,11 @@ from bundle.errors import InputError
 from bundle.runs import MODEL, PROVENANCE, amend
 from scripts.repeat import main
 from tests.conftest import ROOT
+from tests.forked import run_module
 
 
 def repeat(*words) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "scripts.repeat", *map(str, words)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    return run_module(["scripts.repeat", *map(str, words)], ROOT)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import pytest
 
 from bundle.errors import InputError
 from tests.conftest import ROOT
+from tests.forked import run_module
 from tests.tiling import cut, fault, pixels_of, stained, write
 from tests.tiling import slides as slides
 
@@ -94,25 +95,26 @@ def test_nothing_is_written_over(slides):
 
 
 def run(folder, *more):
-    command = [sys.executable, "-m", "scripts.tile", "--source", f"{folder}/he/*.tif", "--target", f"{folder}/ki67"]
+    command = ["scripts.tile", "--source", f"{folder}/he/*.tif", "--target", f"{folder}/ki67"]
     return [*command, "--source_name", "H&E", "--target_name", "Ki-67", "--output", f"{folder}/tiles", *more]
 
 
 def test_the_command_as_typed(slides):
-    done = subprocess.run(
-        run(slides, "--tile", "32", "--overlap", "16", "--testing", "[s2]"), cwd=ROOT, capture_output=True, text=True
-    )
+    done = run_module(run(slides, "--tile", "32", "--overlap", "16", "--testing", "[s2]"), ROOT)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == f"94 tiles in {slides}/tiles."
     assert json.loads((slides / "tiles/datalist.json").read_text())["testing"][0]["specimen"] == "s2"
-    done = subprocess.run(run(slides, "stray.tif"), cwd=ROOT, capture_output=True, text=True)
+    done = run_module(run(slides, "stray.tif"), ROOT)
     assert done.returncode == 1
     assert done.stderr.strip().startswith("error: 'stray.tif' belongs to no option; put patterns in quotes")
 
 
 def test_a_killed_run_leaves_no_dataset(slides):
     process = subprocess.Popen(
-        run(slides, "--tile", "32", "--overlap", "31"), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [sys.executable, "-m", *run(slides, "--tile", "32", "--overlap", "31")],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     while process.poll() is None and not list(slides.glob(".tiles.partial/source/s1/*.png")):
         time.sleep(0.01)

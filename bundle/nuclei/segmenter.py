@@ -117,10 +117,7 @@ class Segmenter:
         padded = torch.from_numpy(np.pad(scaled, ((0, 0), *beyond), mode="reflect"))[None]
         side = self.window - self.window % self.multiple_of or self.multiple_of
         roi = [min(side, size) for size in padded.shape[2:]]
-        where: dict[str, Any] = {
-            "sw_device": self.device,
-            "device": "cpu",
-        }  # a GPU holds one window
+        where: dict[str, Any] = {"sw_device": self.device, "device": "cpu"}  # a GPU holds one window
         network = self.network.eval()
         output: Any = sliding_window_inference(padded, roi, 1, network, overlap=0.25, mode="gaussian", **where)
         kept = output[0, :, : -(-height // self.grid), : -(-width // self.grid)].float()

@@ -101,8 +101,9 @@ def labelled(
     rows: list[Row] = [dict(region._asdict()) for region in places["virtual"]]
     for stain in STAINS_COMPARED:
         found = nuclei[stain]
-        masked = mask is not None and mask.shape == shapes[stain]
-        counted = found.inside(mask) if masked else np.ones(len(found.rows), bool)
+        counted = np.ones(len(found.rows), bool)
+        if mask is not None and mask.shape == shapes[stain]:
+            counted = found.inside(mask)
         for row, place in zip(rows, places[stain], strict=True):
             in_rows = (found.rows >= place.top) & (found.rows < place.top + place.height)
             in_columns = (found.columns >= place.left) & (found.columns < place.left + place.width)

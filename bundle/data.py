@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,9 +18,11 @@ from bundle.datalist import (
     Image,
     Modality,
     Pair,
+    checksum,
     entries,
     is_number,
     modality,
+    name_in,
     read_json,
     tissues_of,
 )
@@ -102,7 +103,7 @@ def load_datalist(
             if not data.images("training", side)
         ]
     _check_specimens(data, datalist, faults)
-    data.checksums[datalist] = _checksum(folder / datalist)
+    data.checksums[datalist] = checksum(folder / datalist)
     _check_files(data, datalist, patch_size, faults)
     if faults:
         raise InputError("\n".join(faults))
@@ -230,7 +231,7 @@ def _read_checked(data: Datalist, label: str, key: str, path: Path, faults: list
     except InputError as error:
         faults.append(f"{label}: {key} {error}")
         return None
-    data.checksums[str(path.relative_to(data.folder))] = _checksum(path)
+    data.checksums[name_in(data.folder, path)] = checksum(path)
     declared = data.source if key == "source" else data.target
     faults.extend(f"{label}: {key} {fault}" for fault in image_faults(path, pixels, declared))
     return pixels
@@ -245,7 +246,7 @@ def _read_mask_checked(data: Datalist, label: str, path: Path | None, faults: li
     except InputError as error:
         faults.append(f"{label}: mask {error}")
         return None
-    data.checksums[str(path.relative_to(data.folder))] = _checksum(path)
+    data.checksums[name_in(data.folder, path)] = checksum(path)
     return mask
 
 
@@ -259,7 +260,7 @@ def _check_pair(data: Datalist, pair: Pair, faults: list[str]) -> dict[str, Any]
     if pair.labels is not None:
         try:
             images["labels"] = read_labels(pair.labels)
-            data.checksums[str(pair.labels.relative_to(data.folder))] = _checksum(pair.labels)
+            data.checksums[name_in(data.folder, pair.labels)] = checksum(pair.labels)
             known = {value for values in data.tissues.values() for value in values}
             unknown = sorted(set(np.unique(images["labels"]).tolist()) - known)
             if unknown:
@@ -281,10 +282,6 @@ def _check_pair(data: Datalist, pair: Pair, faults: list[str]) -> dict[str, Any]
             "both sides needs one grid, so list them in separate entries, each with its mask."
         )
     return images
-
-
-def _checksum(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _size(pixels: np.ndarray) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -176,6 +177,16 @@ class Datalist:
         if not self.allow_same_specimen:
             return ""
         return "One specimen stands in more than one split of this dataset: the figures say little about another one."
+
+
+def name_in(folder: Path, path: Path) -> str:
+    """What tables and checksums call a file: its path in the dataset's folder, all of it if it lies outside."""
+    return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def read_json(path: Path) -> dict[str, Any]:

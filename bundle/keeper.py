@@ -21,7 +21,7 @@ from ignite.engine import Events
 from bundle import distributed
 from bundle.atomic import PARTIAL
 from bundle.checkpoints import load_newest, load_weights, save_tensors
-from bundle.datalist import SPLITS, Datalist
+from bundle.datalist import SPLITS, Datalist, name_in
 from bundle.errors import InputError
 from bundle.faults import explained
 from bundle.patches import PatchSampler
@@ -259,7 +259,7 @@ def trained_on(data: Datalist) -> dict[str, str]:
     files = [path for pair in pairs for path in (pair.source, pair.target, pair.mask) if path]
     single = [image for split in SPLITS[:2] for image in data.single.get(split, [])]
     files += [path for image in single for path in (image.path, image.mask) if path]
-    sums = {name: data.checksums[name] for name in (str(path.relative_to(data.folder)) for path in files)}
+    sums = {name: data.checksums[name] for name in (name_in(data.folder, path) for path in files)}
     ranges = {"source": data.source, "target": data.target}
     return sums | {f"the declared range of the {side}": f"{kind.low} to {kind.high}" for side, kind in ranges.items()}
 

@@ -16,7 +16,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from bundle import distributed
 from bundle.checkpoints import save_tensors
-from bundle.datalist import Datalist
+from bundle.datalist import Datalist, name_in
 from bundle.deployment import described_inference
 from bundle.errors import InputError
 from bundle.evaluation import in_8bit, score_slide
@@ -119,7 +119,7 @@ class SlideScores:
             _, target, mask = in_8bit(self.data, images)
             made = {"stained": model(images["source"]), "real": target}
             shown = {name: on_background(image, mask, self.data.background_rgb) for name, image in made.items()}
-            name = str(pair.source.relative_to(self.data.folder))
+            name = name_in(self.data.folder, pair.source)
             rows.append({"slide": name, **score_slide(shown["stained"], shown["real"], mask, self.lpips)})
         return rows
 

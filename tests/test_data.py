@@ -12,7 +12,7 @@ import tifffile
 import torch
 
 from bundle.data import load_datalist
-from bundle.datalist import Image, Pair
+from bundle.datalist import Image, Pair, checksum
 from bundle.errors import InputError
 from bundle.folds import assign_folds
 from bundle.image_io import read_slide, write_slide
@@ -204,6 +204,15 @@ def test_folds_keep_specimens_whole_and_groups_within_one_of_proportion(groups):
         for fold in range(5):
             held = {p.specimen for p, f in zip(pairs, folds, strict=True) if f == fold and p.group == group}
             assert abs(len(held) - count / 5) < 1
+
+
+def test_files_outside_the_folder_may_be_listed_by_their_whole_path(tmp_path):
+    folder = make_dataset(tmp_path / "data")
+    (folder / "source").rename(tmp_path / "source")
+    edited(folder, lambda listed: [e.update(source=str(tmp_path / e["source"])) for e in listed["training"]])
+    edited(folder, lambda listed: [e.update(source=str(tmp_path / e["source"])) for e in listed["testing"]])
+    data = load_datalist(str(folder))
+    assert data.checksums[str(data.training[0].source)] == checksum(data.training[0].source)
 
 
 def unpaired(side: str, specimen: str) -> Image:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import ceil
@@ -13,7 +12,7 @@ import numpy as np
 from scipy import ndimage
 
 from bundle.data import image_faults
-from bundle.datalist import DATALIST, SPLITS, Modality, is_number, modality, read_json
+from bundle.datalist import DATALIST, SPLITS, Modality, checksum, is_number, modality, name_in, read_json
 from bundle.errors import InputError
 from bundle.image_io import read_slide
 
@@ -132,7 +131,7 @@ def load_nuclei(
     if not listed.get("training") and not listed.get("testing"):
         faults.append(f"{datalist}: training and testing are empty; list at least one image with its labels.")
     faults += _shared_specimens(data, datalist)
-    data.checksums[datalist] = _checksum(folder / datalist)
+    data.checksums[datalist] = checksum(folder / datalist)
     faults += _check_files(data, patch_size)
     if not faults and held_out and data.training and not data.validation:
         _hold_out(data, held_out, seed, datalist, faults)
@@ -214,13 +213,13 @@ def _check_field(data: NucleiList, each: Field, patch_size: int) -> tuple[np.nda
     pixels = labels = None
     try:
         pixels = read_slide(each.image).pixels
-        data.checksums[str(each.image.relative_to(data.folder))] = _checksum(each.image)
+        data.checksums[name_in(data.folder, each.image)] = checksum(each.image)
         faults += [f"{each.label}: image {fault}" for fault in image_faults(each.image, pixels, data.image)]
     except InputError as error:
         faults.append(f"{each.label}: image {error}")
     try:
         labels = read_nuclei(each.labels)
-        data.checksums[str(each.labels.relative_to(data.folder))] = _checksum(each.labels)
+        data.checksums[name_in(data.folder, each.labels)] = checksum(each.labels)
         data.nuclei[each.label] = len(np.unique(labels[labels > 0]))
     except InputError as error:
         faults.append(f"{each.label}: labels {error}")
@@ -264,10 +263,6 @@ def _hold_out(data: NucleiList, share: float, seed: int, datalist: str, faults: 
     data.validation = [each for each in data.training if each.specimen in chosen]
     data.training = [each for each in data.training if each.specimen not in chosen]
     data.held_out = True
-
-
-def _checksum(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _size(pixels: np.ndarray) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from bundle.atomic import whole_file, whole_folder, write_json
+from bundle.datalist import name_in
 from bundle.errors import InputError
 from bundle.image_io import read_slide
 from bundle.nuclei.dataset import Field, NucleiList, read_nuclei
@@ -95,7 +96,7 @@ def _faults(data: NucleiList, segmenter: Segmenter) -> list[str]:
 
 def _counted(data: NucleiList, segmenter: Segmenter, each: Field) -> Counts:
     found = segmenter(read_slide(each.image).pixels, data.image).labels
-    return count(read_nuclei(each.labels), found, str(each.image.relative_to(data.folder)), each.specimen)
+    return count(read_nuclei(each.labels), found, name_in(data.folder, each.image), each.specimen)
 
 
 def _picture(data: NucleiList, segmenter: Segmenter, each: Field) -> np.ndarray:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from bundle.checkpoints import save_tensors
+from bundle.datalist import name_in
 from bundle.errors import InputError, causes
 from bundle.faults import StepGuard, gradient_norms
 from bundle.keeper import RunKeeper
@@ -126,5 +127,5 @@ class NucleiKeeper(RunKeeper):
 def trained_on(data: NucleiList) -> dict[str, str]:
     """What a run makes its patches from: checksums of the files, in order, and what their values mean."""
     files = [path for each in data.training for path in (each.image, each.labels)]
-    sums = {name: data.checksums[name] for name in (str(path.relative_to(data.folder)) for path in files)}
+    sums = {name: data.checksums[name] for name in (name_in(data.folder, path) for path in files)}
     return sums | {"the declared range of the image": f"{data.image.low} to {data.image.high}"}

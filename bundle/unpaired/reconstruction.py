@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from monai.metrics.regression import compute_ms_ssim
 
-from bundle.datalist import SIDES, Datalist, Image, Modality
+from bundle.datalist import SIDES, Datalist, Image, Modality, name_in
 from bundle.errors import InputError
 from bundle.image_io import read_slide, to_8bit
 from bundle.inference import TrainedModel, load_model
@@ -199,9 +199,7 @@ class CycleScores:
         rows = []
         for each in self.images:
             image, _, again = cycle(each.side, read_slide(each.path).pixels)
-            rows.append(
-                {"slide": str(each.path.relative_to(self.folder)), **of_side(each.side, measures(again, image))}
-            )
+            rows.append({"slide": name_in(self.folder, each.path), **of_side(each.side, measures(again, image))})
         return rows
 
 

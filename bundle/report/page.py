@@ -44,6 +44,7 @@ dd { margin: 0; min-width: 0; overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; margin: .8rem 0; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: #444; font-size: .9rem; padding-bottom: .5rem; }
+caption span { display: inline-block; position: sticky; left: 0; max-width: min(46rem, 88vw); }
 th, td { padding: .3rem .7rem .3rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid #ddd; }
 th.n, td.n { text-align: right; padding-left: .5rem; }
 th:last-child, td:last-child { padding-right: 0; }
@@ -166,7 +167,7 @@ def table(caption: str, head: Sequence[str], groups: Iterable[tuple[str, Iterabl
         HTML.
     """
     numeric = ["" if place < words else ' class="n"' for place in range(len(head))]
-    parts = [f'<div class="scroll" tabindex="0"><table><caption>{caption}</caption><thead><tr>']
+    parts = [f'<div class="scroll" tabindex="0"><table><caption><span>{caption}</span></caption><thead><tr>']
     parts += [f'<th scope="col"{kind}>{escape(text)}</th>' for text, kind in zip(head, numeric, strict=True)]
     parts.append("</tr></thead>")
     for heading, lines in groups:

@@ -292,6 +292,8 @@ class Objective:
         grey = source.channels == 1 or (data.paired and source.channels == target.channels)  # grey may be kept as RGB
         if getattr(term, "wants_grey_source", False) and not grey:
             yield f"{unequal}, so {source.name} need not be grey; set it to 0."
+        if hasattr(term, "faults"):
+            yield from (f"{begin} {fault}" for fault in term.faults(data))
 
     def __call__(self, translation: Translation) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute the terms of non-zero weight.

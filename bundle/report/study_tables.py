@@ -14,8 +14,8 @@ CAPTION = (
 )
 CAPTION_UNPAIRED = (
     "Mean over the images of all cells [lowest, highest mean of a cell], of the perceptual hash ± standard deviation "
-    "over tiles; the best of each split is bold. Labelling indices are of all regions together; brackets beside those of "
-    "a single cell are 95 % intervals (docs/stains.md). " + ACELL
+    "over tiles; the best of each split is bold. Labelling indices are of all regions together; brackets beside those "
+    "of a single cell are 95 % intervals (docs/stains.md). " + ACELL
 )
 
 

@@ -47,8 +47,8 @@ class StainLoss:
 
     Σ over carriers of (1 − r(G_XY(x)_channel, stain in x)) + (1 − r(y_channel, stain in G_YX(y))), over their number: 0
     to 4. Cycle and adversarial losses are nearly as low with two channels exchanged, or with light and dark swapped,
-    and which of these a run settles on is chance; this term decides it. It asks for linear dependence, which is more than
-    is known, so its weight should be small.
+    and which of these a run settles on is chance; this term decides it. It asks for linear dependence, which is more
+    than is known, so its weight should be small.
 
     Args:
         carriers: the stain (``hematoxylin``, ``eosin``, ``DAB``) of each channel that has one, by the channel's name.

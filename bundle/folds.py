@@ -14,8 +14,8 @@ def assign_folds(pairs: Sequence[Pair | Image], count: int = FOLDS) -> list[int]
     """Number the pairs so that specimens stay whole and every group keeps its proportion (§2.4).
 
     Specimens are dealt out group by group, each to the next fold, in the order of the datalist: of every group, folds
-    hold the same number of specimens, or one more. Of unpaired images the specimens with both sides come first, then
-    those with one are dealt side by side, so that every fold has both.
+    hold the same number of specimens, or one more. Of unpaired images this holds for the specimens with both sides,
+    which come first, for those with a source alone and for those with a target alone; so every fold has both sides.
 
     Args:
         pairs: training pairs, or images.

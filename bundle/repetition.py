@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bundle.atomic import write_json
+from bundle.datalist import checksum
 from bundle.errors import InputError
 from bundle.machine import code_version, hardware, versions
 
@@ -43,7 +43,7 @@ def changed_files(checksums: Mapping[str, str], folder: Path) -> list[str]:
         path = folder / name
         if not path.is_file():
             lines.append(f"{path} does not exist; pass --dataset_dir, the folder of the data that the run had.")
-        elif hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+        elif checksum(path) != digest:
             lines.append(f"{path} is not the file that the run had; restore it.")
     return lines
 

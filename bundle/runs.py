@@ -20,7 +20,7 @@ from monai.bundle import ConfigParser
 from bundle import distributed
 from bundle.arithmetic import precision_fault
 from bundle.atomic import write_json
-from bundle.datalist import Datalist
+from bundle.datalist import Datalist, checksum
 from bundle.errors import FULL, InputError
 from bundle.machine import code_version, hardware, versions
 from bundle.workflow import current_parser, merged_config
@@ -138,7 +138,7 @@ def conclude(output_dir: str, stopped: bool) -> None:
         output_dir: the run's folder, its bundle published.
         stopped: a signal ended it before its last step.
     """
-    digest = hashlib.sha256((Path(output_dir) / MODEL).read_bytes()).hexdigest()
+    digest = checksum(Path(output_dir) / MODEL)
     amend(output_dir, weights_sha256=digest, complete=not stopped)
 
 

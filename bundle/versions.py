@@ -58,6 +58,11 @@ def write_versions(
         raise InputError(f"output {folder} is not empty; name a new folder.")
     data = load_datalist(dataset_dir, datalist)
     listed = json.loads((data.folder / datalist).read_text(encoding="utf-8"))
+    outside = [name for name in sorted(data.checksums) if Path(name).is_absolute() or ".." in Path(name).parts]
+    if outside:
+        raise InputError(
+            "\n".join(f"{name} lies outside {data.folder}; copy it in, and list it there." for name in outside)
+        )
     _check(data, misalign_px, pairs_per_fold, material)
     with whole_folder(folder) as partial:
         for name in sorted(set(data.checksums) - {datalist}):

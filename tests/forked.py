@@ -16,7 +16,9 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+CPU = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 SHARED = ["monai.bundle", "torchvision", "torch.utils.tensorboard"]
 context: Any = multiprocessing.get_context("forkserver")
 context.set_forkserver_preload(SHARED)
@@ -24,11 +26,12 @@ context.set_forkserver_preload(SHARED)
 
 def run_module(words: Sequence[str], cwd: Path, timeout: float = 600) -> subprocess.CompletedProcess:
     """Run ``python -m`` and words on one thread of the CPU; gives what :func:`subprocess.run` does, with its text."""
-    os.environ |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    environment = {**os.environ, **CPU}
     with tempfile.TemporaryDirectory() as folder:
         out, err = Path(folder, "out"), Path(folder, "err")
-        child = context.Process(target=_child, args=(list(words), str(cwd), dict(os.environ), str(out), str(err)))
-        child.start()
+        child = context.Process(target=_child, args=(list(words), str(cwd), environment, str(out), str(err)))
+        with patch.dict(os.environ, CPU):  # that of the process with the imports, which the first child starts
+            child.start()
         child.join(timeout)
         if child.exitcode is None:
             child.kill()

@@ -230,6 +230,19 @@ def test_folds_of_unpaired_images_have_both_sides():
         assign_folds(images[:6], 3)
 
 
+def test_a_fold_without_one_of_the_sides_is_refused(tmp_path):
+    folder = make_dataset(tmp_path / "data", pairs=4)
+
+    def alone(listed):
+        for number, entry in enumerate(listed["training"]):
+            entry["fold"] = number % 2
+            del entry["source" if number % 2 else "target"], entry["mask"]
+
+    edited(folder, alone)
+    with pytest.raises(InputError, match=r"fold 0 has no target; every fold needs images of both sides"):
+        load_datalist(str(folder), fold=0, paired=False)
+
+
 def test_a_dataset_without_folds_is_given_five_and_test_pairs_are_in_none(tmp_path):
     folder = make_dataset(tmp_path, pairs=6)
     edited(folder, lambda listed: [entry.pop("fold") for entry in listed["training"]])

@@ -197,7 +197,7 @@ def test_what_cannot_be_scored_or_segmented_is_a_line(run, tmp_path):
         segment(None, str(tmp_path / "out"), segmenter)
     with pytest.raises(InputError, match="nms_threshold is 2"):
         load_segmenter(run / "bundle", nms_threshold=2)
-    with pytest.raises(InputError, match="is not a trained bundle"):
+    with pytest.raises(InputError, match="is no trained bundle"):
         load_segmenter(tmp_path)
     assert not (tmp_path / "evaluation").exists()
 

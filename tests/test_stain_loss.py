@@ -85,10 +85,23 @@ def test_a_generator_is_pulled_to_the_stains():
 @pytest.mark.parametrize(
     ("carriers", "declared", "message"),
     [
-        ({"nuclei": "DAB"}, data(), "lambda_stain is 1, but carriers has 'nuclei'; the channels are DAPI, membrane"),
-        ({"DAPI": "Giemsa"}, data(), "carriers has 'DAPI': 'Giemsa'; the stains are hematoxylin, eosin, DAB"),
-        ({}, data(), "carriers is empty; name the stain of a channel"),
-        (CARRIERS, data(target=Modality("IF", 2, 0, 255)), "the datalist names no channels"),
+        (
+            {"nuclei": "DAB"},
+            data(),
+            "lambda_stain is 1, but carriers has 'nuclei': 'DAB'; the channels are DAPI, membrane",
+        ),
+        (
+            {"DAPI": "Giemsa"},
+            data(),
+            "carriers has 'DAPI': 'Giemsa'; the channels are DAPI, membrane, the stains hemat",
+        ),
+        ({}, data(), "carriers is {}; give channels their stains, --carriers '{DAPI: hematoxylin}'"),
+        (None, data(), "carriers is None; give channels"),
+        (
+            CARRIERS,
+            data(target=Modality("IF", 2, 0, 255)),
+            "the datalist names no channels of IF; give it channel_names",
+        ),
         (CARRIERS, data(target=IHC), "it goes from a brightfield source to fluorescence"),
     ],
 )

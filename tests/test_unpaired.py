@@ -212,7 +212,8 @@ def test_networks_that_do_not_fit_the_dataset_are_named(method, tmp_path):
 
 def test_restain_trains_and_its_bundle_goes_both_ways(folder, tmp_path):
     configs = ["configs/train.json", "configs/methods/restain.json"]
-    done = run_bundle("training", configs, dataset_dir=folder, output_dir=tmp_path / "run", **UNPAIRED)
+    ids = {**UNPAIRED, "lambda_stain": 1}
+    done = run_bundle("training", configs, dataset_dir=folder, output_dir=tmp_path / "run", **ids)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "training on 3 of IHC and 5 of IF" in done.stdout + done.stderr
     bundle = tmp_path / "run" / "bundle"

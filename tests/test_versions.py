@@ -38,6 +38,16 @@ def test_training_targets_move_and_test_targets_do_not(tmp_path):
     assert "displaced by 4 px root mean square (seed 0)" in moved.description
 
 
+def test_files_outside_the_dataset_are_not_copied_anywhere(tmp_path):
+    source = make_dataset(tmp_path / "data")
+    listed = json.loads((source / "datalist.json").read_text())
+    listed["training"][0]["source"] = "../data/" + listed["training"][0]["source"]
+    (source / "datalist.json").write_text(json.dumps(listed))
+    with pytest.raises(InputError, match=r"\.\./data/source/\d+.png lies outside .*; copy it in"):
+        write_versions(str(source), str(tmp_path / "versions"), misalign_px=[4])
+    assert not (tmp_path / "versions").exists()
+
+
 @pytest.mark.parametrize("numbered", [True, False])
 def test_fewer_pairs_leave_as_many_in_every_fold(tmp_path, numbered):
     source = make_dataset(tmp_path / "data", pairs=12)

@@ -19,6 +19,7 @@ from bundle.errors import InputError, input_error
 from bundle.nuclei.checks import share_faults
 from bundle.nuclei.losses import in_px
 from bundle.nuclei.stars import drawn, polygons
+from bundle.serving import no_bundle
 
 PROBABILITIES = tuple(round(0.3 + 0.05 * step, 2) for step in range(13))  # 0.3, 0.35 … 0.9
 NMS_THRESHOLDS = (0.3, 0.4, 0.5)  # those that optimize_thresholds of stardist.models tries
@@ -143,7 +144,7 @@ class Segmenter:
             pixel_um: the size, µm; None if it is not known.
             remedy: what to do if what was stated is wrong.
         """
-        if pixel_um is None or self.pixel_um is None or abs(pixel_um / self.pixel_um - 1) <= SIZE_TOLERANCE:
+        if pixel_um is None or self.pixel_um is None or abs(pixel_um / self.pixel_um - 1) <= SIZE_TOLERANCE + 1e-9:
             return []
         return [
             f"{what} states pixels of {pixel_um:g} µm but the segmenter was trained on pixels of {self.pixel_um:g} µm; "
@@ -203,7 +204,7 @@ def load_segmenter(bundle_root: str | Path, device: str | torch.device = "cpu", 
     """
     path = Path(bundle_root) / "configs" / "inference.json"
     if not path.is_file():
-        raise InputError(f"{bundle_root} is not a trained bundle, it has no configs/inference.json; train one first.")
+        raise InputError(no_bundle(Path(bundle_root)))
     parser = ConfigParser()
     parser.read_config(str(path))
     if "segmenter" not in parser.get():

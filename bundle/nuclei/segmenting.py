@@ -95,7 +95,8 @@ def checked(
         faults += [] if files else ["input is not set; pass --input FILE or --input FOLDER."]
     except InputError as error:
         faults.append(str(error))
-    if given and (Path(given) if Path(given).is_dir() else Path(given).parent).resolve() == Path(output_dir).resolve():
+    beside = Path(given) if given and Path(given).is_dir() else files[0].parent if files else None
+    if beside is not None and beside.resolve() == Path(output_dir).resolve():
         faults.append(
             f"output_dir {output_dir} is the folder of the input, whose labels it could replace; pass another one."
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from bundle.datalist import checksum
 from bundle.tables import ROWS, VALIDATION
 
 SHOWN_SPLITS = ("testing", "validation", "training")  # what was never trained on comes first
@@ -95,7 +95,7 @@ def read_record(output_dir: str | Path) -> Record:
         patches=_read_csv(measured / "patches.csv"),
         slides=_read_csv(measured / "slides.csv"),
         truth=_read_csv(measured / "truth.csv"),
-        validation=[_numbers(line) for line in _read_csv(folder / VALIDATION)],
+        validation=[numbers(line) for line in _read_csv(folder / VALIDATION)],
         unpaired=_read_json(measured / "summary.json"),
         regions=_read_csv(measured / "labelling.csv"),
         losses=read_losses(folder / "tensorboard"),
@@ -130,7 +130,7 @@ def read_losses(folder: Path) -> dict[str, np.ndarray]:
 
 def sha256_of(path: Path) -> str | None:
     """SHA-256 of a file; None if it is not there."""
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+    return checksum(path) if path.is_file() else None
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -144,7 +144,7 @@ def _read_csv(path: Path) -> Table:
         return list(csv.DictReader(file))
 
 
-def _numbers(line: dict[str, str]) -> dict[str, Any]:
+def numbers(line: dict[str, str]) -> dict[str, Any]:
     """A line of ``validation.csv``; what does not concern its slide is empty there and left out here."""
     scores = {name: text for name, text in line.items() if name not in ("epoch", "slide") and text}
     numbers = {name: None if text == "not computed" else float(text) for name, text in scores.items()}

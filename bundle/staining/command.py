@@ -151,7 +151,10 @@ def stain(
             or the disk is full; or if what the model makes is not RGB.
     """
     if target["channels"] != RGB:
-        raise InputError(f"this model makes {modality(target)}; volumes are stained in RGB only.")
+        raise InputError(
+            f"this model makes {modality(target)}; volumes are stained in RGB only: stain its slices "
+            "as images (configs/inference.json)."
+        )
     folder, shown, given = Path(str(output_dir)), is_first(), modality(source)
     if recalibrated(source, bone_intensity, background_intensity):
         given = Modality(given.name, given.channels, -float("inf"), float("inf"))

@@ -59,7 +59,7 @@ class StainLoss:
     needs = ("g_xy", "g_yx")
 
     def __init__(self, carriers: Mapping[str, str], data: Datalist, inverted: bool = False) -> None:
-        self.carriers = dict(carriers)
+        self.carriers = carriers
         self.names = list(data.target.channel_names)
         self.inverted = inverted
 
@@ -68,14 +68,18 @@ class StainLoss:
         source, target = data.source, data.target
         if not source.is_brightfield or target.is_brightfield:
             yield f"it goes from a brightfield source to fluorescence, and here are {source} and {target}; set it to 0."
-        if not self.carriers:
-            yield "carriers is empty; name the stain of a channel, {DAPI: hematoxylin}."
-        for name, stain in self.carriers.items():
-            if name not in self.names:
-                there = f"the channels are {', '.join(self.names)}" if self.names else "the datalist names no channels"
-                yield f"carriers has {name!r}; {there} (channel_names of the target)."
-            if stain not in STAINS:
-                yield f"carriers has {name!r}: {stain!r}; the stains are {', '.join(STAINS)}."
+        elif not self.names:
+            yield f"the datalist names no channels of {target.name}; give it channel_names."
+        elif not isinstance(self.carriers, Mapping) or not self.carriers:
+            example = f"{{{self.names[0]}: {STAINS[0]}}}"
+            yield f"carriers is {self.carriers!r}; give channels their stains, --carriers '{example}'."
+        else:
+            for name, stain in self.carriers.items():
+                if name not in self.names or stain not in STAINS:
+                    yield (
+                        f"carriers has {name!r}: {stain!r}; the channels are {', '.join(self.names)}, the stains "
+                        f"{', '.join(STAINS)}: pass --carriers '{{CHANNEL: STAIN}}'."
+                    )
 
     def __call__(self, translation: Translation) -> Tensor:
         """Scalar."""

@@ -59,7 +59,11 @@ def hash_rows(found: Row) -> list[list[str]]:
 def labelling_rows(found: Row) -> list[list[str]]:
     """Split, regions and specimens, nuclei of both stains, both indices and their difference with 95 % intervals."""
     return [
-        [row["split"], f"{row['regions']}, {row['specimens']}", f"{row['real_nuclei']} / {row['virtual_nuclei']}"]
+        [
+            row["split"],
+            f"{row['regions']}, {row.get('specimens', '?')}",
+            f"{row['real_nuclei']} / {row['virtual_nuclei']}",
+        ]
         + [interval_text(row, f"index_{name}") for name in ("real", "virtual", "difference")]
         for row in found["labelling"]
     ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from collections import defaultdict
 from pathlib import Path
 
 import matplotlib
@@ -19,7 +18,8 @@ from bundle.false_colour import shown
 from bundle.image_io import read_slide
 from bundle.inference import load_model
 from bundle.report.plots import COLOURS
-from bundle.tables import HEADINGS
+from bundle.report.records import numbers
+from bundle.tables import HEADINGS, means
 
 CURVES = ("source_ssim", "source_ms_ssim", "source_psnr", "source_mae")
 WIDTH_PX = 160  # of each picture
@@ -32,22 +32,21 @@ def reconstruction(study: str, output: str) -> str:
         study: folder of scripts.study, run with a fold and one seed.
         output: PNG to write.
     """
-    figure, every = plt.subplots(1, len(CURVES), figsize=(12, 3.2), layout="constrained")
-    for colour, table in zip(COLOURS, sorted(Path(study).glob("cells/*/validation.csv")), strict=False):
-        found: dict[int, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    tables = sorted(Path(study).glob("cells/*/validation.csv"))
+    if not 0 < len(tables) <= len(COLOURS):
+        raise InputError(
+            f"study {study} has {len(tables)} cells with validation.csv; 1 to {len(COLOURS)} can be shown."
+        )
+    figure, every = plt.subplots(1, len(CURVES), figsize=(12, 3.4), layout="constrained")
+    for colour, table in zip(COLOURS, tables, strict=False):
         with table.open(encoding="utf-8", newline="") as stream:
-            for row in csv.DictReader(stream):
-                for name in CURVES:
-                    if row[name]:
-                        found[int(row["epoch"])][name].append(float(row[name]))
+            rows = [numbers(line) for line in csv.DictReader(stream)]
         for axes, name in zip(every, CURVES, strict=True):
-            label = table.parent.name.split("-fold")[0]
-            axes.plot(list(found), [np.mean(values[name]) for values in found.values()], color=colour, label=label)
+            found = means(rows, name)
+            axes.plot(list(found), list(found.values()), color=colour, label=table.parent.name)
             axes.set_xlabel("epoch")
             axes.set_title(HEADINGS[name], fontsize=9)
-    if not every[0].lines:
-        raise InputError(f"study {study} has no cells/*/validation.csv; run it with a fold.")
-    figure.legend(*every[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(COLOURS), fontsize=8)
+    figure.legend(*every[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
     return saved(figure, output)
 
 

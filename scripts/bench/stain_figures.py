@@ -50,7 +50,7 @@ def reconstruction(study: str, output: str) -> str:
     return saved(figure, output)
 
 
-def translations(tumour: str, model_bundle: str, edited: str, output: str, left: int = 60) -> str:
+def translations(tumour: str, model_bundle: str, edited: str, output: str) -> str:
     """The testing IHC, fluorescence made of it, IHC with each edit, and IHC made of each testing fluorescence image.
 
     Args:
@@ -58,7 +58,6 @@ def translations(tumour: str, model_bundle: str, edited: str, output: str, left:
         model_bundle: of the training.
         edited: what scripts.insilico made of its testing IHC.
         output: PNG to write.
-        left: first column shown of the fluorescence images' IHC, px.
     """
     there, back = (load_model(model_bundle, direction=way) for way in ("forward", "reverse"))
     listed = json.loads((Path(tumour) / "datalist.json").read_text(encoding="utf-8"))["testing"]
@@ -71,8 +70,7 @@ def translations(tumour: str, model_bundle: str, edited: str, output: str, left:
     for entry in json.loads((Path(edited) / "datalist.json").read_text(encoding="utf-8"))["training"]:
         pictures[Path(entry["image"]).stem.split("__")[1]] = read_slide(Path(edited) / entry["image"]).pixels
     for number, entry in enumerate((entry for entry in listed if "target" in entry), 1):
-        made = back(read_slide(Path(tumour) / entry["target"]).pixels)
-        pictures[f"IHC from image {number}"] = made[..., left:]
+        pictures[f"IHC from image {number}"] = back(read_slide(Path(tumour) / entry["target"]).pixels)
     figure, every = plt.subplots(1, len(pictures), figsize=(1.6 * len(pictures), 3.6), layout="constrained")
     for axes, (title, pixels) in zip(every, pictures.items(), strict=True):
         axes.imshow(pixels[:, : 2 * WIDTH_PX, :WIDTH_PX].transpose(1, 2, 0))

@@ -4,7 +4,7 @@ RUN := $(PYTHON) -m monai.bundle run
 DEMO := output/demo
 TRAIN := 'configs/train.json'
 PROFILE := 'configs/profiles/demo.json'
-PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2
+PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist worksteal
 
 .PHONY: setup demo deploy label hospital test test-slow lint bench clean
 

@@ -57,7 +57,7 @@ def load_tensors(path: Path, device: str | torch.device = "cpu") -> Any:
         InputError: if the file is missing, truncated, corrupt, or holds anything but tensors and containers.
     """
     if not path.is_file():
-        raise InputError(f"{path} does not exist; train first, or pass --bundle_root FOLDER, the trained bundle.")
+        raise InputError(f"{path} does not exist; train first, or pass --bundle_root RUN/bundle of a run.")
     try:
         if zipfile.is_zipfile(path):  # older versions of PyTorch wrote another kind, without checksums
             with zipfile.ZipFile(path) as archive:

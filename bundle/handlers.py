@@ -63,6 +63,9 @@ class Progress:
             self.messages.close()
 
 
+EARLY_STEPS = 100  # of a run, in which nothing is settled yet; ours
+
+
 class Polarity:
     """Warns when an unpaired method stains what is light and leaves what is dark.
 
@@ -99,7 +102,7 @@ class Polarity:
         value = float(np.mean(self.found)) if self.found else 0.0
         self.found = []
         self.writer.add_scalar("polarity", value, engine.state.iteration)
-        if value * self.expected < 0:
+        if value * self.expected < 0 and engine.state.iteration >= EARLY_STEPS:
             logger.warning(
                 "epoch %d: light and dark are swapped (correlation of image and virtual stain %.2f, where %s 0 is "
                 "right); runs seldom recover from it, so stop, and begin anew with another --seed (docs/stains.md)",

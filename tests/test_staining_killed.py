@@ -70,7 +70,8 @@ def killed(kills: int, rng: random.Random, run: tuple[Path, Path, Path, dict], b
     ("kills", "ids"),
     [
         (5, {"axes": "zyx", "fusion": "median", "output_format": "tif"}),
-        (50, {"window": 16, "step": 4}),
+        (5, {"window": 16, "step": 4}),
+        pytest.param(50, {"window": 16, "step": 4}, marks=pytest.mark.slow),
         pytest.param(50, {"axes": "zyx", "window": 16, "step": 8}, marks=pytest.mark.slow),
     ],
 )

@@ -115,6 +115,7 @@ def test_starting_again_does_nothing_twice_and_another_plan_is_refused(done):
     assert "Traceback" not in other.stderr
 
 
+@pytest.mark.slow
 def test_a_killed_study_goes_on_where_it_was(tmp_path):
     make_dataset(tmp_path / "data", pairs=2)
     words = command(tmp_path / "data", tmp_path / "study", "--methods", "[paired,cyclegan]")
@@ -193,6 +194,7 @@ def test_a_full_disk_loses_no_more_than_the_cell_in_work(tmp_path, done):
         subprocess.run(["umount", str(disk)], check=True)
 
 
+@pytest.mark.slow
 def test_a_cell_that_fails_is_named_and_the_others_go_on(tmp_path):
     make_dataset(tmp_path / "data", pairs=2)
     variants = {"broken": {"ids": {"deploy_checkpoint": "best_nothing"}}, "one way": {"methods": ["one_way"]}}

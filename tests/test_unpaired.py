@@ -273,7 +273,7 @@ def test_an_evaluation_of_pairs_names_the_one_for_unpaired_images(folder, tmp_pa
 def test_swapped_light_and_dark_is_told(sign, target, inverted, warned, caplog):
     class Writer:
         def add_scalar(self, name, value, step):
-            assert (name, step) == ("polarity", 30)
+            assert (name, step) == ("polarity", step)
             assert value == pytest.approx(sign * 1.0)
 
     names = {"RGB": (), "IF": ("DAPI", "CD3", "CD8")}[target]
@@ -281,10 +281,14 @@ def test_swapped_light_and_dark_is_told(sign, target, inverted, warned, caplog):
     polarity = Polarity(Datalist(ROOT, 0.5, *modalities, paired=False), inverted, Writer())
     x = torch.rand(2, 3, 8, 8) * 2 - 1
     translation = SimpleNamespace(x=x, fake_y=sign * 0.5 * x.mean(1, keepdim=True).expand(-1, 2, -1, -1))
-    engine = SimpleNamespace(state=SimpleNamespace(translation=translation, epoch=3, iteration=30))
+    engine = SimpleNamespace(state=SimpleNamespace(translation=translation, epoch=3, iteration=99))
     with caplog.at_level(logging.WARNING, logger="bundle"):
         for _ in range(2):
             polarity.iteration_completed(engine)
+        polarity.epoch_completed(engine)
+        assert not caplog.text  # too early to say
+        engine.state.iteration += 1
+        polarity.iteration_completed(engine)
         polarity.epoch_completed(engine)
     assert ("light and dark are swapped" in caplog.text) == warned
     assert polarity.found == []

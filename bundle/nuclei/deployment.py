@@ -67,6 +67,7 @@ def publish(
         thresholds = {name: inference[name] for name in ("probability_threshold", "nms_threshold")}
         amend(output_dir, thresholds={**thresholds, "how": how})
         write_json(folder / "configs" / "metadata.json", _metadata(data, deploy_checkpoint, how))
+        shutil.copy(HOME / "configs" / "logging.conf", folder / "configs")
         for name in ("LICENSE", "CITATION.cff"):
             shutil.copy(HOME / name, folder)
         shutil.copytree(HOME / "bundle", folder / "bundle", ignore=shutil.ignore_patterns("__pycache__"))

@@ -81,10 +81,12 @@ def evaluate(
 def _faults(data: NucleiList, segmenter: Segmenter) -> list[str]:
     """Why a segmenter cannot be scored on a dataset, a line each."""
     faults = []
-    if not any(data.nuclei[each.label] for each in data.testing):
+    if not data.testing:
         faults.append(
-            f"{data.folder} lists {len(data.testing)} testing images with no nucleus in them; nothing to score."
+            f"{data.folder} has no testing images; give --dataset_dir of labelled images that are no training's."
         )
+    elif not any(data.nuclei[each.label] for each in data.testing):
+        faults.append(f"{data.folder}: there is no nucleus in its {len(data.testing)} testing images to score.")
     if data.image.channels != segmenter.image.channels:
         faults.append(
             f"{data.folder}: {data.image} is not what the network was trained on, {segmenter.image}; "

@@ -208,7 +208,10 @@ def load_segmenter(bundle_root: str | Path, device: str | torch.device = "cpu", 
     parser = ConfigParser()
     parser.read_config(str(path))
     if "segmenter" not in parser.get():
-        raise InputError(f"{bundle_root} does not segment nuclei, its configs/inference.json has no segmenter.")
+        raise InputError(
+            f"{bundle_root} does not segment nuclei, its configs/inference.json has no segmenter; give RUN/bundle of a "
+            "training of configs/nuclei.json."
+        )
     parser.update({"bundle_root": str(bundle_root), "device": torch.device(device)})
     parser.update({name: value for name, value in ids.items() if value is not None})
     try:

@@ -104,7 +104,8 @@ def planned(
     sizes = {(side.side, name): shape_at(facts.shape, ratios[side.side, name]) for side, name, facts in _all(sides)}
     splits = {name: TESTING if specimens[name] in tested else TRAINING for name in names}
     faults = [
-        f"testing: every {side.side} ({listed(side.slides)}) would be for testing; leave some to train on."
+        f"testing: every {side.side} ({listed(side.slides)}) would be for testing; leave some to train on, "
+        "or test on a part of each: --hold_out right:0.3."
         for side in sides
         if not division.hold_out and all(splits[name] == TESTING for name in side.slides)
     ]

@@ -191,7 +191,7 @@ def test_what_cannot_be_scored_or_segmented_is_a_line(run, tmp_path):
     with pytest.raises(InputError, match="has 3 channels but DAPI declares 1"):
         segment(str(colour / "images"), str(tmp_path / "out"), segmenter)
     relist(run.parent / "data", testing=[])
-    with pytest.raises(InputError, match="lists 0 testing images"):
+    with pytest.raises(InputError, match="has no testing images; give --dataset_dir"):
         evaluate(load_nuclei(str(run.parent / "data")), segmenter, str(tmp_path))
     with pytest.raises(InputError, match="input is not set"):
         segment(None, str(tmp_path / "out"), segmenter)

@@ -216,6 +216,7 @@ def test_restain_trains_and_its_bundle_goes_both_ways(folder, tmp_path):
     done = run_bundle("training", configs, dataset_dir=folder, output_dir=tmp_path / "run", **ids)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "training on 3 of IHC and 5 of IF" in done.stdout + done.stderr
+    assert "stain 1" in (tmp_path / "run" / "report.html").read_text()
     bundle = tmp_path / "run" / "bundle"
     forward, reverse = load_model(bundle), load_model(bundle, direction="reverse")
     image = read_slide(folder / "source/3.png").pixels

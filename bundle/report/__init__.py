@@ -43,7 +43,7 @@ CAPTION = "Median [quartiles] of the patches; the best median of each split and 
 TERMS = "terms before weighting"
 LOSSES = {  # chart, and the tags in it
     "weighted sum of the terms": ("loss",),
-    TERMS: ("adv", "cycle", "identity", "pixel", "grey", "structure"),
+    TERMS: ("adv", "cycle", "identity", "pixel", "grey", "structure", "stain"),
     "discriminators": ("d_x", "d_y"),
 }
 UNPAIRED_COLUMNS = "source, generated stain, source given back; real stain, generated source, stain given back"

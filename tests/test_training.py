@@ -18,7 +18,7 @@ def test_a_run_leaves_what_design_promises(trained):
     expected = {"config.json", "log.txt", "provenance.json", "samples/epoch_0002.png", "checkpoints/latest.pt"}
     expected |= {f"checkpoints/best_{term}.pt" for term in ("adv", "cycle", "identity", "pixel", "grey")}
     expected |= {"bundle/models/model.pt", "bundle/reverse.pt", "bundle/configs/inference.json", "bundle/LICENSE"}
-    expected |= {"bundle/configs/metadata.json", "bundle/docs/README.md", "bundle/bundle/networks.py"}
+    expected |= {"bundle/configs/metadata.json", "bundle/docs/README.md", "bundle/bundle/networks/__init__.py"}
     assert expected <= files
     assert any(name.startswith("tensorboard/") for name in files)
     assert not any("partial" in name or "__pycache__" in name for name in files)

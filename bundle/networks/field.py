@@ -1,0 +1,148 @@
+"""A generator whose stain of a pixel depends on the source in a field around it, and on nothing else."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from bundle.networks.layers import check_positive
+
+FIRST_SHARE = 0.2  # of a block's output at the start, so that a deep network begins near the identity
+LAST_SHARE = 0.1  # of the last layer's, so that tanh begins where it is steep
+
+
+class ChannelNorm(nn.Module):
+    """Normalises the channels of each pixel to mean 0 and variance 1, then scales and shifts them (Ba et al. 2016).
+
+    No pixel sees another, so a window's result does not depend on what else is in the window.
+
+    Args:
+        channels: of the image.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) → the same."""
+        return self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+def convolution(before: int, after: int, size: int = 3, stride: int = 1, share: float = 1.0) -> nn.Conv2d:
+    """A convolution with He's weights (He et al. 2015) times ``share``; one of stride 2 covers whole pairs of pixels."""
+    layer = nn.Conv2d(before, after, size, stride, padding=0 if stride > 1 else size // 2)
+    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    layer.weight.data.mul_(share)
+    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    return layer
+
+
+class FieldBlock(nn.Module):
+    """Channel norm, a 3×3 convolution, ReLU and another, added to their input."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            ChannelNorm(channels),
+            convolution(channels, channels),
+            nn.ReLU(inplace=True),
+            convolution(channels, channels, share=FIRST_SHARE),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) → (B, C, H, W)."""
+        return x + self.body(x)
+
+
+class FieldGenerator(nn.Module):
+    """A U-Net of residual blocks whose stain of a pixel depends on a field of the source alone.
+
+    It has no statistics of the window: where others have instance norm it has :class:`ChannelNorm`. The first layer
+    takes squares of 2×2 px as one (Shi et al. 2016), so nearly all work is done at half resolution; what that loses
+    comes back in a last block at full resolution, which sees the source too. Coarser levels halve on a grid that
+    begins at the image's first pixel: an image that is cut at multiples of ``multiple`` px, ``halo`` px more of it on
+    every side, gives the pixels of the whole.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        width: channels at full resolution; twice as many at half, four times at a quarter, and so on.
+        levels: resolutions below full.
+        middle: blocks at the lowest resolution; each other has one on the way down and one on the way up.
+
+    Attributes:
+        multiple: of the pixels that windows must begin at.
+        halo: px beyond which the source does not matter to a pixel, rounded up to ``multiple``.
+
+    Raises:
+        InputError: if an argument is no positive integer.
+    """
+
+    def __init__(
+        self, in_channels: int = 3, out_channels: int = 3, width: int = 64, levels: int = 4, middle: int = 2
+    ) -> None:
+        super().__init__()
+        check_positive(in_channels=in_channels, out_channels=out_channels)
+        check_positive(width=width, levels=levels, middle=middle)
+        sizes = [width * 2 * (level + 1) for level in range(levels)]
+        self.stem = nn.Sequential(nn.PixelUnshuffle(2), convolution(4 * in_channels, sizes[0]))
+        self.down = nn.ModuleList(FieldBlock(size) for size in sizes[:-1])
+        self.halve = nn.ModuleList(
+            convolution(before, after, 2, stride=2) for before, after in zip(sizes, sizes[1:], strict=False)
+        )
+        self.middle = nn.Sequential(*(FieldBlock(sizes[-1]) for _ in range(middle)))
+        self.lift = nn.ModuleList(
+            nn.Sequential(convolution(after, before, 1), nn.Upsample(scale_factor=2.0, mode="nearest"))
+            for before, after in zip(sizes[-2::-1], sizes[:0:-1], strict=True)
+        )
+        self.up = nn.ModuleList(FieldBlock(size) for size in sizes[-2::-1])
+        self.spread = nn.Sequential(
+            ChannelNorm(sizes[0]), convolution(sizes[0], 4 * width), nn.PixelShuffle(2)
+        )
+        self.detail = convolution(in_channels, width)
+        self.last = nn.Sequential(
+            nn.ReLU(),
+            convolution(width, width),
+            nn.ReLU(),
+            convolution(width, out_channels, share=LAST_SHARE),
+            nn.Tanh(),
+        )
+        self.multiple = 2**levels
+        self.halo = self._halo(levels, middle)
+
+    def _halo(self, levels: int, middle: int) -> int:
+        """px: each 3×3 convolution reaches one pixel of its resolution, each halving one square of the next."""
+        reach = 2 + 1  # the last two convolutions, and the one beside them
+        reach += 2 * 2  # to and from half resolution
+        for level in range(1, levels + 1):
+            blocks = middle if level == levels else 2
+            reach += 2**level * (2 * blocks + 1)
+        return math.ceil(reach / self.multiple) * self.multiple
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Translate an image of any size.
+
+        Sides that are not a multiple of ``multiple`` are padded by repeating the last row and column, and cut again.
+
+        Args:
+            x: (B, in_channels, H, W) in [−1, 1].
+
+        Returns:
+            (B, out_channels, H, W) in [−1, 1].
+        """
+        height, width = x.shape[-2], x.shape[-1]
+        x = F.pad(x, [0, -width % self.multiple, 0, -height % self.multiple], mode="replicate")
+        y = self.stem(x)
+        kept: list[Tensor] = []
+        for block, halve in zip(self.down, self.halve):  # noqa: B905 - TorchScript knows no ``strict``
+            y = block(y)
+            kept.append(y)
+            y = halve(y)
+        y = self.middle(y)
+        for lift, block in zip(self.lift, self.up):  # noqa: B905
+            y = block(lift(y) + kept.pop())
+        return self.last(self.spread(y) + self.detail(x))[..., :height, :width]

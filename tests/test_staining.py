@@ -181,7 +181,13 @@ def test_slices_together_fill_whole_batches(side, window, step, batch, expected)
 
 
 @pytest.mark.parametrize(
-    "ids", [{"window": 32, "step": 16}, {"window": 64}, {"window": None}, {"window": 32, "normalisation": "dense"}]
+    "ids",
+    [
+        {"window": 32, "step": 16},
+        {"window": 64},
+        {"window": None},
+        {"window": 32, "step": 32, "normalisation": "dense"},
+    ],
 )
 def test_slices_stained_together_come_out_as_alone(levelled, sample, tmp_path, ids):
     given = {**ids, "hull": True, "background_rgb": [250, 240, 230]}

@@ -73,7 +73,7 @@ def main(bundle: str, dataset_dir: str, specimens: str, window: int, every: int 
             for stained, images in zip(made[1:], volumes, strict=True)
         ]
         seams = [seam_index(stain, window, far) for images in made for stain in images]
-        told = ", ".join(str(value) for value in {"window": window, **ids}.values())
+        told = ", ".join(str(value or "whole image") for value in {"window": window, **ids}.values())
         print(
             f"| {told} | {means} | {' / '.join(f'{each:.1f}' for each in psnrs)} | "
             f"{np.mean([each for each in seams if each]):.2f} | {seconds:.1f} |",

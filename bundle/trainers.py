@@ -298,7 +298,8 @@ def check_channels(data: Datalist, networks: Mapping[str, nn.Module]) -> None:
     faults = []
     for name, network in networks.items():
         layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
-        takes, makes = layers[0].in_channels, layers[-1].out_channels
+        takes = getattr(network, "in_channels", layers[0].in_channels)  # a first layer may take squares of pixels
+        makes = layers[-1].out_channels
         if name.startswith("g_") and (takes, makes) != wanted[name]:
             faults.append(
                 f"{name} takes {takes} channels and makes {makes}, but the dataset needs {wanted[name][0]} and "

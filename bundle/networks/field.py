@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from bundle.errors import InputError
 from bundle.networks.layers import check_positive
 
 FIRST_SHARE = 0.2  # of a block's output at the start, so that a deep network begins near the identity
@@ -73,21 +74,33 @@ class FieldGenerator(nn.Module):
         width: channels at full resolution; twice as many at half, four times at a quarter, and so on.
         levels: resolutions below full.
         middle: blocks at the lowest resolution; each other has one on the way down and one on the way up.
+        mean: of the source's pixels, in [−1, 1]; the first layer sees (x − mean) / deviation.
+        deviation: their standard deviation.
 
     Attributes:
         multiple: of the pixels that windows must begin at.
         halo: px beyond which the source does not matter to a pixel, rounded up to ``multiple``.
 
     Raises:
-        InputError: if an argument is no positive integer.
+        InputError: if a number of channels, levels or blocks is no positive integer, or ``deviation`` not above 0.
     """
 
     def __init__(
-        self, in_channels: int = 3, out_channels: int = 3, width: int = 64, levels: int = 4, middle: int = 2
+        self,
+        in_channels: int = 3,
+        out_channels: int = 3,
+        width: int = 64,
+        levels: int = 4,
+        middle: int = 2,
+        mean: float = 0.0,
+        deviation: float = 1.0,
     ) -> None:
         super().__init__()
         check_positive(in_channels=in_channels, out_channels=out_channels)
         check_positive(width=width, levels=levels, middle=middle)
+        if not deviation > 0:
+            raise InputError(f"deviation is {deviation!r}; it must be above 0: the source is of one value.")
+        self.in_channels, self.mean, self.deviation = in_channels, float(mean), float(deviation)
         sizes = [width * 2 * (level + 1) for level in range(levels)]
         self.stem = nn.Sequential(nn.PixelUnshuffle(2), convolution(4 * in_channels, sizes[0]))
         self.down = nn.ModuleList(FieldBlock(size) for size in sizes[:-1])
@@ -138,6 +151,7 @@ class FieldGenerator(nn.Module):
         """
         height, width = x.shape[-2], x.shape[-1]
         x = F.pad(x, [0, -width % self.multiple, 0, -height % self.multiple], mode="replicate")
+        x = (x - self.mean) / self.deviation
         y = self.stem(x)
         kept: list[Tensor] = []
         for block, halve in zip(self.down, self.halve):  # noqa: B905 - TorchScript knows no ``strict``

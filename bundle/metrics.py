@@ -25,7 +25,7 @@ LPIPS_BATCH = 16
 RESOLUTION_THRESHOLD = 1 / 7
 DETAIL_SIGMA_PX = 2.0  # keeps lacunae and borders, takes off the stretch of tissues
 EVEN = 1e-3  # grey levels; a standard deviation up to this is rounding
-GRADIENT_SIGMA_PX = 1.0  # a section moved by 1 and 2 px keeps 0.91 and 0.70 of 1 (docs/results.md)
+GRADIENT_SIGMA_PX = 1.0  # a section moved by 1 and 2 px keeps 0.91 and 0.71 of 1 (docs/results.md)
 
 
 def ssim(image: np.ndarray, reference: np.ndarray) -> float:

@@ -35,7 +35,7 @@ def evaluated(trained, shared) -> Path:
     done = run_bundle("evaluation", WITH_PROFILE, **ids)
     assert done.returncode == 0, done.stderr
     assert "| testing | network |" in done.stdout
-    assert "| split | image | patches | LPIPS ↓ | detail (1 = as real) | gradient correlation ↑ | SSIM ↑ |" in done.stdout
+    assert "| patches | LPIPS ↓ | detail (1 = as real) | gradient correlation ↑ | SSIM ↑ | PSNR ↑ (dB) |" in done.stdout
     return trained / "evaluation"
 
 
@@ -109,7 +109,7 @@ def test_without_weights_lpips_is_not_computed_and_says_how(trained, tmp_path, m
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "run" / "evaluation" / "table.md").read_text()
     assert text.count("not computed") == len(ROWS) + 1
-    assert "| split | image | patches | detail (1 = as real) | gradient correlation ↑ | SSIM ↑ | PSNR ↑ (dB) | LPIPS ↓ |" in text
+    assert "| patches | detail (1 = as real) | gradient correlation ↑ | SSIM ↑ | PSNR ↑ (dB) | LPIPS ↓ |" in text
     assert "--lpips_weights" in text
     assert {row["lpips"] for row in table(tmp_path / "run" / "evaluation" / "patches.csv")} == {"not computed"}
 

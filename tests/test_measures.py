@@ -1,7 +1,7 @@
 """The first columns of every table tell mush and noise from a stain, which SSIM and PSNR do not.
 
-``tests/data`` holds parts of phantom pairs and a small network that nine minutes of training made; its ``make.py`` names
-the commands. What is ranked below it: a network of the same config after seven steps, the real section through a
+``tests/data`` holds parts of phantom pairs and a small network that nine minutes of training made; its ``make.py``
+names the commands. What is ranked below it: a network of the same config after seven steps, the real section through a
 Gaussian of 3 px, the mean colour, and the colour table, which is as sharp as the source and as noisy.
 """
 
@@ -38,6 +38,7 @@ def parsed(output: Path) -> ConfigParser:
 
 def stained(network, source: np.ndarray) -> np.ndarray:
     """A slide (1, H, W) of 16 bits in one pass, by hand: to [−1, 1], three channels, and to 8 bits."""
+    network.eval()
     scaled = torch.from_numpy(source.astype(np.float32) / 65535 * 2 - 1).repeat(3, 1, 1)
     with torch.no_grad():
         return to_8bit((network(scaled[None])[0].numpy() + 1) / 2, 0, 1)
@@ -53,7 +54,7 @@ def stains(tmp_path_factory) -> dict:
     networks = {"trained": parsed(DATA).get_parsed_content("g_xy"), "seven steps": trainer.networks.g_xy}
     weights = torch.load(DATA / "one_way.pt", weights_only=True)
     networks["trained"].load_state_dict({name: value.float() for name, value in weights.items()})
-    made = {name: lambda source, real, of=network.eval(): stained(of, source) for name, network in networks.items()}
+    made = {name: lambda source, real, of=network: stained(of, source) for name, network in networks.items()}
     return {**made, **without_network(load_datalist(str(DATA / "phantom")))}
 
 

@@ -11,8 +11,8 @@ from bundle.metrics import (
     LPIPS_BATCH,
     LPIPS_FILE,
     Lpips,
-    find_lpips,
     detail_ratio,
+    find_lpips,
     flat_gain,
     gradient_correlation,
     patch_corners,
@@ -166,9 +166,9 @@ def test_gradients_see_neither_outside_the_mask_nor_an_even_image():
     even = np.full_like(real, 7.0)
     assert gradient_correlation(even, real, mask) == 0
     assert detail_ratio(even, real, mask) == 0
-    for measure in (gradient_correlation, detail_ratio):
-        assert measure(real, even, mask) is None
-        assert measure(real, real, np.zeros_like(mask)) is None
+    for compare in (gradient_correlation, detail_ratio):
+        assert compare(real, even, mask) is None
+        assert compare(real, real, np.zeros_like(mask)) is None
 
 
 def test_an_edge_moved_by_a_pixel_or_two_keeps_what_the_equation_says():

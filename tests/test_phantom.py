@@ -27,6 +27,7 @@ from bundle.phantom.sectioning import cut, draw_plane
 from bundle.phantom.spoiling import Spoiling, spoiling_of
 from bundle.phantom.staining import stain_block
 from bundle.phantom.tomography import Scan, draw_scan, scan_block
+from bundle.tables import ROWS
 from tests.conftest import ROOT
 from tests.forked import run_module
 

@@ -17,12 +17,13 @@ from bundle.datalist import SPLITS, Datalist, Pair
 from bundle.errors import InputError
 from bundle.image_io import read_labels, read_slide, to_8bit
 from bundle.inference import TrainedModel, load_model, on_background
-from bundle.metrics import LPIPS_MISSING, Lpips, find_lpips, patch_corners, psnr, ssim, ssim_inside
+from bundle.metrics import LPIPS_MISSING, find_lpips, patch_corners
 from bundle.patches import load_pair
 from bundle.report import write as write_report
 from bundle.report.panels import Region, difference, draw_corners, patches_to_keep, save_slide
 from bundle.report.records import sha256_of
 from bundle.runs import log_to, provenance
+from bundle.scoring import score_patches, score_slide
 from bundle.tables import METRICS, ROWS, SUMMARY_COLUMNS, markdown, summarise, write_csv
 from bundle.truth import MEASURES, TissueColours, measure, seam_index
 
@@ -96,7 +97,7 @@ def evaluate(
     ids |= {"lpips_weights": lpips_weights, "window": model.window, "step": model.step}
     origin = {**_origin(data, ids), "lpips": "computed" if lpips else LPIPS_MISSING}
     colour_table = baselines.ColourTable(in_8bit(data, load_pair(pair)) for pair in data.training)
-    colours = TissueColours(_labelled(data), data.tissues)
+    colours = TissueColours(labelled(data), data.tissues)
     patches: list[dict[str, Any]] = []
     slides: list[dict[str, Any]] = []
     truth: list[dict[str, Any]] = []
@@ -123,10 +124,10 @@ def evaluate(
         about = {"split": split, "slide": name, "specimen": pair.specimen}
         group = {"group": pair.group or ""}
         for row in ROWS if eval_baselines else ROWS[:1]:
-            patches += score_patches({**about, "row": row}, shown[row], real, corners, eval_patch, lpips)
+            patches += score_patches({**about, "row": row}, shown[row], real, mask, corners, eval_patch, lpips)
             slides.append({**about, **group, "row": row, **score_slide(shown[row], real, mask, lpips)})
         labels = None if pair.labels is None else read_labels(pair.labels)
-        judged = {"network": shown["network"], "colour table": shown["colour table"], "real section": real}
+        judged = {**shown, "real section": real}
         if pair.perfect is not None:
             perfect = to_8bit(read_slide(pair.perfect).pixels, data.target.low, data.target.high)
             judged["perfect stain"] = on_background(perfect, mask, data.background_rgb)
@@ -146,7 +147,7 @@ def evaluate(
             for corner in drawn
         }
         save_slide(folder / "slides" / name, panels, kept, data.pixel_um)
-    summary = summarise(patches)
+    summary = summarise(patches, truth)
     write_csv(folder / "patches.csv", PATCH_COLUMNS, patches)
     write_csv(folder / "slides.csv", SLIDE_COLUMNS, slides)
     write_csv(folder / "summary.csv", SUMMARY_COLUMNS, summary)
@@ -205,7 +206,7 @@ def in_8bit(data: Datalist, images: dict[str, np.ndarray]) -> tuple[np.ndarray, 
     return source, to_8bit(images["target"], data.target.low, data.target.high), images["mask"][0]
 
 
-def _labelled(data: Datalist) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def labelled(data: Datalist) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Stain, labels and mask of the training pairs that have labels."""
     for pair in data.training:
         if pair.labels is not None:
@@ -246,43 +247,3 @@ def cut_patch(
         "real": place.cut(shown_target),
     }
     return patch if reverse is None else {**patch, "generated_source": reverse(place.cut(target))}
-
-
-def score_patches(
-    about: dict[str, Any],
-    image: np.ndarray,
-    real: np.ndarray,
-    corners: Sequence[tuple[int, int]],
-    patch: int,
-    lpips: Lpips | None,
-) -> list[dict[str, Any]]:
-    """Score each patch of a slide.
-
-    Args:
-        about: columns that every row starts with.
-        image: (3, H, W), uint8.
-        real: (3, H, W), uint8.
-        corners: top left corners.
-        patch: side, px.
-        lpips: None leaves the column as None.
-
-    Returns:
-        A row a patch.
-    """
-    if not corners:
-        return []
-    cut = [np.stack([full[:, t : t + patch, c : c + patch] for t, c in corners]) for full in (image, real)]
-    distances = lpips.of_slides(*cut) if lpips else [None] * len(corners)
-    return [
-        {**about, "top": top, "left": left, "ssim": ssim(one, other), "psnr": psnr(one, other), "lpips": distance}
-        for (top, left), one, other, distance in zip(corners, *cut, distances, strict=True)
-    ]
-
-
-def score_slide(image: np.ndarray, real: np.ndarray, mask: np.ndarray, lpips: Lpips | None) -> dict[str, Any]:
-    """Score a whole slide: SSIM and PSNR inside the mask, LPIPS of all of it."""
-    return {
-        "ssim": ssim_inside(image, real, mask),
-        "psnr": psnr(image[:, mask], real[:, mask]),
-        "lpips": lpips.of_slides(image[None], real[None])[0] if lpips else None,
-    }

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from bundle.serving import fingerprint
+from bundle.tables import HEADINGS, NOT, shown
 
 SHOWN = ("network", "colour table")
-METRICS = ("ssim", "psnr", "lpips")
 
 
 def readme(name: str, config: Mapping[str, Any], metadata: Mapping[str, Any], bundle_root: Path) -> str:
@@ -108,13 +108,15 @@ def _performance(bundle_root: Path) -> str:
     measured = json.loads(record.read_text(encoding="utf-8")).get("model_sha256")
     if measured != fingerprint(bundle_root):
         return "Not measured: the evaluation beside the bundle was of other weights."
-    lines = ["Medians over patches; LPIPS and SSIM without unit, PSNR in dB.", ""]
-    lines += ["| split | image | patches | SSIM | PSNR | LPIPS |", "|---|---|---|---|---|---|"]
     with table.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            if row["row"] in SHOWN:
-                values = [_rounded(row[f"{metric}_median"]) for metric in METRICS]
-                lines.append(f"| {row['split']} | {row['row']} | {row['patches']} | {' | '.join(values)} |")
+        rows = [row for row in csv.DictReader(file) if row["row"] in SHOWN]
+    columns = shown(rows)
+    lines = ["Medians over patches; of lacunae and new bone, where they stand, over slides.", ""]
+    lines.append("| split | image | patches | " + " | ".join(HEADINGS[metric] for metric in columns) + " |")
+    lines.append("|---" * (3 + len(columns)) + "|")
+    for row in rows:
+        values = [_rounded(row.get(f"{metric}_median", NOT)) for metric in columns]
+        lines.append(f"| {row['split']} | {row['row']} | {row['patches']} | {' | '.join(values)} |")
     return "\n".join(lines)
 
 

@@ -76,7 +76,9 @@ class RegisteredPixelLoss:
         loss = masked_l1(t.fake_y, target, mask)
         if not self.extremes:
             return loss
-        pairs = ((dilated(sign * t.fake_y, self.extreme_px), dilated(sign * target, self.extreme_px)) for sign in (1, -1))
+        pairs = (
+            (dilated(sign * t.fake_y, self.extreme_px), dilated(sign * target, self.extreme_px)) for sign in (1, -1)
+        )
         return loss + self.extremes / 2 * sum(masked_l1(one, other, mask) for one, other in pairs)
 
 

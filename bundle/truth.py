@@ -21,6 +21,7 @@ HEADINGS = {
     "lacunae_recall": "lacunae recall ↑",
     "lacunae_precision": "lacunae precision ↑",
     "lacunae_chance": "lacunae recall by chance",
+    "lacunae_above_chance": "lacunae above chance ↑",
     "false_cells_per_mm2": "false cells ↓ (per mm²)",
     "layer_boundary_um": "layer boundary error ↓ (µm)",
     "new_bone_precision": "new bone precision ↑",
@@ -33,6 +34,7 @@ EXPLAINED = {
     "lacunae_recall": "share of the lacunae that show as a dark spot within 2 px",
     "lacunae_precision": "share of the dark spots in bone that are a lacuna",
     "lacunae_chance": "the recall that as many spots would have if they lay anywhere in the bone",
+    "lacunae_above_chance": "recall less that by chance: 0 for mush, which has no spots, and for noise, which has many",
     "false_cells_per_mm2": "dark spots in the degradation layer, which has no cells",
     "layer_boundary_um": "mean distance between the outlines of the true layer and of what has its colour",
     "new_bone_precision": "share of what has new bone's colour that is new bone",
@@ -280,6 +282,8 @@ def measure(
     bone = true["bone"] | true["new bone"]
     found = lacunae_found(image, true["lacuna"], bone)
     values["lacunae_recall"], values["lacunae_precision"], values["lacunae_chance"] = found
+    if found[0] is not None and found[2] is not None:
+        values["lacunae_above_chance"] = found[0] - found[2]
     values["false_cells_per_mm2"] = false_cells_per_mm2(image, true["degradation layer"], pixel_um)
     layer = colours.region(image, "degradation layer") & mask
     values["layer_boundary_um"] = boundary_error_um(layer, true["degradation layer"], pixel_um)

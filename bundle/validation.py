@@ -19,12 +19,13 @@ from bundle.checkpoints import save_tensors
 from bundle.datalist import Datalist, name_in
 from bundle.deployment import described_inference
 from bundle.errors import InputError
-from bundle.evaluation import in_8bit, score_slide
+from bundle.evaluation import in_8bit
 from bundle.inference import TrainedModel, on_background, parsed_model
 from bundle.metrics import LPIPS_MISSING, Lpips, find_lpips
 from bundle.patches import load_pair
 from bundle.randomness import random_state, set_random_state
 from bundle.runs import LATEST
+from bundle.scoring import score_slide
 from bundle.tables import METRICS, VALIDATION, best_epoch, means, write_csv
 from bundle.trainers import CycleTrainer
 

@@ -12,13 +12,16 @@ import nibabel
 import numpy as np
 from scipy.ndimage import distance_transform_cdt
 
+from bundle import tables
 from bundle.errors import InputError
 from bundle.image_io import reading
 from bundle.inference import on_background
-from bundle.metrics import detail_ratio, psnr, resolution_px, ring_correlation, ssim_inside
+from bundle.metrics import Lpips, resolution_px, ring_correlation
 from bundle.phantom.dataset import CLASSES
+from bundle.scoring import luminance, score_slide
 from bundle.stain_io import open_stain
-from bundle.stripes import AXES, LUMINANCE, measure_stripes
+from bundle.stripes import AXES, measure_stripes
+from bundle.tables import METRICS
 from bundle.truth import DIGITS, HEADINGS, NEEDED, TissueColours, measure
 from bundle.volume_io import SAME, open_volume
 
@@ -27,9 +30,8 @@ COVER = 0.05  # of a slice that must be sample for it to be scored
 LEAST_PX = 32  # side of a square for a ring correlation
 COLOUR_SLICES = 16  # of the truth, to learn the tissues' colours from
 TRUTH_MEASURES = tuple(name for name in HEADINGS if name != "seam_index")  # windows are not known here
-MEASURES = ("ssim", "psnr", "resolution_um", "detail", *TRUTH_MEASURES)
-SHOWN = {"ssim": "SSIM ↑", "psnr": "PSNR ↑ (dB)", "resolution_um": "FRC resolution ↓ (µm)"}
-SHOWN |= {"detail": "detail (1 = as the truth)", **HEADINGS}
+MEASURES = (*METRICS[:3], *TRUTH_MEASURES, *METRICS[3:], "resolution_um")
+SHOWN = {**{name: tables.HEADINGS[name] for name in METRICS}, **HEADINGS, "resolution_um": "FRC resolution ↓ (µm)"}
 PLACES = {"ssim": 3, "psnr": 2, "resolution_um": 1, **DIGITS}
 
 
@@ -62,6 +64,7 @@ def compare(
     tissues: Mapping[str, Sequence[int]] = CLASSES,
     every: int = 8,
     between: tuple[int, int] | None = None,
+    lpips: Lpips | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Score stained volumes against the true one, and the true one against itself, which is the best there is.
 
@@ -75,6 +78,7 @@ def compare(
         tissues: the labels of each tissue; ``background`` is what is no sample.
         every: score every so many slices.
         between: score what lies between these two places along z alone, slices; None for all.
+        lpips: None leaves it out.
 
     Returns:
         By path, and ``truth``: see :func:`score`.
@@ -105,8 +109,8 @@ def compare(
     named, grey = (None if volume is None else volume[part] for volume in (named, grey))
     reference = Truth(true[part], inside[part], named, colours, grey, float(spacing_um[0]))
     box = (part, slice(None), slice(None))
-    results = {str(volume.path): score(volume.read(box)[..., :3], reference, every) for volume in volumes}
-    return {**results, "truth": score(reference.stain, reference, every)}
+    results = {str(volume.path): score(volume.read(box)[..., :3], reference, every, lpips) for volume in volumes}
+    return {**results, "truth": score(reference.stain, reference, every, lpips)}
 
 
 def read_colour(path: Path) -> np.ndarray:
@@ -150,20 +154,21 @@ def read_tissues(path: Path) -> dict[str, list[int]]:
     return found
 
 
-def score(stain: np.ndarray, truth: Truth, every: int) -> dict[str, Any]:
+def score(stain: np.ndarray, truth: Truth, every: int, lpips: Lpips | None = None) -> dict[str, Any]:
     """Score one stained volume.
 
     Args:
         stain: (Z, Y, X, 3), uint8.
         truth: of the same grid.
         every: score every so many slices of each view.
+        lpips: None leaves it out.
 
     Returns:
         ``psnr`` of all the sample, dB; ``views``, for each the number of ``slices`` and the medians over them of
         ``MEASURES``; ``flicker_levels`` and ``stripe_index`` by axis (:func:`bundle.stripes.measure_stripes`).
         None for what is not defined or not given.
     """
-    views = {name: _score_view(stain, truth, axis, every) for name, axis in VIEWS.items()}
+    views = {name: _score_view(stain, truth, axis, every, lpips) for name, axis in VIEWS.items()}
     result: dict[str, Any] = {"psnr": volume_psnr(stain, truth.stain, truth.inside), "views": views}
     if truth.scan is None:
         return {**result, "flicker_levels": dict.fromkeys(AXES), "stripe_index": dict.fromkeys(AXES)}
@@ -215,17 +220,15 @@ def _slices(stain: np.ndarray, truth: Truth, axis: int, every: int) -> Iterator[
             yield image.transpose(2, 0, 1), real.transpose(2, 0, 1), mask, named
 
 
-def _score_view(stain: np.ndarray, truth: Truth, axis: int, every: int) -> dict[str, Any]:
+def _score_view(stain: np.ndarray, truth: Truth, axis: int, every: int, lpips: Lpips | None) -> dict[str, Any]:
     """Medians over the slices along an axis of what is defined in them."""
     rows: list[dict[str, float | None]] = []
     for image, real, mask, labels in _slices(stain, truth, axis, every):
         # what lies outside is alike, so that no window across the edge counts it (§2.8)
         colour = None if mask.all() else np.median(real[:, ~mask], axis=1).tolist()
         shown, beside = (on_background(one, mask, colour) for one in (image, real))
-        row: dict[str, float | None] = {"ssim": ssim_inside(shown, beside, mask)}
-        row["psnr"] = psnr(image[:, mask], real[:, mask])
+        row: dict[str, float | None] = score_slide(shown, beside, mask, lpips)
         row["resolution_um"] = _resolution_um(image, real, mask, truth.voxel_um)
-        row["detail"] = detail_ratio(_luminance(shown), _luminance(beside), mask)
         if truth.colours is not None:
             row |= measure(shown, beside, mask, labels, truth.colours, truth.voxel_um)
         rows.append(row)
@@ -237,15 +240,10 @@ def _score_view(stain: np.ndarray, truth: Truth, axis: int, every: int) -> dict[
 def _resolution_um(image: np.ndarray, real: np.ndarray, mask: np.ndarray, voxel_um: float) -> float | None:
     """FRC resolution in a square inside the sample, whose edge would correlate too; None if there is no room."""
     square = inner_square(mask)
-    pair = [_luminance(one[:, square[0], square[1]]) for one in (image, real)]
+    pair = [luminance(one[:, square[0], square[1]]) for one in (image, real)]
     if min(pair[0].shape) < LEAST_PX:
         return None
     return resolution_px(*ring_correlation(*pair)) * voxel_um
-
-
-def _luminance(image: np.ndarray) -> np.ndarray:
-    """(3, H, W) uint8 → (H, W) float32."""
-    return np.tensordot(LUMINANCE, image.astype(np.float32), 1)
 
 
 def _read_grey(path: Path, truth: Path, shape: tuple[int, ...]) -> np.ndarray:
@@ -288,10 +286,10 @@ def _short(paths: Sequence[str]) -> list[str]:
 
 def _rows(scores: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, int, list[float | None]]]:
     """Heading, digits and values of every row."""
-    yield "PSNR ↑ (dB), volume", 2, [one["psnr"] for one in scores]
     for name in MEASURES:
         for view in VIEWS:
             yield f"{SHOWN[name]}, {view}", PLACES.get(name, 2), [one["views"][view][name] for one in scores]
+    yield "PSNR ↑ (dB), volume", 2, [one["psnr"] for one in scores]
     for name, shown in (("flicker_levels", "flicker ↓ (grey levels)"), ("stripe_index", "stripe index ↓ (1 = none)")):
         for axis in AXES:
             yield f"{shown}, along {axis}", 2, [one[name][axis] for one in scores]

@@ -7,6 +7,7 @@ from pathlib import Path
 from bundle.atomic import write_json
 from bundle.commands import command
 from bundle.errors import InputError
+from bundle.metrics import find_lpips
 from bundle.phantom.dataset import CLASSES
 from bundle.volume_scores import compare, read_tissues, table
 
@@ -19,11 +20,13 @@ def main(
     tissues: str | None = None,
     every: int = 8,
     between: list[int] | tuple[int, ...] | None = None,
+    lpips_weights: str | None = None,
     output: str | None = None,
 ) -> str:
     """Print how right stained volumes are, side by side.
 
-    SSIM, PSNR and FRC resolution in three views; with labels, the measures of truth; with the scan, the stripes.
+    In three views LPIPS, detail, gradient correlation, with labels the measures of truth, SSIM, PSNR and FRC
+    resolution; with the scan, the stripes.
 
     Args:
         stained: a stained volume, or several with commas between.
@@ -33,6 +36,7 @@ def main(
         tissues: JSON of the labels of each tissue, or a datalist.json; the phantom's by default.
         every: score every so many slices of each view.
         between: [start, stop]: score these slices along z alone.
+        lpips_weights: torchvision's SqueezeNet 1.1; without, those in the torch hub cache, or no LPIPS.
         output: also write the scores to this JSON file.
     """
     names = stained.strip("[]").split(",") if isinstance(stained, str) else stained
@@ -49,6 +53,7 @@ def main(
         known,
         every,
         None if between is None else (between[0], between[1]),
+        find_lpips(lpips_weights),
     )
     if output is not None:
         write_json(Path(output), results)

@@ -16,7 +16,7 @@ from bundle.evaluation import evaluate
 from bundle.image_io import read_slide, write_slide
 from bundle.inference import load_model
 from bundle.metrics import patch_corners
-from bundle.tables import METRICS, ROWS, summarise
+from bundle.tables import METRICS, ROWS, TRUTHS, merit, shown, summarise
 from tests.conftest import make_dataset, run_bundle
 
 CONFIGS = "['configs/train.json','configs/evaluate.json']"
@@ -35,6 +35,7 @@ def evaluated(trained, shared) -> Path:
     done = run_bundle("evaluation", WITH_PROFILE, **ids)
     assert done.returncode == 0, done.stderr
     assert "| testing | network |" in done.stdout
+    assert "| patches | LPIPS ↓ | detail (1 = as real) | gradient correlation ↑ | SSIM ↑ | PSNR ↑ (dB) |" in done.stdout
     return trained / "evaluation"
 
 
@@ -90,7 +91,7 @@ def test_summary_is_the_median_and_quartiles_of_the_patches(evaluated):
         chosen = [row for row in patches if (row["split"], row["row"]) == (line["split"], line["row"])]
         assert int(line["patches"]) == len(chosen)
         for metric in METRICS:
-            values = sorted(float(row[metric]) for row in chosen)
+            values = sorted(float(row[metric]) for row in chosen if row[metric] != "not computed")
             assert float(line[f"{metric}_median"]) == pytest.approx(np.percentile(values, 50))
             assert float(line[f"{metric}_q3"]) == pytest.approx(np.percentile(values, 75))
 
@@ -108,6 +109,7 @@ def test_without_weights_lpips_is_not_computed_and_says_how(trained, tmp_path, m
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "run" / "evaluation" / "table.md").read_text()
     assert text.count("not computed") == len(ROWS) + 1
+    assert "| patches | detail (1 = as real) | gradient correlation ↑ | SSIM ↑ | PSNR ↑ (dB) | LPIPS ↓ |" in text
     assert "--lpips_weights" in text
     assert {row["lpips"] for row in table(tmp_path / "run" / "evaluation" / "patches.csv")} == {"not computed"}
 
@@ -163,9 +165,32 @@ def test_a_model_of_other_data_is_refused(trained, tmp_path):
 
 
 def test_summarise_by_hand():
-    rows = [{"split": "testing", "row": "network", "ssim": v, "psnr": v, "lpips": None} for v in (1.0, 2.0, 4.0)]
-    (line,) = summarise(rows)
-    assert (line["patches"], line["ssim_median"], line["ssim_q1"], line["lpips_median"]) == (3, 2.0, 1.5, None)
+    about = {"split": "testing", "row": "network"}
+    rows = [{**about, **dict.fromkeys(METRICS, value), "lpips": None} for value in (1.0, 2.0, 4.0)]
+    rows.append({**rows[0], "detail": None, "ssim": 2.0})  # a patch of one colour
+    slides = [{**about, **dict.fromkeys(TRUTHS), "new_bone_recall": value} for value in (0.5, None, 0.7)]
+    (line,) = summarise(rows, slides)
+    assert (line["patches"], line["ssim_median"], line["ssim_q1"], line["lpips_median"]) == (4, 2.0, 1.75, None)
+    assert line["detail_median"] == 2.0
+    assert line["new_bone_recall_median"] == pytest.approx(0.6)
+    assert line["new_bone_precision_median"] is None
+    measured = ("detail", "gradient_correlation", "new_bone_recall", "ssim", "psnr", "lpips")
+    assert shown([line]) == measured
+
+
+def test_what_an_older_evaluation_did_not_compute_stands_last():
+    old = {"split": "testing", "row": "network", "ssim_median": "0.3", "psnr_median": "12", "lpips_median": "0.2"}
+    assert shown([old]) == ("lpips", "ssim", "psnr", "detail", "gradient_correlation")
+
+
+def test_half_the_detail_is_as_wrong_as_twice_and_none_is_worst():
+    values = {"half": 0.5, "twice": 2.0, "all": 1.0, "none": 0.0, "most": 0.8}
+    order = sorted(values, key=lambda name: merit("detail", values[name]))
+    assert order[0] == "none"
+    assert merit("detail", 0.5) == pytest.approx(merit("detail", 2.0))
+    assert order[-2:] == ["most", "all"]
+    assert merit("lpips", 0.1) > merit("lpips", 0.2)
+    assert merit("ssim", 0.2) > merit("ssim", 0.1)
 
 
 def test_truth_measures_stand_beside_those_of_the_section_itself(trained, tmp_path):
@@ -182,7 +207,11 @@ def test_truth_measures_stand_beside_those_of_the_section_itself(trained, tmp_pa
         load_datalist(str(data_dir)), str(trained / "bundle"), str(tmp_path), "cpu", 32, 16, 0.5, ["testing"], None
     )
     rows = {row["row"]: row for row in table(tmp_path / "evaluation" / "truth.csv")}
-    assert set(rows) == {"network", "colour table", "real section"}
+    assert set(rows) == {*ROWS, "real section"}
+    text = (tmp_path / "evaluation" / "table.md").read_text()
+    assert "gradient correlation ↑ | new bone precision ↑ | new bone recall ↑ | SSIM ↑" in text
+    line = next(row for row in table(tmp_path / "evaluation" / "summary.csv") if row["row"] == "mean colour")
+    assert float(line["new_bone_recall_median"]) == float(rows["mean colour"]["new_bone_recall"])
     assert float(rows["real section"]["correlation"]) == pytest.approx(1)
     assert float(rows["real section"]["new_bone_recall"]) > 0
     assert rows["network"]["lacunae_recall"] == "not computed"  # the dataset names no lacunae

@@ -11,8 +11,10 @@ from bundle.metrics import (
     LPIPS_BATCH,
     LPIPS_FILE,
     Lpips,
+    detail_ratio,
     find_lpips,
     flat_gain,
+    gradient_correlation,
     patch_corners,
     psnr,
     resolution_px,
@@ -135,6 +137,46 @@ def test_weights_that_lack_a_layer_or_have_another_shape_are_refused(change, wei
     torch.save(state, tmp_path / "weights.pth")
     with pytest.raises(InputError, match="features"):
         Lpips(tmp_path / "weights.pth")
+
+
+def ramp(slope: float, along: int) -> np.ndarray:
+    """(40, 50), rising along an axis."""
+    return slope * np.indices((40, 50))[along].astype(float)
+
+
+def test_gradient_correlation_of_ramps_is_known_by_hand():
+    inner = np.zeros((40, 50), bool)
+    inner[8:-8, 8:-8] = True
+    down, right = ramp(1, 0), ramp(1, 1)
+    assert gradient_correlation(down, right, inner) == pytest.approx(0)  # perpendicular
+    assert gradient_correlation(3 * right + 7, right, inner) == pytest.approx(1)
+    assert gradient_correlation(-right, right, inner) == pytest.approx(-1)
+    assert gradient_correlation(down + right, right, inner) == pytest.approx(1 / np.sqrt(2))
+    assert gradient_correlation(3 * down + 4 * right, right, inner) == pytest.approx(4 / 5)
+
+
+def test_gradients_see_neither_outside_the_mask_nor_an_even_image():
+    rng = np.random.default_rng(0)
+    real, other = rng.normal(100, 20, (2, 64, 64))
+    mask = np.zeros((64, 64), bool)
+    mask[:, 8:28] = True
+    other[:, :36] = real[:, :36]
+    assert gradient_correlation(other, real, mask) == pytest.approx(1)
+    assert detail_ratio(other, real, mask) == pytest.approx(1)
+    even = np.full_like(real, 7.0)
+    assert gradient_correlation(even, real, mask) == 0
+    assert detail_ratio(even, real, mask) == 0
+    for compare in (gradient_correlation, detail_ratio):
+        assert compare(real, even, mask) is None
+        assert compare(real, real, np.zeros_like(mask)) is None
+
+
+def test_an_edge_moved_by_a_pixel_or_two_keeps_what_the_equation_says():
+    edge = np.where(np.indices((64, 400))[1] < 200, 0.0, 200.0)
+    mask = np.ones(edge.shape, bool)
+    for px in (1, 2):
+        found = gradient_correlation(np.roll(edge, px, 1)[:, 20:-20], edge[:, 20:-20], mask[:, 20:-20])
+        assert found == pytest.approx(np.exp(-(px**2) / 4), abs=0.04)  # pixels are no points
 
 
 def test_find_lpips_looks_in_the_torch_hub_cache_only_when_no_file_is_named(weights, lpips, tmp_path, monkeypatch):

@@ -27,6 +27,7 @@ from bundle.phantom.sectioning import cut, draw_plane
 from bundle.phantom.spoiling import Spoiling, spoiling_of
 from bundle.phantom.staining import stain_block
 from bundle.phantom.tomography import Scan, draw_scan, scan_block
+from bundle.tables import ROWS
 from tests.conftest import ROOT
 from tests.forked import run_module
 
@@ -341,7 +342,7 @@ def test_the_perfect_stain_is_judged_beside_the_section(made, trained, tmp_path)
     evaluate(data, str(trained / "bundle"), str(tmp_path), "cpu", 32, 32, 0.5, ["testing"], None)
     with (tmp_path / "evaluation" / "truth.csv").open(newline="") as file:
         rows = {row["row"]: row for row in csv.DictReader(file)}
-    assert set(rows) == {"network", "colour table", "real section", "perfect stain"}
+    assert set(rows) == {*ROWS, "real section", "perfect stain"}
     assert float(rows["perfect stain"]["lacunae_recall"]) > float(rows["real section"]["lacunae_recall"])
     assert float(rows["perfect stain"]["lacunae_recall"]) > 0.8 > 0.5 > float(rows["perfect stain"]["lacunae_chance"])
     assert (tmp_path / "evaluation" / "slides" / "testing_000_07" / "perfect.png").exists()

@@ -36,7 +36,7 @@ from bundle.report.panels import (
 )
 from bundle.report.plots import POINTS, smoothed
 from bundle.report.records import read_losses
-from bundle.tables import METRICS, ROWS, summarise, write_csv
+from bundle.tables import METRICS, ROWS, SUMMARY_COLUMNS, summarise, write_csv
 from bundle.truth import MEASURES
 from tests.conftest import TINY, make_dataset, run_bundle
 
@@ -172,8 +172,9 @@ def with_lpips(folder: Path) -> list[dict[str, str]]:
     for number, patch in enumerate(patches):
         patch["lpips"] = str((7 * number) % 11 / 20)
     write_rows(folder / "evaluation" / "patches.csv", patches)
-    numbers = [{**patch, **{metric: float(patch[metric]) for metric in METRICS}} for patch in patches]
-    write_rows(folder / "evaluation" / "summary.csv", summarise(numbers))
+    known = lambda text: None if text == "not computed" else float(text)
+    numbers = [{**patch, **{metric: known(patch[metric]) for metric in METRICS}} for patch in patches]
+    write_csv(folder / "evaluation" / "summary.csv", SUMMARY_COLUMNS, summarise(numbers))
     return patches
 
 
@@ -184,7 +185,7 @@ def test_the_table_holds_the_medians_of_the_patches(measured):
     for split, lines in table.items():
         assert list(lines) == list(ROWS)
         for row, cells in lines.items():
-            for metric, cell, digits in zip(METRICS, cells, (2, 1, 2), strict=True):
+            for metric, cell, digits in zip(METRICS, cells, (2, 2, 2, 2, 1), strict=True):
                 values = [float(p[metric]) for p in patches if (p["split"], p["row"]) == (split, row)]
                 expected = [f"{np.percentile(values, share):.{digits}f}" for share in (50, 25, 75)]
                 assert re.findall(r"-?[\d.]+", cell.replace("−", "-")) == expected
@@ -197,7 +198,8 @@ def test_the_best_of_each_split_and_measure_is_bold(measured):
         block = text[text.index(f">{split}: ") :].split("</tbody>")[0]
         for place, metric in enumerate(METRICS):
             medians = {row: float(cells[place].split()[0].replace("−", "-")) for row, cells in lines.items()}
-            best = min(medians.values()) if metric == "lpips" else max(medians.values())
+            away = {"lpips": abs, "detail": lambda value: abs(np.log(max(value, 1e-9)))}
+            best = min(medians.values(), key=away.get(metric, np.negative))
             for row, median in medians.items():
                 cell = re.findall(r"<td[^>]*>(.*?)</td>", block.split(f">{row}</th>")[1].split("</tr>")[0])[place]
                 assert cell.startswith("<b>") == (median == best), (split, row, metric)
@@ -205,10 +207,21 @@ def test_the_best_of_each_split_and_measure_is_bold(measured):
 
 def test_without_lpips_the_table_and_the_chart_say_so(measured_once):
     text = written(measured_once)
-    assert all(cells[2] == "not computed" for lines in table_of(text).values() for cells in lines.values())
+    assert all(cells[4] == "not computed" for lines in table_of(text).values() for cells in lines.values())
     assert "LPIPS not computed: no SqueezeNet weights." in words(text)
     assert text.count('id="box-') > 0
     assert 'id="box-lpips' not in text
+    assert text.index(">detail (1 = as real)</th>") < text.index("gradient correlation ↑") < text.index("SSIM ↑")
+
+
+def test_the_page_of_an_older_run_says_what_was_not_computed(measured):
+    new = ("detail", "gradient_correlation", "lacunae", "new_bone")
+    for path in (measured / "evaluation").glob("*.csv"):
+        rows = rows_of(path)
+        write_rows(path, [{key: value for key, value in row.items() if not key.startswith(new)} for row in rows])
+    lines = table_of(written(measured))["testing"].values()
+    assert all(len(cells) == 5 and cells[2:] == ["not computed"] * 3 for cells in lines)  # nor was LPIPS
+    assert not any("not computed" in cells[:2] for cells in lines)
 
 
 def test_slides_come_test_first_with_all_their_panels(measured_once):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bundle.report.results import COLOUR_TABLE, Results, curves, half_gain
+from bundle.report.results import COLOUR_TABLE, Results, curves, half_gain, summary
+from bundle.report.study_tables import best_of, cells_of, metrics_of
 
 
 def planted(
@@ -54,3 +55,20 @@ def test_tables_hold_their_variants_and_the_rows_to_beat(tmp_path):
     rows = ["colour table", "mean colour", "inverted source", "raw source"]
     results.plan["variants"]["else"] = {"tables": [], "curves": []}
     assert results.tables == {"first": ["still", *rows], "second": ["still", "moved", *rows, "colour table, 10px"]}
+
+
+def test_measures_that_mush_loses_come_first_and_what_was_not_computed_last():
+    told = {name: {"axis": "px", "curve": "a", "x": 0} for name in ("sharp", "noisy")}
+    results = planted({name: {(0, 0): 0.5} for name in told}, told, dict.fromkeys(told, "datalist.json"))
+    for name, detail, recall in (("sharp", 0.8, [0.3, 0.5]), ("noisy", 1.4, [])):
+        cell = results.scores["testing", name][f"{name}-0-0"]
+        cell |= {"detail": [detail], "psnr": [12.0], **({"new_bone_recall": recall} if recall else {})}
+    lines = summary(results, ["sharp", "noisy"])
+    metrics = metrics_of(lines)
+    assert metrics == ["detail", "new_bone_recall", "ssim", "psnr", "lpips", "gradient_correlation"]
+    assert best_of(lines, "testing", "detail") == 0.8  # 1.4 is farther from 1, as a ratio
+    cells = [cells_of(lines, line, metrics, ("*", "*"))[1:] for line in lines]
+    assert cells == [
+        ["*0.80*", "*0.40*", "*0.50*", "*12.0*", "not computed", "not computed"],
+        ["1.40", "–", "*0.50*", "*12.0*", "not computed", "not computed"],
+    ]

@@ -215,6 +215,7 @@ class Planted:
         ("ssim", [0.1, 0.3, 0.2, 0.3, 0.25, 0.9], 5, 2),  # an equal value is no gain
         ("lpips", [0.5, 0.4, 0.45, 0.3, 0.3, 0.31, 0.32, 0.1], 7, 4),
         ("psnr", [20.0, 21.0, 20.5, 20.4, 22.0, 23.0, 24.0, 25.0], 8, 8),  # never three without a gain
+        ("detail", [0.4, 0.8, 1.4, 0.7, 2.0, 1.0], 5, 2),  # 1.4 is farther from 1 than 0.8
     ],
 )
 def test_the_run_stops_at_the_planted_epoch_and_keeps_the_best(tmp_path, metric, means, stop, best):
@@ -253,7 +254,7 @@ def test_random_states_are_kept():
     [
         ({"validate_every": -1}, "validate_every is -1; it must be a whole number of at least 0 (never)."),
         ({"validate_step": 0}, "validate_step is 0; it must be a whole number of at least 1, or null."),
-        ({"validation_metric": "mse"}, "validation_metric is 'mse'; it must be one of ssim, psnr, lpips."),
+        ({"validation_metric": "mse"}, "is 'mse'; it must be one of lpips, detail, gradient_correlation, ssim, psnr."),
         ({"patience": 0, "fold": 0}, "patience is 0; it must be a whole number of at least 1, or null."),
         ({"patience": 3}, "patience is 3, but fold is null: no slide would be validated; pass --fold N"),
         ({"patience": 3, "fold": 0, "validate_every": 0}, "patience is 3, but validate_every is 0: no slide would be"),

@@ -106,7 +106,8 @@ def test_a_perfect_stain_scores_as_the_truth(results):
         assert view["new_bone_recall"] > 0.8
         assert view["new_bone_precision"] > 0.9
         assert view["layer_boundary_um"] < 15
-        assert view["detail"] == 1
+        assert view["detail"] == view["gradient_correlation"] == pytest.approx(1)
+        assert view["lpips"] is None
         assert view["correlation"] == pytest.approx(1)
 
 
@@ -178,7 +179,10 @@ def test_the_command_prints_a_column_for_each_and_writes_json(folder, tmp_path):
     stained = ",".join(str(folder / name / "stained.nii") for name in ("perfect", "blurred"))
     arguments = (str(folder / "stain.nii.gz"), str(folder / "labels.nii.gz"), str(folder / "ct.nii.gz"))
     shown = volume_scores.main(stained, *arguments, every=16, output=str(tmp_path / "scores.json"))
-    assert shown.startswith("| measure | perfect | blurred | truth |\n|---|---|---|---|\n| PSNR")
+    assert shown.startswith("| measure | perfect | blurred | truth |\n|---|---|---|---|\n| detail (1 = as real), xy |")
+    measures = [line.split(" | ")[0].strip("| ").split(",")[0] for line in shown.splitlines() if line.startswith("| ")]
+    assert list(dict.fromkeys(measures))[1:3] == ["detail (1 = as real)", "gradient correlation ↑"]
+    assert measures.index("new bone recall ↑") < measures.index("SSIM ↑") < measures.index("PSNR ↑ (dB)")
     assert "| FRC resolution ↓ (µm), xy | 10.0 |" in shown
     listed = volume_scores.main(f"[{stained}]", *arguments, every=16)  # fire leaves a list of paths as it is
     assert listed == shown

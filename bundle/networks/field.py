@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
@@ -34,7 +33,7 @@ class ChannelNorm(nn.Module):
 
 
 def convolution(before: int, after: int, size: int = 3, stride: int = 1, share: float = 1.0) -> nn.Conv2d:
-    """A convolution with He's weights (He et al. 2015) times ``share``; one of stride 2 covers whole pairs of pixels."""
+    """A convolution with weights after He et al. (2015), times ``share``; one of stride 2 takes squares of pixels."""
     layer = nn.Conv2d(before, after, size, stride, padding=0 if stride > 1 else size // 2)
     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     layer.weight.data.mul_(share)

@@ -53,6 +53,11 @@ def instance_norm(channels: int) -> nn.GroupNorm:
 
 
 def check_positive(**numbers: int) -> None:
+    """See that arguments are whole numbers of at least 1.
+
+    Raises:
+        InputError: if one is not.
+    """
     for name, value in numbers.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise InputError(f"{name} is {value!r}; it must be a whole number of at least 1.")

@@ -14,15 +14,16 @@ from bundle.datalist import DATALIST
 from bundle.errors import InputError
 from bundle.image_io import read_slide
 from bundle.report import volume
+from bundle.report.measures import CAPTION, boxes, lines_of, values_of
 from bundle.report.origin import date_in_words, measured, provenance, quoted
 from bundle.report.page import RESEARCH, chart, definitions, grid, missing, reduced, section, sheet, table
-from bundle.report.plots import box_plot, line_chart
+from bundle.report.plots import line_chart
 from bundle.report.records import SHOWN_SPLITS, Record, read_record
 from bundle.report.slides import both_ways, slides
 from bundle.report.unpaired import images, unpaired
 from bundle.report.validation import validation
 from bundle.staining.job import RECORD
-from bundle.tables import DIGITS, HEADINGS, METRICS, ROWS
+from bundle.tables import EXPLAINED, HEADINGS, shown
 
 SPLIT_NAMES = {
     "testing": "testing: slides that training never saw",
@@ -39,7 +40,6 @@ TRUTH_EXPLAINED = (
     "section is judged too, which is spoiled and thicker than the source; and so is the perfect stain, where it is "
     "known: no measure can get further. Slides where there is nothing of the kind do not count; a dash: none has it."
 )
-CAPTION = "Median [quartiles] of the patches; the best median of each split and measure is bold."
 SUM, DISCRIMINATORS = ("loss",), ("d_x", "d_y")  # tags that are no term
 NO_LOSSES = ("learning_rate", "polarity")
 UNPAIRED_COLUMNS = "source, generated stain, source given back; real stain, generated source, stain given back"
@@ -151,10 +151,12 @@ def _results(record: Record) -> list[str]:
             "pixels in the mask; outside the mask every image has the same background (§2.8, §2.10).</p>"
         )
     splits = [split for split in SHOWN_SPLITS if record.slides_of(split)]
-    groups = [(_group_heading(record, split), _lines(record, split)) for split in splits]
+    columns = shown(record.summary)
+    groups = [(_group_heading(record, split), lines_of(record, split, columns)) for split in splits]
     parts.append(f"<p>{ROWS_EXPLAINED}</p>")
-    parts.append(table(CAPTION, ["image", *(HEADINGS[metric] for metric in METRICS)], groups, words=1))
-    parts.append(grid("charts", _boxes(record, splits)))
+    parts.append(table(CAPTION, ["image", *(HEADINGS[metric] for metric in columns)], groups, words=1))
+    parts.append(definitions((HEADINGS[metric], escape(EXPLAINED[metric])) for metric in columns))
+    parts.append(grid("charts", boxes(record, splits)))
     return parts
 
 
@@ -191,59 +193,8 @@ def _group_heading(record: Record, split: str) -> str:
     return f"{SPLIT_NAMES[split]} ({slides_of} slide{'s' * (slides_of != 1)}, {counted})"
 
 
-def _lines(record: Record, split: str) -> list[list[str]]:
-    lines = {line["row"]: line for line in record.summary if line["split"] == split}
-    best = {metric: _best(lines.values(), metric) for metric in METRICS}
-    return [[row, *(_cell(lines[row], metric, best[metric]) for metric in METRICS)] for row in ROWS if row in lines]
-
-
-def _best(lines: Iterable[dict[str, str]], metric: str) -> str | None:
-    """The best median of a metric as the table shows it; more than one row may show it."""
-    medians = [float(value) for line in lines if (value := line[f"{metric}_median"]) != "not computed"]
-    if not medians:
-        return None
-    return _number(min(medians) if metric == "lpips" else max(medians), metric)
-
-
-def _cell(line: dict[str, str], metric: str, best: str | None) -> str:
-    values = [line[f"{metric}_{name}"] for name in ("median", "q1", "q3")]
-    if "not computed" in values:
-        return "not computed"
-    median, low, high = (_number(float(value), metric) for value in values)
-    return f"{f'<b>{median}</b>' if median == best else median} <small>[{low}, {high}]</small>"
-
-
-def _number(value: float, metric: str) -> str:
-    return f"{value:.{DIGITS[metric]}f}".replace("-", "−")
-
-
-def _boxes(record: Record, splits: list[str]) -> Iterable[str]:
-    for metric in METRICS:
-        values: dict[str, dict[str, np.ndarray]] = {}
-        for split in splits:
-            for row in ROWS:
-                scores = [
-                    float(line[metric])
-                    for line in record.patches
-                    if (line["split"], line["row"]) == (split, row) and line[metric] != "not computed"
-                ]
-                finite = np.array(scores)[np.isfinite(scores)]  # PSNR of equal patches is infinite
-                if len(finite):
-                    values.setdefault(split, {})[row] = finite
-        if not values:
-            why = record.evaluation.get("lpips") if metric == "lpips" else None
-            yield missing(why or f"{HEADINGS[metric]}: not computed, so there is no chart.")
-            continue
-        better = "lower" if metric == "lpips" else "higher"
-        yield chart(
-            box_plot(values, HEADINGS[metric], f"box-{metric}"),
-            f"{HEADINGS[metric][:-2] if metric != 'psnr' else 'PSNR'} of the patches; {better} is better. "
-            "Boxes: quartiles and median. Whiskers: 5th to 95th percentile.",
-        )
-
-
 def _truth(record: Record) -> str:
-    known = [name for name in truth.MEASURES if any(_values([line], name) for line in record.truth)]
+    known = [name for name in truth.MEASURES if any(values_of([line], name) for line in record.truth)]
     groups = []
     for split in SHOWN_SPLITS:
         lines = [line for line in record.truth if line["split"] == split]
@@ -255,13 +206,8 @@ def _truth(record: Record) -> str:
     return f"<p>{TRUTH_EXPLAINED}</p>{table(caption, head, groups, 1)}{told}"
 
 
-def _values(lines: Iterable[dict[str, str]], name: str) -> list[float]:
-    """The figures of a column; there may be nothing of the kind on a slide."""
-    return [float(line[name]) for line in lines if line.get(name, "not computed") != "not computed"]
-
-
 def _median(lines: Iterable[dict[str, str]], row: str, name: str) -> str:
-    values = _values((line for line in lines if line["row"] == row), name)
+    values = values_of((line for line in lines if line["row"] == row), name)
     return f"{np.median(values):.{truth.DIGITS.get(name, 2)}f}".replace("-", "−") if values else "–"
 
 

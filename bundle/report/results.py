@@ -14,7 +14,7 @@ import numpy as np
 from bundle import truth
 from bundle.datalist import DATALIST
 from bundle.report.records import SHOWN_SPLITS
-from bundle.tables import CYCLES, HASHES, HEADINGS, INDICES, METRICS, ROWS, sign_of
+from bundle.tables import COLUMNS, CYCLES, HASHES, HEADINGS, INDICES, METRICS, NOT, ROWS, TRUTHS, merit
 
 BASELINES = ROWS[1:]
 COLOUR_TABLE = BASELINES[0]
@@ -53,7 +53,7 @@ class Results:
     def metrics(self) -> list[str]:
         """What its cells measured: those of an evaluation against pairs always, others where there is a value."""
         found = {metric for cells in self.scores.values() for cell in cells.values() for metric in cell}
-        wanted = found if found & {*CYCLES, *HASHES, *INDICES} else {*METRICS}
+        wanted = found if found & {*CYCLES, *HASHES, *INDICES} else {*METRICS, *found}
         return [metric for metric in HEADINGS if metric in wanted]
 
     @property
@@ -109,9 +109,9 @@ def read_results(folder: Path) -> Results:
                     image = baseline(line["row"], done["datalist"])
                 else:
                     continue
-                if file == "patches":
-                    _add(results.scores.setdefault((line["split"], image), {}).setdefault(name, {}), line, METRICS)
-                else:
+                scores = results.scores.setdefault((line["split"], image), {}).setdefault(name, {})
+                _add(scores, line, METRICS if file == "patches" else TRUTHS)
+                if file == "truth":
                     _add(results.truths.setdefault((line["split"], image), {}), line, truth.MEASURES)
     return results
 
@@ -142,18 +142,18 @@ def _read(path: Path) -> Iterator[dict[str, str]]:
 
 def _add(values: dict[str, list[float]], line: dict[str, str], names: Sequence[str]) -> None:
     for name in names:
-        if line.get(name, "not computed") != "not computed":
+        if line.get(name, NOT) != NOT:
             values.setdefault(name, []).append(float(line[name]))
 
 
 def centre_of(metric: str) -> str:
-    """What a table gives of many values: the median of a metric of patches, the mean of the others, as their papers."""
-    return "median" if metric in METRICS else "mean"
+    """What a table gives of many values: the median of patches or slides, the mean of the others, as their papers."""
+    return "median" if metric in COLUMNS else "mean"
 
 
 def centre(metric: str, values: Sequence[float]) -> float:
     """That of some values."""
-    return float(np.median(values) if metric in METRICS else np.mean(values))
+    return float(np.median(values) if metric in COLUMNS else np.mean(values))
 
 
 def summary(results: Results, images: Sequence[str]) -> list[dict[str, Any]]:
@@ -190,7 +190,7 @@ def curves(results: Results, axis: str, metric: str) -> dict[str, dict[float, fl
     Args:
         results: of the study.
         axis: as named in the plan.
-        metric: of :data:`METRICS`.
+        metric: of ``results.metrics``.
 
     Returns:
         By curve, the median at each x, ascending; the colour table last, if what it is learnt from changes along
@@ -236,14 +236,14 @@ def half_gain(curve: Mapping[float, float], table: Mapping[float, float], metric
     Args:
         curve: of the method, from x = 0.
         table: of the colour table, at the same x.
-        metric: says whether more or less is better.
+        metric: says what is better.
 
     Returns:
-        The gain at 0, and in words the x at which half of it is left, between two points by a straight line.
+        The gain at 0, in :func:`bundle.tables.merit`, and in words the x at which half of it is left, between two
+        points by a straight line.
     """
-    sign = sign_of(metric)
     places = sorted(x for x in curve if x in table)
-    gains = [sign * (curve[x] - table[x]) for x in places]
+    gains = [merit(metric, curve[x]) - merit(metric, table[x]) for x in places]
     if gains[0] <= 0:
         return gains[0], "no gain to lose"
     for before, after, high, low in zip(places, places[1:], gains, gains[1:], strict=False):

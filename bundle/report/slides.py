@@ -14,7 +14,7 @@ from bundle.report.page import chart, exact, exact_with_line, grid, missing, red
 from bundle.report.panels import Region, best_region, histograms, profile, spread
 from bundle.report.plots import histogram_chart, profile_chart
 from bundle.report.records import PANELS, PATCH_PANELS, PERFECT, SHOWN_SPLITS, Record
-from bundle.tables import DIGITS, HEADINGS, METRICS
+from bundle.tables import DIGITS, METRICS, NOT, name_of
 
 SLIDES_SHOWN = 4  # of each split
 REGION_PX = 256  # Fig. 5
@@ -46,16 +46,15 @@ def slides(record: Record) -> Iterable[str]:
 def _about(line: dict[str, str]) -> str:
     scores = _scores(line)
     group = f" ({line['group']})" if line.get("group") else ""
-    return f"Specimen {line['specimen']}{group}. Whole slide, network: {scores} (SSIM and PSNR inside the mask)."
+    return f"Specimen {line['specimen']}{group}. Whole slide, network: {scores} (all but LPIPS inside the mask)."
 
 
 def _scores(line: dict[str, str]) -> str:
     parts = []
     for metric in METRICS:
-        name, *unit = HEADINGS[metric].replace(" ↑", "").replace(" ↓", "").split()
-        if line[metric] != "not computed":
+        if line.get(metric, NOT) != NOT:
             number = f"{float(line[metric]):.{DIGITS[metric]}f}".replace("-", "−")
-            parts.append(" ".join([name, number, *(word.strip("()") for word in unit)]))
+            parts.append(f"{name_of(metric)} {number}{' dB' if metric == 'psnr' else ''}")
     return ", ".join(parts)
 
 

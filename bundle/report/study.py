@@ -18,7 +18,7 @@ from bundle.report.records import SHOWN_SPLITS
 from bundle.report.results import COLOUR_TABLE, Line, Results, curves, half_gain, read_results, summary
 from bundle.report.study_tables import caption_of, cells_of, columns, latex, markdown, metrics_of
 from bundle.report.unpaired import heat
-from bundle.tables import DIGITS, HEADINGS, INDICES, sign_of, write_csv
+from bundle.tables import DIGITS, HEADINGS, INDICES, name_of, write_csv
 
 TITLE = "Virtual staining: a comparison"
 
@@ -90,11 +90,11 @@ def _capital(text: str) -> str:
 
 def _figures(lines: Sequence[Line]) -> str:
     groups = []
+    metrics = metrics_of(lines)
     for split in dict.fromkeys(line["split"] for line in lines):
         chosen = [line for line in lines if line["split"] == split]
-        rows = [[escape(x["image"]), *map(_small, cells_of(lines, x, ("<b>", "</b>")))] for x in chosen]
+        rows = [[escape(x["image"]), *map(_small, cells_of(lines, x, metrics, ("<b>", "</b>")))] for x in chosen]
         groups.append((split, rows))
-    metrics = metrics_of(lines)
     head = ["image", "minutes", *(HEADINGS[metric] for metric in metrics)]
     return table(escape(caption_of(metrics)), head, groups, 1)
 
@@ -208,7 +208,7 @@ def _curves(results: Results, axis: str, number: int) -> Iterable[str]:
 def _halves(results: Results, axis: str) -> str:
     """Where each method has lost half its gain, along an axis that begins at no spoiling at all."""
     rows: dict[str, dict[str, str]] = {}
-    metrics = [metric for metric in results.metrics if sign_of(metric)]
+    metrics = [metric for metric in results.metrics if metric not in INDICES]
     for metric in metrics:
         found = curves(results, axis, metric)
         reference = found.pop(COLOUR_TABLE, {})
@@ -220,6 +220,6 @@ def _halves(results: Results, axis: str) -> str:
     if not rows:
         return ""
     caption = f"Where half of the gain over the colour table of the same pairs is lost: {escape(axis)}."
-    head = ["method", *(HEADINGS[metric].split(" ↑")[0].split(" ↓")[0] for metric in metrics)]
+    head = ["method", *(name_of(metric) for metric in metrics)]
     lines = [[escape(name), *(told.get(metric, "not computed") for metric in metrics)] for name, told in rows.items()]
     return table(caption, head, [("", lines)], 1)

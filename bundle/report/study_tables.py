@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from bundle.report.results import Line, centre_of
-from bundle.tables import DIGITS, HASHES, HEADINGS, METRICS, sign_of
+from bundle.tables import COLUMNS, DIGITS, HASHES, HEADINGS, INDICES, METRICS, NOT, TRUTHS, merit
 from bundle.unpaired.tables import PAPER_SAYS
 
 ACELL = "A cell is one training: a variant on a fold with a seed. Minutes: of a training, median."
 CAPTION = (
-    "Median over the patches of all cells [lowest, highest median of a cell]; the best of each split is bold. " + ACELL
+    "Median over the patches (lacunae and new bone: over the slides) of all cells [lowest, highest median of a cell]; "
+    "the best of each split is bold, of detail the nearest to 1 as a ratio. " + ACELL
 )
 CAPTION_UNPAIRED = (
     "Mean over the images of all cells [lowest, highest mean of a cell], of the perceptual hash ± standard deviation "
@@ -30,24 +31,26 @@ def columns(metrics: Sequence[str]) -> list[str]:
 
 
 def metrics_of(lines: Sequence[Line]) -> list[str]:
-    """The metrics that lines of :func:`summary` have."""
-    return [metric for metric in HEADINGS if any(f"{metric}_low" in line for line in lines)]
+    """The metrics that lines of :func:`summary` have; those without a value come last, of truth not at all."""
+    present = [metric for metric in HEADINGS if any(f"{metric}_low" in line for line in lines)]
+    known = [metric for metric in present if any(line.get(f"{metric}_low") is not None for line in lines)]
+    return [*known, *(metric for metric in present if metric not in {*known, *TRUTHS})]
 
 
 def best_of(lines: Sequence[Line], split: str, metric: str) -> float | None:
     """The best figure of a split; None where neither more nor less is better."""
     known = [line[f"{metric}_{centre_of(metric)}"] for line in lines if line["split"] == split]
     known = [value for value in known if value is not None]
-    return max(known, key=lambda value: sign_of(metric) * value) if known and sign_of(metric) else None
+    return max(known, key=lambda value: merit(metric, value)) if known and metric not in INDICES else None
 
 
-def cells_of(lines: Sequence[Line], line: Line, bold: tuple[str, str]) -> list[str]:
+def cells_of(lines: Sequence[Line], line: Line, metrics: Sequence[str], bold: tuple[str, str]) -> list[str]:
     """Minutes and figures of one line, the best between the two marks of ``bold``."""
     texts = ["" if line["minutes"] is None else f"{line['minutes']:.1f}"]
-    for metric in metrics_of(lines):
+    for metric in metrics:
         values = [line[f"{metric}_{part}"] for part in (centre_of(metric), "low", "high")]
         if values[0] is None:
-            texts.append("not computed")
+            texts.append("–" if metric in TRUTHS else NOT)
             continue
         middle, low, high = (f"{value:.{DIGITS[metric]}f}" for value in values)
         if values[0] == best_of(lines, line["split"], metric):
@@ -60,7 +63,7 @@ def cells_of(lines: Sequence[Line], line: Line, bold: tuple[str, str]) -> list[s
 
 def caption_of(metrics: Sequence[str]) -> str:
     """What the figures of a table are."""
-    said = CAPTION if set(metrics) <= {*METRICS} else CAPTION_UNPAIRED
+    said = CAPTION if set(metrics) <= {*COLUMNS} else CAPTION_UNPAIRED
     return f"{said} {PAPER_SAYS}." if "hash" in metrics else said
 
 
@@ -73,7 +76,7 @@ def markdown(tables: Mapping[str, Sequence[Line]], caveat: str = "") -> list[str
         text.append("| split | image | cells | minutes | " + " | ".join(HEADINGS[metric] for metric in metrics) + " |")
         text.append("|---" * (4 + len(metrics)) + "|")
         for line in lines:
-            words = [line["split"], line["image"], str(line["cells"]), *cells_of(lines, line, ("**", "**"))]
+            words = [line["split"], line["image"], str(line["cells"]), *cells_of(lines, line, metrics, ("**", "**"))]
             text.append(f"| {' | '.join(words)} |")
         text.append("")
     return text[:-1]
@@ -93,7 +96,8 @@ def latex(tables: Mapping[str, Sequence[Line]], caveat: str = "") -> list[str]:
             text.append(r"\midrule")
             for line in (line for line in lines if line["split"] == split):
                 image = line["image"].replace("_", r"\_").replace("λ", r"$\lambda$").replace("×", r"$\times$")
-                text.append(" & ".join([split, image, *_in_latex(cells_of(lines, line, (r"\textbf{", "}")))]) + r" \\")
+                cells = cells_of(lines, line, metrics, (r"\textbf{", "}"))
+                text.append(" & ".join([split, image, *_in_latex(cells)]) + r" \\")
         text += [r"\bottomrule", r"\end{tabular}", ""]
     return text[:-1]
 

@@ -11,7 +11,7 @@ from bundle.report.plots import metric_chart
 from bundle.report.records import Record
 from bundle.tables import CYCLES, HEADINGS, best_epoch, means
 
-STAINED = "Whole slides during the run, SSIM and PSNR inside the mask."
+STAINED = "Whole slides during the run, all but LPIPS inside the mask."
 GIVEN_BACK = (
     "Images during the run, translated and translated back, against themselves (Liu et al. Fig. 3). It says how much "
     "of an image survives both networks, and nothing of whether the image in between is right."

@@ -150,7 +150,8 @@ def test_the_page_quotes_an_evaluation_of_these_weights_only(trained, tmp_path):
     digest = hashlib.sha256((root / "models" / "model.pt").read_bytes()).hexdigest()
     (folder / "provenance.json").write_text(json.dumps({"model_sha256": digest}))
     page = readme("name", config, metadata, root)
-    assert "| testing | network | 21 | 0.35 | 17.89 | not computed |" in page
+    assert "| testing | network | 21 | 0.35 | 17.89 | not computed | not computed | not computed |" in page
+    assert "| split | image | patches | SSIM ↑ | PSNR ↑ (dB) | LPIPS ↓ | detail (1 = as real) |" in page
     order = [
         "Model Overview",
         "Data",

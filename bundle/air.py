@@ -20,18 +20,17 @@ SMOOTHING_PX = 2.0  # noise of a scan is stronger than what tells air from soft 
 DARKEST = 0.06  # of the way from background to bone: soft tissue attenuates at least twice as much; ours
 BLOCKS_PX = (64, 48, 32, 16)  # sides of the squares of nothing but air that are looked for, largest first
 ENOUGH = 0.97  # of such a square that must be air
-CLEAR_PX = 3.0  # on both sides of a cut that are compared with nothing
-WAVE_PX = (6.0, 20.0), 4.0  # length and height of a cut's waves
+FEATHER_PX = 1.0  # of the border between what was scanned and the air put beside it
 
 
 class RandAird(Randomizable, MapTransform):
-    """Says what the target is where the source is air, and cuts the sample off along a random line now and then.
+    """Says what the target is where the source is air, and puts air beside the sample now and then.
 
     Masks leave out nearly everything but the tissue (§2.8), so no term ever sees air; what a network makes of it is
     chance, and so is what it makes of tissue beside much air. Air is what lies outside the mask and is, smoothed, no
     brighter than the declared ``background_intensity`` and 6 % of the way to ``bone_intensity``. There the target
-    becomes the colour it has in the air of all training pairs (median), and the mask ``weight``. In a share ``cut`` of
-    the patches, what lies beyond a wavy line becomes air of a training scan, mirrored on, too.
+    becomes the colour it has in the air of all training pairs (median), and the mask ``weight``. In a share ``beside``
+    of the patches all that lies outside the mask becomes air of a training scan, mirrored on, too.
 
     Nothing is changed, and nothing assumed, where no air is known: if the dataset declares no intensities, or no pair
     shows air outside its mask.
@@ -40,18 +39,18 @@ class RandAird(Randomizable, MapTransform):
         keys: source, target and mask, in this order: (C, H, W), in the dataset's units.
         data: the checked dataset.
         weight: of a pixel of air in the ℓ1 terms, where one inside the mask has 1; 0 switches all of this off.
-        cut: share of the patches that are cut, 0 to 1.
+        beside: share of the patches whose outside becomes air, 0 to 1.
 
     Raises:
-        InputError: if ``weight`` or ``cut`` is not from 0 to 1.
+        InputError: if ``weight`` or ``beside`` is not from 0 to 1.
     """
 
-    def __init__(self, keys: KeysCollection, data: Datalist, weight: float = 0.2, cut: float = 0.4) -> None:
+    def __init__(self, keys: KeysCollection, data: Datalist, weight: float = 0.2, beside: float = 0.4) -> None:
         MapTransform.__init__(self, keys)
-        for name, value in (("air_weight", weight), ("air_cut", cut)):
+        for name, value in (("air_weight", weight), ("air_beside", beside)):
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
                 raise InputError(f"{name} is {value!r}; it must be from 0 to 1.")
-        self.weight, self.cut = weight, cut
+        self.weight, self.beside = weight, beside
         self.brightest = brightest_air(data)
         self.colour: Tensor | None = None
         self.blocks: list[np.ndarray] = []
@@ -77,26 +76,14 @@ class RandAird(Randomizable, MapTransform):
         if self.colour is None or self.brightest is None:
             return changed
         source, target, mask = (changed[key] for key in self.keys)
-        air = torch.from_numpy(is_air(source.numpy(), self.brightest)) & (mask[0] == 0)
-        if self.blocks and self.R.random() < self.cut:
-            beyond = torch.from_numpy(self._beyond(source.shape[-1]))
-            source = torch.lerp(source, self._texture(source.shape[-1]), (beyond / 2 + 0.5).clamp(0, 1))
-            air = (air | (beyond > CLEAR_PX)) & (beyond.abs() > CLEAR_PX)
-            mask = mask * (beyond < -CLEAR_PX)
-            target = torch.where(beyond > 0, self.colour, target)
+        outside = mask[0] == 0
+        air = torch.from_numpy(is_air(source.numpy(), self.brightest)) & outside
+        if self.blocks and self.R.random() < self.beside:
+            share = gaussian_filter(outside.numpy().astype("float32"), FEATHER_PX)
+            source, air = torch.lerp(source, self._texture(source.shape[-1]), torch.from_numpy(share)), outside
         target = torch.where(air, self.colour, target)
         mask = torch.where(air, torch.tensor(float(self.weight)), mask)
         return {**changed, **dict(zip(self.keys, (source, target, mask), strict=True))}
-
-    def _beyond(self, side: int) -> np.ndarray:
-        """How far each pixel lies beyond a random wavy line that leaves the patch's middle in place, (H, W), px."""
-        (shortest, longest), height = WAVE_PX
-        angle, away = self.R.uniform(0, 2 * np.pi), self.R.uniform(0, side / 2)
-        length, phase = self.R.uniform(shortest, longest), self.R.uniform(0, 2 * np.pi)
-        rows, columns = np.mgrid[:side, :side] - (side - 1) / 2
-        along = rows * np.cos(angle) - columns * np.sin(angle)
-        across = columns * np.cos(angle) + rows * np.sin(angle)
-        return (across + height * np.sin(along / length + phase) - away).astype("float32")
 
     def _texture(self, side: int) -> Tensor:
         """Air of one of the scans, mirrored on to a patch, (C, side, side)."""

@@ -8,7 +8,8 @@ from torch.nn import functional as F  # noqa: N812
 
 HALF = 2  # blocks are compared at half resolution: a quarter of the work for each of a quarter of the places
 GRID = 4  # px of half resolution between two blocks
-CONFIDENCE = 0.01  # a difference in mean ℓ1, of [−1, 1], that makes a displacement e times as likely
+NOISE = 0.01  # a difference in mean ℓ1, of [−1, 1], that makes a displacement e times as likely where all are alike,
+SPREAD = 0.1  # and this share of what the mean loses to the best besides, so that places between two are found
 LEAST_SEEN = 0.05  # share of a block inside both masks, below which what is seen counts for less
 
 
@@ -19,8 +20,8 @@ def displacement(
     """Where in ``moved`` the content of each pixel of ``image`` lies, by block matching.
 
     For every block and every displacement within reach the mean absolute difference of the two images inside the
-    mask is computed, and what it costs to move; a displacement is the mean of all, weighted by exp(−cost / 0.01), so
-    finer than a pixel, and between blocks it is interpolated.
+    mask is computed, and what it costs to move. The displacement is the mean of all, weighted by how likely each is,
+    so finer than their distance of 2 px; between blocks it is interpolated.
 
     Args:
         image: (B, C, H, W) in [−1, 1].
@@ -49,7 +50,8 @@ def displacement(
     places = torch.arange(-steps, steps + 1, device=image.device, dtype=image.dtype) * HALF
     length = (places[:, None].square() + places.square()).sqrt()
     cost = blocks[:, :, 0] / blocks[:, :, 1].clamp(min=LEAST_SEEN) + rest * length[..., None, None]
-    likely = torch.softmax(-cost.flatten(1, 2) / CONFIDENCE, 1).view_as(cost)
+    flat = cost.flatten(1, 2)
+    likely = torch.softmax(-flat / (NOISE + SPREAD * (flat.mean(1, True) - flat.amin(1, True))), 1).view_as(cost)
     found = [torch.einsum("brchw,r->bhw", likely, places), torch.einsum("brchw,c->bhw", likely, places)]
     return F.interpolate(torch.stack(found, 1), size=image.shape[-2:], mode="bilinear", align_corners=False)
 

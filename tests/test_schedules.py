@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from ignite.engine import Events
 from monai.bundle import ConfigParser
 
 from bundle.errors import InputError
 from bundle.report.records import read_losses
-from bundle.schedules import ExponentialDecay, LinearDecay
+from bundle.losses import Objective
+from bundle.schedules import BeginsLater, CosineDecay, ExponentialDecay, LinearDecay
 from bundle.workflow import unknown_ids
 from tests.conftest import ROOT, TINY
 
@@ -25,6 +28,28 @@ def test_the_rate_falls_in_a_straight_line_to_nothing_or_stays():
 def test_the_rate_of_liu_is_nine_tenths_every_two_epochs():
     rates = [ExponentialDecay(0.0002)(epoch, 500) for epoch in range(1, 7)]
     assert rates == pytest.approx([2e-4, 2e-4, 1.8e-4, 1.8e-4, 1.62e-4, 1.62e-4])
+
+
+def test_the_rate_rises_and_falls_along_half_a_cosine():
+    schedule = CosineDecay(0.4, decay_epochs=3, warmup_epochs=1)
+    half_a_cosine = [0.4 * (1 + np.cos(np.pi * step / 4)) / 2 for step in (1, 2, 3)]
+    assert [schedule(epoch, 6) for epoch in range(1, 7)] == pytest.approx([0.2, 0.4, 0.4, *half_a_cosine])
+    assert CosineDecay(0.4)(1, 5) == CosineDecay(0.4)(5, 5) == 0.4
+    with pytest.raises(InputError, match="warmup_epochs is -1"):
+        CosineDecay(0.4, warmup_epochs=-1)
+
+
+def test_a_term_begins_later():
+    objective = Objective({"adv": abs, "pixel": abs}, {"adv": 2, "pixel": 1})
+    handler = BeginsLater(objective, "adv", 2)
+    weights = []
+    for epoch in (1, 2, 3, 4):
+        handler(SimpleNamespace(state=SimpleNamespace(epoch=epoch)))
+        weights.append(objective.weights["adv"])
+    assert weights == [0, 0, 2, 2]
+    assert objective.weights["pixel"] == 1
+    with pytest.raises(InputError, match="epochs without the term adv is 1.5"):
+        BeginsLater(objective, "adv", 1.5)
 
 
 @pytest.mark.parametrize(("change", "message"), [({"factor": 1.5}, "factor is 1.5"), ({"every_epochs": 0}, "is 0")])

@@ -41,6 +41,13 @@ def convolution(before: int, after: int, size: int = 3, stride: int = 1, share: 
     return layer
 
 
+def spreading(before: int, after: int) -> nn.Conv2d:
+    """A 3×3 convolution before a pixel shuffle, whose four pixels of a square begin alike (Aitken et al. 2017)."""
+    layer = convolution(before, 4 * after)
+    layer.weight.data.copy_(layer.weight.data[::4].repeat_interleave(4, 0))
+    return layer
+
+
 class FieldBlock(nn.Module):
     """Channel norm, a 3×3 convolution, ReLU and another, added to their input."""
 
@@ -112,9 +119,7 @@ class FieldGenerator(nn.Module):
             for before, after in zip(sizes[-2::-1], sizes[:0:-1], strict=True)
         )
         self.up = nn.ModuleList(FieldBlock(size) for size in sizes[-2::-1])
-        self.spread = nn.Sequential(
-            ChannelNorm(sizes[0]), convolution(sizes[0], width, 1), nn.Upsample(scale_factor=2.0, mode="nearest")
-        )
+        self.spread = nn.Sequential(ChannelNorm(sizes[0]), spreading(sizes[0], width), nn.PixelShuffle(2))
         self.detail = convolution(in_channels, width)
         self.last = nn.Sequential(
             nn.ReLU(),
@@ -128,7 +133,7 @@ class FieldGenerator(nn.Module):
 
     def _halo(self, levels: int, middle: int) -> int:
         """px: how far the first pixel of a window that begins at a multiple looks back, layer by layer."""
-        reach = 2 // 2  # the two last convolutions, in squares of 2×2 px
+        reach = 2 // 2 + 1  # the two last convolutions, in squares of 2×2 px, and the one of squares
         for _ in range(levels - 1):
             reach = (reach + 2 + 1) // 2  # a block of two convolutions on the way up, and squares of the next
         reach += 2 * middle

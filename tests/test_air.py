@@ -1,0 +1,102 @@
+"""Air in training patches: found by its grey value, told what it looks like, and put beside the sample."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_dataset
+
+from bundle.air import RandAird, all_of, brightest_air, is_air
+from bundle.data import load_datalist
+from bundle.errors import InputError
+from bundle.image_io import write_slide
+
+GLASS, KEYS = (240, 238, 236), ("source", "target", "mask")
+LEVELS = {"source": {"name": "µCT", "channels": 1, "range": [0, 65535], "bone_intensity": 30000}}
+LEVELS["source"]["background_intensity"] = 10000
+
+
+@pytest.fixture
+def data(tmp_path: Path):
+    """Bone in the mask, soft tissue left of it, air and glass elsewhere."""
+    folder = make_dataset(tmp_path / "data", pairs=2, size=(96, 96), **LEVELS)
+    rng = np.random.default_rng(0)
+    for number in range(3):
+        grey = np.full((1, 96, 96), 10000.0)
+        grey[:, 40:80, 40:80], grey[:, 40:80, 10:40] = 30000, 13500
+        grey += rng.normal(0, 900, grey.shape)
+        stain = np.broadcast_to(np.array(GLASS, np.uint8)[:, None, None], (3, 96, 96)).copy()
+        stain[:, 40:80, 10:80] = 120
+        mask = np.zeros((1, 96, 96), np.uint8)
+        mask[:, 38:82, 38:82] = 255
+        write_slide(folder / f"source/{number:02d}.png", grey.astype(np.uint16))
+        write_slide(folder / f"target/{number:02d}.png", stain)
+        write_slide(folder / f"mask/{number:02d}.png", mask)
+    return load_datalist(str(folder))
+
+
+def patch(data):
+    from bundle.patches import load_pair
+
+    images = load_pair(data.training[0])
+    return {key: torch.from_numpy(images[key].astype("float32")) for key in KEYS}
+
+
+def test_air_becomes_glass_and_counts(data):
+    before = patch(data)
+    after = RandAird(KEYS, data, weight=0.25, beside=0)(before)
+    assert torch.equal(after["source"], before["source"])
+    inside = before["mask"][0] > 0
+    assert torch.equal(after["target"][:, inside], before["target"][:, inside])
+    assert (after["mask"][0, inside] == 1).all()
+    assert (after["mask"][0, 5:30, 5:90] == 0.25).all()  # air, far from all else
+    assert (after["mask"][0, 48:72, 15:34] == 0).all()  # soft tissue outside the mask stays out
+    for channel, value in enumerate(GLASS):
+        assert (after["target"][channel, 5:30, 5:90] == value).all()
+
+
+def test_what_is_outside_the_mask_becomes_air_of_a_scan(data):
+    before = patch(data)
+    transform = RandAird(KEYS, data, weight=0.25, beside=1).set_random_state(3)
+    after = transform(before)
+    inside = before["mask"][0] > 0
+    soft = after["source"][0, 45:75, 12:30]
+    assert soft.mean() == pytest.approx(10000, abs=250)
+    assert soft.std() == pytest.approx(900, rel=0.3)  # with a scan's noise
+    assert (after["mask"][0, ~inside] == 0.25).all()
+    assert (after["target"][0, ~inside] == GLASS[0]).all()
+    core = (slice(None), slice(44, 76), slice(44, 76))
+    torch.testing.assert_close(after["source"][core], before["source"][core], rtol=0, atol=1)
+    again = RandAird(KEYS, data, weight=0.25, beside=1).set_random_state(3)(before)
+    assert all(torch.equal(again[key], after[key]) for key in KEYS)
+
+
+def test_nothing_is_assumed_where_no_air_is_known(tmp_path):
+    data = load_datalist(str(make_dataset(tmp_path / "data")))
+    assert brightest_air(data) is None
+    before = {key: torch.ones(1, 8, 8) for key in KEYS}
+    after = RandAird(KEYS, data)(before)
+    assert all(torch.equal(after[key], before[key]) for key in KEYS)
+
+
+def test_is_air_looks_through_noise():
+    noisy = np.random.default_rng(1).normal(10000, 2500, (1, 128, 128))
+    assert is_air(noisy, 11200).mean() > 0.99
+    assert is_air(noisy + 3500, 11200).mean() < 0.01
+
+
+def test_the_largest_square_of_air():
+    source = np.arange(80 * 80, dtype=np.float32).reshape(1, 80, 80)
+    air = np.zeros((80, 80), bool)
+    air[10:46, 20:56] = True
+    block = all_of(source, air)
+    assert block.shape == (1, 32, 32)
+    assert block.min() >= source[0, 10, 20]
+    assert all_of(source, np.zeros((80, 80), bool)) is None
+
+
+@pytest.mark.parametrize("argument", [{"weight": -0.1}, {"beside": 1.5}, {"weight": True}])
+def test_shares_that_make_no_sense(argument, data):
+    with pytest.raises(InputError, match="must be from 0 to 1"):
+        RandAird(KEYS, data, **argument)

@@ -130,6 +130,8 @@ def engine_settings(
 ) -> dict[str, Any]:
     """The same where ``configs/volume.json`` makes it, along z; for ``speed`` ``stock`` it is the same picture.
 
+    Where the network has a halo, windows do not matter.
+
     Args:
         config: of :func:`read_config`.
         speed: of ``inference.json``.
@@ -139,8 +141,7 @@ def engine_settings(
     levels = [None if level is None else float(level) for level in (bone_intensity, background_intensity)]
     return {
         "speed": speed,
-        "window": config["window"],
-        "step": config["step"],
+        **{key: config[key] if config.get("halo") is None else None for key in ("window", "step")},
         "sigma": config["sigma"],
         "invert_source": config["invert_source"],
         **{f"{name}_intensity": level for name, level in zip(LEVELS, levels, strict=True)},

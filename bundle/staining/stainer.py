@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from monai.inferers import Inferer
+from monai.inferers import Inferer, SlidingWindowInferer
 from monai.transforms import Compose
 from torch import Tensor, nn
 
@@ -30,14 +31,16 @@ class Windows:
     def __init__(self, network: nn.Module, inside: np.ndarray | None = None) -> None:
         self.network, self.inside = network, inside
         self.done = self.skipped = 0
+        self.counting = threading.Lock()
 
     def __call__(self, batch: Tensor, places: Sequence[Sequence[slice]] | None = None) -> Tensor:
         """Stain windows; ``places`` says in which image and where each lies, as MONAI's ``with_coord`` gives it."""
         wanted = [True] * len(batch)
         if self.inside is not None and places is not None:
             wanted = [bool(self.inside[place[0], place[2], place[3]].any()) for place in places]
-        self.done += sum(wanted)
-        self.skipped += len(wanted) - sum(wanted)
+        with self.counting:
+            self.done += sum(wanted)
+            self.skipped += len(wanted) - sum(wanted)
         if all(wanted):
             return self.network(batch)
         result = torch.ones(len(batch), 3, *batch.shape[2:], device=batch.device)
@@ -57,7 +60,7 @@ class Stainer:
         postprocessing: of the config.
         device: of the network.
         window: side of a window, px; None for whole slices.
-        step: between windows, px.
+        step: between windows, px; None where they lie side by side.
         batch: windows that the device computes at once.
         background_rgb: what is outside the sample becomes.
         done: windows that went through the network.
@@ -70,7 +73,7 @@ class Stainer:
     postprocessing: Compose
     device: torch.device
     window: int | None
-    step: int
+    step: int | None
     batch: int
     background_rgb: Sequence[float] | None = None
     done: int = field(default=0, init=False)
@@ -83,7 +86,7 @@ class Stainer:
         """How many slices (H, W) are best stained together, so that their windows fill whole batches."""
         if self.window is None:
             return max(1, self.batch * 256**2 // math.prod(shape))
-        windows = math.prod(1 + max(0, math.ceil((side - self.window) / self.step)) for side in shape)
+        windows = math.prod(1 + max(0, math.ceil((side - self.window) / (self.step or self.window))) for side in shape)
         few = windows < FEW_BATCHES * self.batch  # otherwise one batch that is not full makes no difference
         return self.batch // math.gcd(windows, self.batch) if few else 1
 
@@ -100,8 +103,8 @@ class Stainer:
         """
         images = [self.preprocessing({"image": torch.from_numpy(each[None])})["image"] for each in slices]
         # a slice smaller than a window is padded, so places in it would not be the slice's
-        fits = self.window is not None and min(slices.shape[1:]) >= self.window
-        windows = Windows(self.network, inside if fits else None)
+        padded = isinstance(self.inferer, SlidingWindowInferer) and min(slices.shape[1:]) < (self.window or 0)
+        windows = Windows(self.network, None if padded else inside)
         made = self.inferer(torch.stack([image.as_tensor() for image in images]).to(self.device), windows)
         self.done, self.skipped = self.done + windows.done, self.skipped + windows.skipped
         stained = [as_integers(self.postprocessing({"pred": each})["pred"]) for each in made]

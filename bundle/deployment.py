@@ -15,6 +15,7 @@ from monai.bundle import ConfigParser
 from torch import Tensor
 
 from bundle.atomic import whole_folder, write_json
+from bundle.averaging import deployable
 from bundle.checkpoints import load_tensors, save_tensors
 from bundle.datalist import Datalist, Modality
 from bundle.errors import InputError
@@ -157,7 +158,7 @@ def load_generators(run: Path, deploy_checkpoint: str) -> dict[str, Any]:
         raise InputError(f"deploy_checkpoint is {deploy_checkpoint!r}; this run has {', '.join(there) or 'none'}.")
     content = load_tensors(path)
     content = content.get("parts", content)
-    return {name: weights for name, weights in content.items() if name in ("g_xy", "g_yx")}
+    return deployable(content)
 
 
 def save_torchscript(network_def: Mapping[str, Any], weights: Mapping[str, Tensor], path: Path) -> None:

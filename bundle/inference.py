@@ -21,7 +21,7 @@ from bundle.data import image_faults
 from bundle.datalist import Modality
 from bundle.errors import InputError
 from bundle.image_io import SUFFIXES, TIFF, read_mask, read_slide, suffix_of, write_slide
-from bundle.serving import LEVELS, SPEEDS, intensity_faults, no_bundle, recalibrated
+from bundle.serving import LEVELS, NORMALISATIONS, SPEEDS, intensity_faults, no_bundle, recalibrated
 
 FORMATS = ("png", "tif")
 PICTURE_CHANNELS = (1, 3)  # what PNG holds
@@ -87,6 +87,7 @@ def check(
     background_intensity: float | None,
     mask: str | None,
     background_rgb: Sequence[float] | None,
+    normalisation: str = "window",
 ) -> None:
     """Check all that a staining run is given; nothing is written.
 
@@ -95,7 +96,7 @@ def check(
     Raises:
         InputError: with one line for each fault.
     """
-    faults = setting_faults(direction, window, step, speed, source, bone_intensity, background_intensity)
+    faults = setting_faults(direction, window, step, speed, source, bone_intensity, background_intensity, normalisation)
     if not files:
         faults.append("input is not set; pass --input FILE or --input FOLDER.")
     if output_format not in (None, *FORMATS):
@@ -129,6 +130,7 @@ def setting_faults(
     source: Mapping[str, Any],
     bone_intensity: float | None,
     background_intensity: float | None,
+    normalisation: str = "window",
 ) -> list[str]:
     """What is wrong with ids of ``inference.json`` that slides and volumes have in common, a line each."""
     faults = []
@@ -140,6 +142,10 @@ def setting_faults(
         faults.append(f"window is {window!r}; it must be at least 8 px, or None for the whole image at once.")
     elif window is not None and step is not None and (not isinstance(step, int) or not 1 <= step <= window):
         faults.append(f"step is {step!r}; it must be from 1 px to the window of {window} px, or None for no overlap.")
+    if normalisation not in NORMALISATIONS:
+        faults.append(f"normalisation is {normalisation!r}; it must be one of {', '.join(NORMALISATIONS)}.")
+    elif normalisation == "dense" and window is None:
+        faults.append("normalisation is 'dense', which goes with windows, but window is None; leave one of them out.")
     faults += intensity_faults(source, bone_intensity, background_intensity)
     return faults
 

@@ -160,8 +160,7 @@ class RunKeeper:
 
     def save_best(self, engine: CycleTrainer, name: str) -> None:
         """Write the generators as ``best_<name>.pt``."""
-        generators = {key: net.state_dict() for key, net in engine.networks.named().items() if key[0] == "g"}
-        content = {**generators, "epoch": engine.state.epoch, "value": self.best[name]}
+        content = {**engine.deployable(), "epoch": engine.state.epoch, "value": self.best[name]}
         if distributed.is_main():
             save_tensors(content, self.folder / LATEST.parent / f"best_{name}.pt")
 

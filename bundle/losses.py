@@ -296,11 +296,11 @@ class Objective:
             yield from (f"{begin} {fault}" for fault in term.faults(data))
 
     def __call__(self, translation: Translation) -> tuple[Tensor, dict[str, Tensor]]:
-        """Compute the terms of non-zero weight.
+        """Compute the terms of non-zero weight; :class:`bundle.schedules.BeginsLater` may hold one at 0 for a while.
 
         Returns:
             The weighted sum, and each term before weighting, detached, by name.
         """
-        values = {name: term(translation) for name, term in self.terms.items()}
+        values = {name: term(translation) for name, term in self.terms.items() if self.weights[name]}
         total = torch.stack([self.weights[name] * value for name, value in values.items()]).sum()
         return total, {name: value.detach() for name, value in values.items()}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from ignite.engine import Events
 from torch.utils.tensorboard import SummaryWriter
 
 from bundle.errors import InputError
+from bundle.losses import Objective
 from bundle.trainers import CycleTrainer
 
 
@@ -55,6 +57,61 @@ class ExponentialDecay:
     def __call__(self, epoch: int, epochs: int) -> float:
         """The rate of an epoch, from 1, of a run of so many."""
         return self.learning_rate * self.factor ** ((epoch - 1) // self.every_epochs)
+
+
+class CosineDecay:
+    """A rate that rises in the first epochs and falls along half a cosine in the last (Loshchilov and Hutter 2017).
+
+    Args:
+        learning_rate: the greatest.
+        decay_epochs: epochs of decay, to nearly 0.
+        warmup_epochs: epochs in which the rate rises in a straight line.
+
+    Raises:
+        InputError: if a number of epochs is negative.
+    """
+
+    def __init__(self, learning_rate: float, decay_epochs: int = 0, warmup_epochs: int = 0) -> None:
+        for name, value in (("decay_epochs", decay_epochs), ("warmup_epochs", warmup_epochs)):
+            if not isinstance(value, int) or value < 0:
+                raise InputError(f"schedule: {name} is {value!r}; it must be a whole number of at least 0.")
+        self.learning_rate = learning_rate
+        self.decay_epochs = decay_epochs
+        self.warmup_epochs = warmup_epochs
+
+    def __call__(self, epoch: int, epochs: int) -> float:
+        """The rate of an epoch, from 1, of a run of so many."""
+        risen = min(1.0, epoch / (self.warmup_epochs + 1))
+        decayed = max(0, epoch - epochs + self.decay_epochs) / (self.decay_epochs + 1)
+        return self.learning_rate * risen * (1 + math.cos(math.pi * decayed)) / 2
+
+
+class BeginsLater:
+    """Holds a term of the objective at weight 0 in a run's first epochs: the generator learns from the others alone.
+
+    Args:
+        objective: of the run.
+        term: name of the term.
+        epochs: without it; 0 changes nothing.
+
+    Raises:
+        InputError: if ``epochs`` is no whole number of at least 0.
+    """
+
+    def __init__(self, objective: Objective, term: str, epochs: int) -> None:
+        if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 0:
+            raise InputError(f"epochs without the term {term} is {epochs!r}; it must be a whole number of at least 0.")
+        self.objective, self.term, self.epochs = objective, term, epochs
+        self.weight = objective.weights.get(term, 0.0)
+
+    def attach(self, engine: CycleTrainer) -> None:
+        """Register with the trainer."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self)
+
+    def __call__(self, engine: CycleTrainer) -> None:
+        """Set the epoch's weight."""
+        if self.term in self.objective.terms:
+            self.objective.weights[self.term] = self.weight if engine.state.epoch > self.epochs else 0.0
 
 
 class LearningRate:

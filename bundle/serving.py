@@ -12,6 +12,7 @@ from bundle.errors import InputError
 
 LEVELS = ("bone", "background")
 SPEEDS = ("exact", "fast", "preview", "stock")  # of ``inference.json``; bundle.acceleration says what they are
+NORMALISATIONS = ("window", "dense")  # likewise, bundle.dense_norm
 
 
 def config_files(bundle_root: str | Path) -> list[Path]:
@@ -122,7 +123,8 @@ def stock_settings(
         bone_intensity: mean grey value of bone in the scan.
         background_intensity: likewise, of background.
     """
-    return engine_settings(config, "stock", bone_intensity, background_intensity)
+    plain = {**config, "normalisation": "window"}  # MONAI's own parts know no other
+    return engine_settings(plain, "stock", bone_intensity, background_intensity)
 
 
 def engine_settings(
@@ -139,7 +141,9 @@ def engine_settings(
         background_intensity: likewise, of background.
     """
     levels = [None if level is None else float(level) for level in (bone_intensity, background_intensity)]
+    normalisation = config.get("normalisation", "window")
     return {
+        **({} if normalisation == "window" else {"normalisation": normalisation}),  # so that older identities stand
         "speed": speed,
         **{key: config[key] if config.get("halo") is None else None for key in ("window", "step")},
         "sigma": config["sigma"],

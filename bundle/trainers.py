@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from bundle import arithmetic, distributed
+from bundle.averaging import PREFIX, averaged, deployable
 from bundle.datalist import Datalist
 from bundle.errors import InputError
 from bundle.faults import StepGuard, gradient_norms
@@ -54,6 +55,8 @@ class CycleTrainer(Trainer):
         guard: answers a step that is not finite; None takes it.
         precision: ``fp32``, ``fast``, or one arithmetic, see :class:`bundle.arithmetic.Arithmetic`.
         compiled: see there.
+        average: decay of the mean of the generators' weights (:mod:`bundle.averaging`), which is what is published;
+            0 keeps none.
         train_handlers: as in MONAI.
 
     Raises:
@@ -79,6 +82,7 @@ class CycleTrainer(Trainer):
         guard: StepGuard | None = None,
         precision: str = arithmetic.PLAIN,
         compiled: bool = False,
+        average: float = 0,
         train_handlers: Sequence | None = None,
     ) -> None:
         device = torch.device(device)
@@ -98,6 +102,8 @@ class CycleTrainer(Trainer):
         self.arithmetic = arithmetic.Arithmetic(precision, device, compiled)
         self.working, self.settled = self.networks, False
         there = self.networks.named()
+        names = [name for name in there if name.startswith("g_")] if average else []
+        self.averages = {name: averaged(there[name], average) for name in names}
         for name, term in objective.terms.items():
             missing = [network for network in getattr(term, "needs", ()) if network not in there]
             if missing:
@@ -202,7 +208,7 @@ class CycleTrainer(Trainer):
 
     def discriminator_gradients(self, translation: Translation) -> dict[str, Tensor]:
         """Gradients of each discriminator that the objective uses; returns their losses."""
-        if "adv" not in self.objective.terms:
+        if not self.objective.weights.get("adv"):
             return {}
         t, there = translation, self.networks.named()
         losses = {}
@@ -221,6 +227,8 @@ class CycleTrainer(Trainer):
             optimizer.step()
         for network in self.working.named().values():
             arithmetic.refresh(network)
+        for name, average in self.averages.items():
+            average.update_parameters(self.networks.named()[name])
 
     def _discriminator_loss(self, side: str, real: Tensor, fake: Tensor) -> Tensor:
         shown = self.buffers[side].query(fake.detach())
@@ -232,8 +240,14 @@ class CycleTrainer(Trainer):
         parts: dict[str, Any] = {**self.networks.named()}
         parts |= {f"optimizer_{name}": optimizer for name, optimizer in self.optimizers.items()}
         parts |= {f"buffer_{name}": buffer for name, buffer in self.buffers.items()}
+        parts |= {PREFIX + name: average for name, average in self.averages.items()}
         parts["arithmetic"] = self.arithmetic
         return parts if self.guard is None else {**parts, "guard": self.guard}
+
+    def deployable(self) -> dict[str, Any]:
+        """The generators' state dicts by id, as the run would publish them now."""
+        parts = {**self.networks.named(), **{PREFIX + name: average for name, average in self.averages.items()}}
+        return deployable({name: part.state_dict() for name, part in parts.items()})
 
 
 class GeneratorsLoss(nn.Module):

@@ -184,8 +184,7 @@ class Validation:
         epoch = engine.state.epoch
         if not self.every or not len(self.slides) or (epoch % self.every and epoch != engine.state.max_epochs):
             return
-        networks = engine.networks.named()
-        generators = {key: network.state_dict() for key, network in networks.items() if key.startswith("g_")}
+        generators = engine.deployable()
         scores = self.slides(generators) if distributed.is_main() else []
         scores = distributed.every_state(scores)[0]  # all processes must stop after the same epoch
         self.rows = [*self.rows, *({"epoch": epoch, **row} for row in scores)]

@@ -213,6 +213,8 @@ LIGHT = {"name": "IF", "channels": 2, "range": [0, 255]}
         (GREY, {"window": "null"}, "window is 'null'"),
         (GREY, {"step": 300}, "step is 300; it must be from 1 px to the window of 256 px"),
         (GREY, {"speed": "warp"}, "speed is 'warp'"),
+        (GREY, {"normalisation": "batch"}, "normalisation is 'batch'; it must be one of window, dense"),
+        (GREY, {"normalisation": "dense", "window": None}, "'dense', which goes with windows, but window is None"),
         (GREY, {"output_format": "jpg"}, "output_format is 'jpg'"),
         (GREY, {"bone_intensity": None}, "give both"),
         (GREY, {"bone_intensity": 5, "background_intensity": 5}, "must differ"),

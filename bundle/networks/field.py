@@ -62,10 +62,10 @@ class FieldGenerator(nn.Module):
     """A U-Net of residual blocks whose stain of a pixel depends on a field of the source alone.
 
     It has no statistics of the window: where others have instance norm it has :class:`ChannelNorm`. The first layer
-    takes squares of 2×2 px as one (Shi et al. 2016), so nearly all work is done at half resolution; what that loses
-    comes back in a last block at full resolution, which sees the source too. Coarser levels halve on a grid that
-    begins at the image's first pixel: an image that is cut at multiples of ``multiple`` px, ``halo`` px more of it on
-    every side, gives the pixels of the whole.
+    takes squares of 2×2 px as one (Shi et al. 2016), so nearly all work is done at half resolution; the last layers,
+    at full resolution, see the source once more. Coarser levels halve on a grid that begins at the image's first
+    pixel: an image that is cut at multiples of ``multiple`` px, with ``halo`` px more of it on every side, gives the
+    pixels of the whole.
 
     Args:
         in_channels: channels of the input.
@@ -101,7 +101,7 @@ class FieldGenerator(nn.Module):
         )
         self.up = nn.ModuleList(FieldBlock(size) for size in sizes[-2::-1])
         self.spread = nn.Sequential(
-            ChannelNorm(sizes[0]), convolution(sizes[0], 4 * width), nn.PixelShuffle(2)
+            ChannelNorm(sizes[0]), convolution(sizes[0], width, 1), nn.Upsample(scale_factor=2.0, mode="nearest")
         )
         self.detail = convolution(in_channels, width)
         self.last = nn.Sequential(
@@ -115,12 +115,14 @@ class FieldGenerator(nn.Module):
         self.halo = self._halo(levels, middle)
 
     def _halo(self, levels: int, middle: int) -> int:
-        """px: each 3×3 convolution reaches one pixel of its resolution, each halving one square of the next."""
-        reach = 2 + 1  # the last two convolutions, and the one beside them
-        reach += 2 * 2  # to and from half resolution
-        for level in range(1, levels + 1):
-            blocks = middle if level == levels else 2
-            reach += 2**level * (2 * blocks + 1)
+        """px: how far the first pixel of a window that begins at a multiple looks back, layer by layer."""
+        reach = 2 // 2  # the two last convolutions, in squares of 2×2 px
+        for _ in range(levels - 1):
+            reach = (reach + 2 + 1) // 2  # a block of two convolutions on the way up, and squares of the next
+        reach += 2 * middle
+        for _ in range(levels - 1):
+            reach = 2 * reach + 2  # the squares that are halved, and a block on the way down
+        reach = 2 * (reach + 1)  # the first convolution, of squares
         return math.ceil(reach / self.multiple) * self.multiple
 
     def forward(self, x: Tensor) -> Tensor:

@@ -40,12 +40,8 @@ TRUTH_EXPLAINED = (
     "known: no measure can get further. Slides where there is nothing of the kind do not count; a dash: none has it."
 )
 CAPTION = "Median [quartiles] of the patches; the best median of each split and measure is bold."
-TERMS = "terms before weighting"
-LOSSES = {  # chart, and the tags in it
-    "weighted sum of the terms": ("loss",),
-    TERMS: ("adv", "cycle", "identity", "pixel", "grey", "structure", "stain"),
-    "discriminators": ("d_x", "d_y"),
-}
+SUM, DISCRIMINATORS = ("loss",), ("d_x", "d_y")  # tags that are no term
+NO_LOSSES = ("learning_rate", "polarity")
 UNPAIRED_COLUMNS = "source, generated stain, source given back; real stain, generated source, stain given back"
 
 
@@ -269,18 +265,24 @@ def _median(lines: Iterable[dict[str, str]], row: str, name: str) -> str:
     return f"{np.median(values):.{truth.DIGITS.get(name, 2)}f}".replace("-", "−") if values else "–"
 
 
+def terms_of(losses: Iterable[str]) -> list[str]:
+    """The terms of the objective among what a run logged, in the order in which it began to: a user's own too."""
+    others = (*SUM, *DISCRIMINATORS, *NO_LOSSES)
+    return [tag for tag in losses if tag not in others and "/" not in tag]
+
+
 def _training(record: Record) -> list[str]:
     parts = []
     charts = []
-    for number, (heading, tags) in enumerate(LOSSES.items()):
+    terms = terms_of(record.losses)
+    charted = {"weighted sum of the terms": SUM, "terms before weighting": terms, "discriminators": DISCRIMINATORS}
+    for number, (heading, tags) in enumerate(charted.items()):
         curves = {tag: record.losses[tag] for tag in tags if tag in record.losses}
         if curves:
             charts.append(chart(line_chart(curves, heading, f"loss-{number}"), f"{heading.capitalize()}."))
     if charts:
         steps = max(int(curve[0, -1]) for curve in record.losses.values())
-        weights = [
-            f"{tag} {record.config[f'lambda_{tag}']}" for tag in LOSSES[TERMS] if f"lambda_{tag}" in record.config
-        ]
+        weights = [f"{tag} {record.config[f'lambda_{tag}']}" for tag in terms if f"lambda_{tag}" in record.config]
         text = f"{steps} steps are recorded; a point of a curve is the mean of the steps since the point before."
         text += f" Weights of the terms: {', '.join(weights)}." if weights else ""
         parts.append(f"<p>{escape(text)}</p>")

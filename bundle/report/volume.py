@@ -226,6 +226,7 @@ def _origin(record: Mapping[str, Any], seen: Seen) -> Iterable[tuple[str, str]]:
     yield "voxel size", f"{_times(seen.spacing_um)} µm (z × y × x)"
     yield "speed", plain(" – ".join(str(made[name]) for name in ("speed", "arithmetic") if made.get(name)))
     yield "window, step", f"{_px(made, 'window', 'whole slice')}, {_px(made, 'step', 'none')}"
+    yield "normalisation", plain(made.get("normalisation", "window"))
     yield "stained across", plain(", ".join(made.get("axes") or ""))
     yield "fused by", plain(made.get("fusion")) if len(made.get("axes") or "") != 1 else "nothing: one axis"
     yield "blur before", f"Gaussian, σ = {made['sigma']:g} voxels" if "sigma" in made else NOT

@@ -129,6 +129,7 @@ def stain(
     speed: str,
     bone_intensity: float | None,
     background_intensity: float | None,
+    normalisation: str = "window",
 ) -> None:
     """Stain a volume, or go on with one, alone or with other processes that run the same command.
 
@@ -145,6 +146,7 @@ def stain(
         speed: as asked for.
         bone_intensity: mean grey value of bone in the scan; None where the dataset declared none.
         background_intensity: likewise, of background.
+        normalisation: ``window`` or ``dense``.
 
     Raises:
         InputError: if the folder holds something else, a slice cannot be read, a value is not what the model takes,
@@ -175,6 +177,7 @@ def stain(
             "bone_intensity": bone_intensity,
             "background_intensity": background_intensity,
             "background_rgb": list(stainer.background_rgb or []) if settings.hull else None,
+            **({} if normalisation == "window" else {"normalisation": normalisation}),
             **{part: _digest(config[part]) for part in PARTS if part in config},
         }
         finished = begin(folder, fingerprint, str(volume.path))

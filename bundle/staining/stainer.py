@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from monai.inferers import Inferer, SlidingWindowInferer
+from monai.inferers import Inferer
 from monai.transforms import Compose
 from torch import Tensor, nn
 
+from bundle.halo import HaloInferer
 from bundle.inference import as_integers, on_background, without_loading
 
 FEW_BATCHES = 20
 
 
-class Windows:
+class Windows(nn.Module):
     """A network as a sliding window calls it, that leaves out the windows without any of the sample.
 
     What it gives for those is never seen: no pixel of the sample lies in them, and all others become background.
@@ -29,18 +29,16 @@ class Windows:
     """
 
     def __init__(self, network: nn.Module, inside: np.ndarray | None = None) -> None:
+        super().__init__()
         self.network, self.inside = network, inside
-        self.done = self.skipped = 0
-        self.counting = threading.Lock()
+        self.wanted: list[bool] = []  # of each window so far; threads may add to it together
 
-    def __call__(self, batch: Tensor, places: Sequence[Sequence[slice]] | None = None) -> Tensor:
+    def forward(self, batch: Tensor, places: Sequence[Sequence[slice]] | None = None) -> Tensor:
         """Stain windows; ``places`` says in which image and where each lies, as MONAI's ``with_coord`` gives it."""
         wanted = [True] * len(batch)
         if self.inside is not None and places is not None:
             wanted = [bool(self.inside[place[0], place[2], place[3]].any()) for place in places]
-        with self.counting:
-            self.done += sum(wanted)
-            self.skipped += len(wanted) - sum(wanted)
+        self.wanted.extend(wanted)
         if all(wanted):
             return self.network(batch)
         result = torch.ones(len(batch), 3, *batch.shape[2:], device=batch.device)
@@ -103,10 +101,11 @@ class Stainer:
         """
         images = [self.preprocessing({"image": torch.from_numpy(each[None])})["image"] for each in slices]
         # a slice smaller than a window is padded, so places in it would not be the slice's
-        padded = isinstance(self.inferer, SlidingWindowInferer) and min(slices.shape[1:]) < (self.window or 0)
+        padded = not isinstance(self.inferer, HaloInferer) and min(slices.shape[1:]) < (self.window or 0)
         windows = Windows(self.network, None if padded else inside)
         made = self.inferer(torch.stack([image.as_tensor() for image in images]).to(self.device), windows)
-        self.done, self.skipped = self.done + windows.done, self.skipped + windows.skipped
+        self.done += windows.wanted.count(True)
+        self.skipped += windows.wanted.count(False)
         stained = [as_integers(self.postprocessing({"pred": each})["pred"]) for each in made]
         if inside is not None:
             stained = [

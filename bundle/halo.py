@@ -15,7 +15,7 @@ from tqdm import tqdm
 from bundle.errors import InputError
 from bundle.winograd import share_out
 
-LEAST_READ = 512  # px a side; for much smaller images PyTorch and oneDNN take other kernels, which round differently
+LEAST_READ = 512  # px a side of a square; for fewer pixels PyTorch and oneDNN take other kernels, which round otherwise
 
 
 class Span(NamedTuple):
@@ -60,17 +60,23 @@ class HaloInferer(Inferer):
         self.window, self.halo, self.multiple = window, halo, multiple
         self.with_coord, self.progress = with_coord, progress
 
-    def spans(self, side: int) -> list[Span]:
-        """The windows along one side of an image, in order."""
+    def spans(self, side: int, other: int = LEAST_READ) -> list[Span]:
+        """The windows along one side of an image, in order.
+
+        Args:
+            side: its length, px.
+            other: length of the image's other side; where it is short, more is read along this one.
+        """
+        least = math.ceil(LEAST_READ**2 / min(other, LEAST_READ) / self.multiple) * self.multiple
         number = math.ceil(side / self.window)
         size = math.ceil(side / number / self.multiple) * self.multiple
         spans = []
         for start in range(0, side, size):
             stop = min(start + size, side)
             first, last = max(0, start - self.halo), min(side, stop + self.halo)
-            if last - first < LEAST_READ:
-                first = max(0, last - LEAST_READ) // self.multiple * self.multiple
-                last = min(side, max(last, first + LEAST_READ))
+            if last - first < least:
+                first = max(0, last - least) // self.multiple * self.multiple
+                last = min(side, max(last, first + least))
             spans.append(Span(slice(start, stop), slice(first, last), slice(start - first, stop - first)))
         return spans
 
@@ -87,7 +93,8 @@ class HaloInferer(Inferer):
             (B, C', H, W).
         """
         inputs = inputs.as_subclass(Tensor)  # MONAI's meta data would be copied with each window
-        rows, columns = (self.spans(side) for side in inputs.shape[2:])
+        height, width = inputs.shape[2:]
+        rows, columns = self.spans(height, width), self.spans(width, height)
         windows = [(image, row, column) for image in range(len(inputs)) for row in rows for column in columns]
         with tqdm(total=len(windows), dynamic_ncols=True, disable=not self.progress) as bar:
 

@@ -199,10 +199,10 @@ def test_a_slide_as_a_user_stains_it(trained_field, tmp_path):
     assert np.array_equal(made[0], load_model(trained_field, speed="exact")(grey))
 
 
-def stained_volumes(bundle: Path, folder: Path, shape: tuple[int, int, int], **ids) -> list[np.ndarray]:
-    """One scan in windows of 64 and 256 px, and in whole slices."""
+def stained_volumes(bundle: Path, folder: Path, shape: tuple[int, int, int], *windows: int, **ids) -> list[np.ndarray]:
+    """One scan in windows of each size, and in whole slices."""
     scan, made = write_scan(folder / "scan.nii.gz", make_voxels(shape)), []
-    for window in (64, 256, None):
+    for window in (*windows, None):
         stain(bundle, scan, folder / str(window), window=window, **ids)
         made.append(open_stain(folder / str(window) / "stained.ome.zarr").read((slice(None),) * 3))
     assert np.ptp(made[0]) > 0
@@ -210,7 +210,7 @@ def stained_volumes(bundle: Path, folder: Path, shape: tuple[int, int, int], **i
 
 
 def test_a_volume(trained_field, tmp_path):
-    one, other, whole = stained_volumes(trained_field, tmp_path, (2, 560, 600))
+    one, other, whole = stained_volumes(trained_field, tmp_path, (2, 560, 600), 256, 512)
     assert np.array_equal(one, whole)
     assert np.array_equal(other, whole)
     stain(trained_field, tmp_path / "scan.nii.gz", tmp_path / "preview", speed="preview")
@@ -220,7 +220,7 @@ def test_a_volume(trained_field, tmp_path):
 
 def test_a_volume_along_three_axes(trained_field, tmp_path, monkeypatch):
     monkeypatch.setattr("bundle.halo.LEAST_READ", 1)  # small slices are cut, though kernels then round otherwise
-    one, other, whole = stained_volumes(trained_field, tmp_path, (10, 24, 530), axes="zyx")
+    one, other, whole = stained_volumes(trained_field, tmp_path, (10, 24, 530), 64, 256, axes="zyx")
     for made in (one, other):
         apart = np.abs(made.astype(int) - whole)
         assert apart.max() <= 1

@@ -55,6 +55,7 @@ bench: .venv/ready  ## what docs/performance.md quotes
 	$(PYTHON) -m scripts.bench.step --busy 1
 	$(PYTHON) -m scripts.bench.generator --bundle $(DEMO)/run/bundle
 	$(PYTHON) -m scripts.bench.slide --bundle $(DEMO)/run/bundle
+	$(PYTHON) -m scripts.bench.halo
 	$(PYTHON) -m scripts.bench.volume memory --bundle $(DEMO)/run/bundle
 	$(PYTHON) -m scripts.bench.volume windows --bundle $(DEMO)/run/bundle
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from bundle.errors import InputError
+from bundle.halo import rounded_alike
 from bundle.networks import score
 from bundle.serving import SPEEDS
 from bundle.winograd import InstanceNorm, WinogradConv2d, share_out
@@ -123,15 +124,20 @@ def with_winograd(network: nn.Module, tile: int) -> nn.Module:
 
 
 class HalfWeights(nn.Module):
-    """A network in fp16 altogether."""
+    """A network in half precision altogether.
 
-    def __init__(self, network: nn.Module) -> None:
+    Args:
+        network: a copy is made.
+        dtype: ``torch.float16`` or ``torch.bfloat16``.
+    """
+
+    def __init__(self, network: nn.Module, dtype: torch.dtype = torch.float16) -> None:
         super().__init__()
-        self.network = copy.deepcopy(network).half()
+        self.network, self.dtype = copy.deepcopy(network).to(dtype), dtype
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) → (B, C', H', W'), fp32."""
-        return self.network(x.half()).float()
+        return self.network(x.to(self.dtype)).float()
 
 
 class Autocast(nn.Module):
@@ -224,6 +230,11 @@ def cpu_has_half() -> bool:
     return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_fp16_supported()
 
 
+def cpu_has_bf16() -> bool:
+    """Whether this CPU computes in bf16 (AVX512-BF16 or AMX)."""
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
 def accelerate(network: nn.Module, speed: str = "exact", device: str | torch.device = "cpu") -> Accelerated | Unchanged:
     """The same function, faster.
 
@@ -231,6 +242,9 @@ def accelerate(network: nn.Module, speed: str = "exact", device: str | torch.dev
     the hardware has it (images that overflow are computed again in fp32), else fp32 with Winograd F(6×6, 3×3).
     ``preview`` computes as ``fast`` does; its windows are further apart. ``stock`` leaves the network as it is: to the
     bit what MONAI gives where this repository's code is not installed (``configs/series.json``).
+
+    A network with a ``halo`` is to give the same bytes in windows of any size. Winograd's tiles round a pixel by what
+    lies beside it, so it has none; where the CPU has bf16 but no fp16, ``fast`` is bf16.
 
     Args:
         network: a generator, which stays as it is; a copy is made.
@@ -249,11 +263,16 @@ def accelerate(network: nn.Module, speed: str = "exact", device: str | torch.dev
     if speed == "stock":
         return Unchanged(network.to(device).eval())
     own = copy.deepcopy(network).to(device).eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    has_halo = hasattr(network, "halo")
+    if has_halo and device.type == "cpu":
+        own = rounded_alike(own)
     if speed != "exact" and device.type == "cuda":
         return Accelerated(own, "fp16 autocast, channels-last", Autocast(own, torch.float16))
     if speed != "exact" and device.type == "cpu" and cpu_has_half():
         return Accelerated(own, "fp16 weights and activations, channels-last", HalfWeights(own))
-    if device.type != "cpu":
+    if has_halo and speed != "exact" and device.type == "cpu" and cpu_has_bf16():
+        return Accelerated(own, "bf16 weights and activations, channels-last", HalfWeights(own, torch.bfloat16))
+    if has_halo or device.type != "cpu":
         return Accelerated(own, "fp32, channels-last")
     own = with_winograd(own, TILES[speed])
     replaced = sum(isinstance(module, WinogradConv2d) for module in own.modules())

@@ -24,6 +24,7 @@ from bundle.workflow import current_parser, resolved
 
 logger = logging.getLogger("bundle")
 HOME = Path(__file__).parents[1]
+LARGE_WINDOW = 1024  # px a side, of a network with a halo: see docs/performance.md
 
 
 def publish(
@@ -56,9 +57,11 @@ def publish(
     slices = "slices of " if data.source.channels == 1 else ""
     metadata["description"] = f"{data.target.name} predicted from {slices}{data.source.name}: {method}"
     metadata["task"] = f"Virtual staining: {data.target.name} from {data.source.name}"
+    halo = halo_of(resolved("g_xy"))
+    metadata |= halo or {}
     for tensor, modality in (("inputs", data.source), ("outputs", data.target)):
         for entry in metadata["network_data_format"][tensor].values():
-            entry["spatial_shape"] = [inference["window"]] * 2
+            entry["spatial_shape"] = [inference["window"]] * 2 if halo is None else [f"{halo['multiple']}*n"] * 2
             if modality.channels != 1 or tensor == "outputs":  # a grey source is repeated to three
                 entry |= {"num_channels": modality.channels, "channel_def": channel_def(modality)}
     with whole_folder(run / "bundle") as folder:
@@ -81,7 +84,7 @@ def described_inference(data: Datalist, patch_size: int, invert_source: bool) ->
     """This repository's ``inference.json`` with the values of the network that the current config trains.
 
     Windows are never smaller than the training patches, nor than the 256 px of §2.9: instance norm wants to see
-    more than one tissue (docs/results.md).
+    more than one tissue (docs/results.md). Those of a network with a halo do not overlap, and may be of any size.
 
     Args:
         data: the dataset it is trained on.
@@ -91,9 +94,9 @@ def described_inference(data: Datalist, patch_size: int, invert_source: bool) ->
     inference = json.loads((HOME / "configs" / "inference.json").read_text(encoding="utf-8"))
     source, target = described(data.source), described(data.target)
     window = max(inference["window"], patch_size)
+    halo = halo_of(resolved("g_xy"))
     return inference | {
-        "window": window,
-        "step": window // 4,
+        **({"window": window, "step": window // 4} if halo is None else {"window": LARGE_WINDOW, "step": None, **halo}),
         "bone_intensity": source["bone_intensity"],
         "background_intensity": source["background_intensity"],
         "background_rgb": data.background_rgb,
@@ -102,6 +105,17 @@ def described_inference(data: Datalist, patch_size: int, invert_source: bool) ->
         "target": target,
         "network_def": network_of_both_directions(),
     }
+
+
+def halo_of(network_def: Mapping[str, Any]) -> dict[str, int] | None:
+    """``halo`` and ``multiple`` of a network whose stain of a pixel depends on a field alone; None for any other.
+
+    Args:
+        network_def: its ``_target_`` and arguments.
+    """
+    with torch.device("meta"):  # no weights are drawn
+        network = ConfigParser({"network_def": dict(network_def)}).get_parsed_content("network_def")
+    return {name: getattr(network, name) for name in ("halo", "multiple")} if hasattr(network, "halo") else None
 
 
 def network_of_both_directions() -> dict[str, Any]:

@@ -133,7 +133,7 @@ def evaluate(
             judged["perfect stain"] = on_background(perfect, mask, data.background_rgb)
         for row, image in judged.items() if eval_baselines else [("network", judged["network"])]:
             values = measure(image, real, mask, labels, colours, data.pixel_um)
-            if row == "network" and model.window:
+            if row == "network" and model.window and model.step:
                 values["seam_index"] = seam_index(stained, model.window, model.step)
             truth.append({"split": split, "slide": name, "row": row, **values})
         panels = {"source": source, "generated": shown["network"], "real": real, "mask": np.uint8(255) * mask[None]}

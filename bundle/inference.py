@@ -79,7 +79,7 @@ def check(
     output_format: str | None,
     direction: str,
     window: int | None,
-    step: int,
+    step: int | None,
     speed: str,
     source: Mapping[str, Any],
     target: Mapping[str, Any],
@@ -125,7 +125,7 @@ def check(
 def setting_faults(
     direction: str,
     window: int | None,
-    step: int,
+    step: int | None,
     speed: str,
     source: Mapping[str, Any],
     bone_intensity: float | None,
@@ -140,8 +140,8 @@ def setting_faults(
         faults.append(f"speed is {speed!r}; it must be one of {', '.join(SPEEDS)}.")
     if window is not None and (not isinstance(window, int) or window < 8):
         faults.append(f"window is {window!r}; it must be at least 8 px, or None for the whole image at once.")
-    elif window is not None and (not isinstance(step, int) or not 1 <= step <= window):
-        faults.append(f"step is {step!r}; it must be from 1 px to the window of {window} px.")
+    elif window is not None and step is not None and (not isinstance(step, int) or not 1 <= step <= window):
+        faults.append(f"step is {step!r}; it must be from 1 px to the window of {window} px, or None for no overlap.")
     if normalisation not in NORMALISATIONS:
         faults.append(f"normalisation is {normalisation!r}; it must be one of {', '.join(NORMALISATIONS)}.")
     elif normalisation == "dense" and window is None:
@@ -286,7 +286,7 @@ class TrainedModel:
         target: what it makes.
         background_rgb: mean training stain outside the masks, if any.
         window: side of the sliding window, px; None stains in one pass.
-        step: between windows, px.
+        step: between windows, px; None where they lie side by side.
         network: with its weights.
         accelerated: the same function as ``speed`` wants it.
     """
@@ -295,7 +295,7 @@ class TrainedModel:
     target: Modality
     background_rgb: list[float] | None
     window: int | None
-    step: int
+    step: int | None
     preprocessing: Callable
     network: nn.Module
     accelerated: nn.Module

@@ -132,6 +132,8 @@ def engine_settings(
 ) -> dict[str, Any]:
     """The same where ``configs/volume.json`` makes it, along z; for ``speed`` ``stock`` it is the same picture.
 
+    Where the network has a halo, windows do not matter.
+
     Args:
         config: of :func:`read_config`.
         speed: of ``inference.json``.
@@ -143,8 +145,7 @@ def engine_settings(
     return {
         **({} if normalisation == "window" else {"normalisation": normalisation}),  # so that older identities stand
         "speed": speed,
-        "window": config["window"],
-        "step": config["step"],
+        **{key: config[key] if config.get("halo") is None else None for key in ("window", "step")},
         "sigma": config["sigma"],
         "invert_source": config["invert_source"],
         **{f"{name}_intensity": level for name, level in zip(LEVELS, levels, strict=True)},

@@ -30,7 +30,7 @@ RGB = 3  # channels
 # Ids that the result depends on besides, as the config writes them
 PARTS = (
     *("network_def", "preprocessing", "inferer", "sliding_window", "windows_apart", "postprocessing"),
-    *("source", "target", "invert_source"),
+    *("source", "target", "invert_source", "halo", "multiple", "side_by_side"),
 )
 
 
@@ -125,7 +125,7 @@ def stain(
     bundle_root: str,
     source: Mapping[str, Any],
     target: Mapping[str, Any],
-    step: int,
+    step: int | None,
     speed: str,
     bone_intensity: float | None,
     background_intensity: float | None,
@@ -142,7 +142,7 @@ def stain(
         bundle_root: the trained bundle.
         source: what it was trained on.
         target: what it makes.
-        step: between windows, px.
+        step: between windows, px; None where they lie side by side.
         speed: as asked for.
         bone_intensity: mean grey value of bone in the scan; None where the dataset declared none.
         background_intensity: likewise, of background.
@@ -178,7 +178,7 @@ def stain(
             "background_intensity": background_intensity,
             "background_rgb": list(stainer.background_rgb or []) if settings.hull else None,
             **({} if normalisation == "window" else {"normalisation": normalisation}),
-            **{part: _digest(config.get(part)) for part in PARTS},
+            **{part: _digest(config[part]) for part in PARTS if part in config},
         }
         finished = begin(folder, fingerprint, str(volume.path))
         about = {

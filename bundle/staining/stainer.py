@@ -12,6 +12,7 @@ from monai.inferers import Inferer
 from monai.transforms import Compose
 from torch import Tensor, nn
 
+from bundle.halo import HaloInferer
 from bundle.inference import as_integers, on_background, without_loading
 
 FEW_BATCHES = 20
@@ -57,7 +58,7 @@ class Stainer:
         postprocessing: of the config.
         device: of the network.
         window: side of a window, px; None for whole slices.
-        step: between windows, px.
+        step: between windows, px; None where they lie side by side.
         batch: windows that the device computes at once.
         background_rgb: what is outside the sample becomes.
         done: windows that went through the network.
@@ -70,7 +71,7 @@ class Stainer:
     postprocessing: Compose
     device: torch.device
     window: int | None
-    step: int
+    step: int | None
     batch: int
     background_rgb: Sequence[float] | None = None
     done: int = field(default=0, init=False)
@@ -83,7 +84,7 @@ class Stainer:
         """How many slices (H, W) are best stained together, so that their windows fill whole batches."""
         if self.window is None:
             return max(1, self.batch * 256**2 // math.prod(shape))
-        windows = math.prod(1 + max(0, math.ceil((side - self.window) / self.step)) for side in shape)
+        windows = math.prod(1 + max(0, math.ceil((side - self.window) / (self.step or self.window))) for side in shape)
         few = windows < FEW_BATCHES * self.batch  # otherwise one batch that is not full makes no difference
         return self.batch // math.gcd(windows, self.batch) if few else 1
 
@@ -100,8 +101,8 @@ class Stainer:
         """
         images = [self.preprocessing({"image": torch.from_numpy(each[None])})["image"] for each in slices]
         # a slice smaller than a window is padded, so places in it would not be the slice's
-        fits = self.window is not None and min(slices.shape[1:]) >= self.window
-        windows = Windows(self.network, inside if fits else None)
+        padded = not isinstance(self.inferer, HaloInferer) and min(slices.shape[1:]) < (self.window or 0)
+        windows = Windows(self.network, None if padded else inside)
         made = self.inferer(torch.stack([image.as_tensor() for image in images]).to(self.device), windows)
         self.done += windows.wanted.count(True)
         self.skipped += windows.wanted.count(False)

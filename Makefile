@@ -3,6 +3,7 @@ PYTHON := .venv/bin/python
 RUN := $(PYTHON) -m monai.bundle run
 DEMO := output/demo
 TRAIN := 'configs/train.json'
+METHOD := 'configs/methods/firm.json'
 PROFILE := 'configs/profiles/demo.json'
 PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist worksteal
 
@@ -11,11 +12,11 @@ PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist worksteal
 setup: .venv/ready  ## the installation alone
 
 demo: .venv/ready $(DEMO)/data/datalist.json $(DEMO)/scan/datalist.json  ## phantom pairs, train, stain, measure, report; some 12 minutes on two cores
-	$(RUN) training --config_file "[$(TRAIN),$(PROFILE)]" --dataset_dir $(DEMO)/data --output_dir $(DEMO)/run \
-		--patches_per_pair 6 --epochs 20 --resume true
+	$(RUN) training --config_file "[$(TRAIN),$(METHOD),$(PROFILE)]" --dataset_dir $(DEMO)/data \
+		--output_dir $(DEMO)/run --batch_size 4 --patches_per_pair 60 --epochs 20 --precision half --resume true
 	$(RUN) inference --config_file $(DEMO)/run/bundle/configs/inference.json --bundle_root $(DEMO)/run/bundle \
 		--input $(DEMO)/data/ct --output_dir $(DEMO)/stained
-	$(RUN) evaluation --config_file "[$(TRAIN),'configs/evaluate.json',$(PROFILE)]" --dataset_dir $(DEMO)/data \
+	$(RUN) evaluation --config_file "[$(TRAIN),'configs/evaluate.json',$(METHOD),$(PROFILE)]" --dataset_dir $(DEMO)/data \
 		--output_dir $(DEMO)/run --eval_patch 128
 	$(RUN) inference --config_file "['$(DEMO)/run/bundle/configs/inference.json','configs/volume.json']" \
 		--bundle_root $(DEMO)/run/bundle --input $(DEMO)/scan/specimens/01/ct.nii.gz --output_dir $(DEMO)/volume \

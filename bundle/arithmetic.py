@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from bundle import distributed
-from bundle.acceleration import Autocast
+from bundle.acceleration import Autocast, cpu_has_bf16
 from bundle.errors import InputError
 from bundle.shards import Shards
 from bundle.twins import make_twin
@@ -63,29 +63,37 @@ def refresh(network: nn.Module) -> None:
         network.forget()
 
 
+def half(device: torch.device) -> str:
+    """The arithmetic in half precision that a device computes without emulation; plain fp32 if there is none."""
+    if device.type == "cuda":
+        return "autocast"
+    return "bf16" if device.type == "cpu" and cpu_has_bf16() else PLAIN
+
+
 def candidates(device: torch.device, compiled: bool) -> list[str]:
     """What may be fastest on a device; plain fp32 is always among them."""
     if device.type == "cuda":
         return [PLAIN, "autocast", *(["compiled"] if compiled else [])]
     if device.type != "cpu":
         return [PLAIN]
-    half = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return [PLAIN, "winograd_fp32", *(["bf16", "winograd_bf16"] if half else [])]
+    return [PLAIN, "winograd_fp32", *(["bf16", "winograd_bf16"] if cpu_has_bf16() else [])]
 
 
 def precision_fault(precision: Any, device: torch.device) -> str | None:
     """What is wrong with the id ``precision`` on a device, if anything."""
     known = candidates(device, True)
-    if precision in ("fast", *known):
+    if precision in ("fast", "half", *known):
         return None
-    return f"precision is {precision!r}; it must be fast, or an arithmetic of this {device.type}: {', '.join(known)}."
+    names = ", ".join(known)
+    return f"precision is {precision!r}; it must be fast, half, or an arithmetic of this {device.type}: {names}."
 
 
 class Arithmetic:
     """The arithmetic of a run, which it keeps for life: ``latest.pt`` holds it.
 
     Args:
-        precision: ``fast``, to time what this machine has and take the fastest; or a key of ``ARITHMETICS``.
+        precision: ``fast``, to time what this machine has and take the fastest; ``half``, half precision where it has
+            it, without timing; or a key of ``ARITHMETICS``.
         device: where the training runs.
         compiled: on CUDA also try ``torch.compile``, which takes minutes to begin.
 
@@ -102,7 +110,7 @@ class Arithmetic:
         if fault:
             raise InputError(fault)
         self.device, self.compiled = device, compiled
-        self.chosen = "" if precision == "fast" else precision
+        self.chosen = {"fast": "", "half": half(device)}.get(precision, precision)
         self.seconds: dict[str, float] = {}
 
     def settle(self, step_with: Callable[[str], None]) -> None:

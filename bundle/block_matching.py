@@ -15,7 +15,7 @@ LEAST_SEEN = 0.05  # share of a block inside both masks, below which what is see
 
 @torch.no_grad()
 def displacement(
-    image: Tensor, moved: Tensor, mask: Tensor, reach_px: int = 6, block_px: int = 32, rest: float = 0.002
+    image: Tensor, moved: Tensor, mask: Tensor, reach_px: int = 6, block_px: int = 32, rest: float = 0.004
 ) -> Tensor:
     """Where in ``moved`` the content of each pixel of ``image`` lies, by block matching.
 

@@ -45,9 +45,9 @@ class RegisteredPixelLoss:
         self,
         reach_px: int = 6,
         block_px: int = 32,
-        rest: float = 0.002,
-        extremes: float = 1.0,
-        extreme_px: int = 3,
+        rest: float = 0.004,
+        extremes: float = 2.0,
+        extreme_px: int = 5,
     ) -> None:
         faults = []
         if isinstance(reach_px, bool) or not isinstance(reach_px, int) or reach_px < 0 or reach_px % 2:

@@ -13,7 +13,7 @@ from torch import nn
 from bundle import arithmetic
 from bundle.arithmetic import Arithmetic
 from bundle.errors import InputError
-from bundle.networks import ResnetGenerator, UnetGenerator, score
+from bundle.networks import FieldGenerator, ResnetGenerator, UnetGenerator, score
 from bundle.twins import TwinNarrow, TwinNorm, TwinWinograd
 from tests.training import differences, latest, make_trainer, stop_at
 
@@ -21,6 +21,7 @@ CPU = torch.device("cpu")
 NETWORKS = {
     "generator": lambda: ResnetGenerator(width=16, blocks=2),
     "transposed": lambda: ResnetGenerator(width=16, blocks=1, upsampling="transposed"),
+    "field": lambda: FieldGenerator(width=8, levels=2),
     "u-net": lambda: UnetGenerator(width=8, patch_size=32, dropout=0.0),
     "discriminator": lambda: PatchDiscriminator(2, 16, 3, 1, 3, norm="INSTANCE", bias=True),
 }
@@ -182,9 +183,9 @@ def test_plain_fp32_times_nothing_and_an_unknown_precision_is_refused():
     plain = Arithmetic("fp32", CPU)
     plain.settle(lambda name: pytest.fail("timed"))
     assert plain.chosen == "fp32"
-    for unknown in ("half", "autocast", "compiled"):
+    for unknown in ("tf32", "autocast", "compiled"):
         with pytest.raises(
-            InputError, match=f"precision is '{unknown}'; it must be fast, or an arithmetic of this cpu"
+            InputError, match=f"precision is '{unknown}'; it must be fast, half, or an arithmetic of this cpu"
         ):
             Arithmetic(unknown, CPU)
     assert "compiled" not in arithmetic.candidates(torch.device("cuda"), False)
@@ -228,3 +229,11 @@ def test_a_network_of_unknown_layers_still_has_a_twin():
     network = nn.Sequential(nn.Conv2d(3, 8, 3, padding="same", padding_mode="reflect"), nn.PReLU(), nn.AvgPool2d(2))
     x = torch.rand(2, 3, 16, 16)
     assert torch.allclose(arithmetic.apply(network, "winograd_fp32")(x), network(x), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("device", "has_bf16", "chosen"), [("cpu", True, "bf16"), ("cpu", False, "fp32"), ("cuda", False, "autocast")]
+)
+def test_half_is_what_the_device_computes(device, has_bf16, chosen, monkeypatch):
+    monkeypatch.setattr(arithmetic, "cpu_has_bf16", lambda: has_bf16)
+    assert arithmetic.Arithmetic("half", torch.device(device)).chosen == chosen

@@ -11,8 +11,8 @@ from ignite.engine import Events
 from monai.bundle import ConfigParser
 
 from bundle.errors import InputError
-from bundle.report.records import read_losses
 from bundle.losses import Objective
+from bundle.report.records import read_losses
 from bundle.schedules import BeginsLater, CosineDecay, ExponentialDecay, LinearDecay
 from bundle.workflow import unknown_ids
 from tests.conftest import ROOT, TINY

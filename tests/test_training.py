@@ -52,7 +52,10 @@ REFUSED = {
     "bad weight": ({"lambda_pixel": -1}, "lambda_pixel is -1; a weight is a number of at least 0."),
     "patch too large": ({"patch_size": 128}, "smaller than a patch of 128 px"),
     "skips": ({"skip_nonfinite": -1}, "skip_nonfinite is -1; it must be a whole number of at least 0."),
-    "precision": ({"precision": "half"}, "precision is 'half'; it must be fast, or an arithmetic of this cpu: fp32"),
+    "precision": (
+        {"precision": "fp8"},
+        "precision is 'fp8'; it must be fast, half, or an arithmetic of this cpu: fp32",
+    ),
     "upsampling": ({"upsampling": "bicubic"}, "upsampling is 'bicubic'; it must be one of nearest, transposed."),
     "output below a file": ({"output_dir": "LICENSE/run"}, "output_dir LICENSE/run cannot be written"),
 }

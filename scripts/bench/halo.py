@@ -68,9 +68,8 @@ def main(width: int = 16, side: int = 1024, threads: int = 1, rounds: int = 2, b
         seconds[name] = min(seconds[name], time.process_time() - began)
     first, second, *_ = ways
     print(f"width {width}, {side}² px, {threads} thread(s); exact: {exact.arithmetic}; fast: {fast.arithmetic}\n")
-    print(
-        "| | seconds of a processor | × the first | values that differ from the second's, of 100,000 | by at most | PSNR, dB |"
-    )
+    differ = "values that differ from the second's, of 100,000"
+    print(f"| | seconds of a processor | × the first | {differ} | by at most | PSNR, dB |")
     print("|---|---|---|---|---|---|")
     for name in ways:
         apart = (made[name] - made[second]).abs()

@@ -7,6 +7,9 @@ METHOD := 'configs/methods/firm.json'
 PROFILE := 'configs/profiles/demo.json'
 PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist worksteal
 
+# Threads that spin while they wait slow down everything beside a busy core.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 .PHONY: setup demo deploy label hospital test test-slow lint bench clean
 
 setup: .venv/ready  ## the installation alone

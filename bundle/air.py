@@ -15,6 +15,7 @@ from torch import Tensor
 from bundle.datalist import Datalist
 from bundle.errors import InputError
 from bundle.patches import load_pair
+from bundle.transforms import RandMaskedPatchd
 
 SMOOTHING_PX = 2.0  # noise of a scan is stronger than what tells air from soft tissue
 DARKEST = 0.06  # of the way from background to bone: soft tissue attenuates at least twice as much; ours
@@ -54,7 +55,7 @@ class RandAird(Randomizable, MapTransform):
         self.brightest = brightest_air(data)
         self.colour: Tensor | None = None
         self.blocks: list[np.ndarray] = []
-        if weight and self.brightest is not None:
+        if weight and self.brightest is not None and data.training:
             self._learn(data, self.brightest)
 
     def _learn(self, data: Datalist, brightest: float) -> None:
@@ -92,6 +93,41 @@ class RandAird(Randomizable, MapTransform):
         top, left = (int(self.R.randint(2 * most)) for _ in range(2))
         reach = ((0, 0), (0, side + 2 * most), (0, side + 2 * most))
         return torch.from_numpy(np.pad(block, reach, mode="symmetric")[:, top : top + side, left : left + side])
+
+
+class RandPatchAird(RandMaskedPatchd):
+    """A patch with :class:`RandAird` after it.
+
+    Args:
+        keys: source, target and mask, in this order.
+        size: see :class:`bundle.transforms.RandMaskedPatchd`.
+        inside_key: see there.
+        data: see :class:`RandAird`.
+        weight: see there.
+        beside: see there.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        size: int,
+        data: Datalist,
+        inside_key: str | None = "inside",
+        weight: float = 0.2,
+        beside: float = 0.4,
+    ) -> None:
+        super().__init__(keys, size, inside_key)
+        self.air = RandAird(keys, data, weight, beside)
+
+    def set_random_state(self, seed: int | None = None, state: np.random.RandomState | None = None) -> RandPatchAird:
+        """One generator for both."""
+        super().set_random_state(seed, state)
+        self.air.R = self.R
+        return self
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Tensor]:
+        """Arrays (C, H, W) of any type → float32 tensors (C, size, size) in the same units."""
+        return self.air(super().__call__(data))
 
 
 def brightest_air(data: Datalist) -> float | None:

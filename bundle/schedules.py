@@ -92,16 +92,16 @@ class BeginsLater:
     Args:
         objective: of the run.
         term: name of the term.
-        epochs: without it; 0 changes nothing.
+        share: of the run's epochs that are without it, 0 to less than 1; 0 changes nothing.
 
     Raises:
-        InputError: if ``epochs`` is no whole number of at least 0.
+        InputError: if ``share`` is no such number.
     """
 
-    def __init__(self, objective: Objective, term: str, epochs: int) -> None:
-        if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 0:
-            raise InputError(f"epochs without the term {term} is {epochs!r}; it must be a whole number of at least 0.")
-        self.objective, self.term, self.epochs = objective, term, epochs
+    def __init__(self, objective: Objective, term: str, share: float) -> None:
+        if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share < 1:
+            raise InputError(f"share of the epochs without the term {term} is {share!r}; it must be from 0 to below 1.")
+        self.objective, self.term, self.share = objective, term, share
         self.weight = objective.weights.get(term, 0.0)
 
     def attach(self, engine: CycleTrainer) -> None:
@@ -111,7 +111,8 @@ class BeginsLater:
     def __call__(self, engine: CycleTrainer) -> None:
         """Set the epoch's weight."""
         if self.term in self.objective.terms:
-            self.objective.weights[self.term] = self.weight if engine.state.epoch > self.epochs else 0.0
+            begun = engine.state.epoch > self.share * engine.state.max_epochs
+            self.objective.weights[self.term] = self.weight if begun else 0.0
 
 
 class LearningRate:

@@ -22,8 +22,10 @@ def statistics(data: Datalist, inverted: bool = False) -> tuple[float, float]:
         In [−1, 1], rounded to four decimals.
 
     Raises:
-        InputError: if all sources together are of one value.
+        InputError: if there is no pair, or all sources together are of one value.
     """
+    if not data.training:
+        raise InputError("there is no training pair, so the mean of the sources is not known; list pairs in training.")
     count, total, squares = 0, 0.0, 0.0
     for pair in data.training:
         images = load_pair(pair)

@@ -7,10 +7,12 @@ import pytest
 import torch
 from conftest import make_dataset
 
-from bundle.air import RandAird, all_of, brightest_air, is_air
+from bundle.air import RandAird, RandPatchAird, all_of, brightest_air, is_air
 from bundle.data import load_datalist
 from bundle.errors import InputError
 from bundle.image_io import write_slide
+from bundle.patches import load_pair
+from bundle.transforms import RandMaskedPatchd
 
 GLASS, KEYS = (240, 238, 236), ("source", "target", "mask")
 LEVELS = {"source": {"name": "µCT", "channels": 1, "range": [0, 65535], "bone_intensity": 30000}}
@@ -37,8 +39,6 @@ def data(tmp_path: Path):
 
 
 def patch(data):
-    from bundle.patches import load_pair
-
     images = load_pair(data.training[0])
     return {key: torch.from_numpy(images[key].astype("float32")) for key in KEYS}
 
@@ -100,3 +100,13 @@ def test_the_largest_square_of_air():
 def test_shares_that_make_no_sense(argument, data):
     with pytest.raises(InputError, match="must be from 0 to 1"):
         RandAird(KEYS, data, **argument)
+
+
+def test_a_patch_with_air_is_the_patch_and_then_air(data):
+    images = {**load_pair(data.training[0]), "zoom": 1.0}
+    images["inside"] = np.flatnonzero(images["mask"])
+    both = RandPatchAird(KEYS, 64, data, weight=0.25, beside=1).set_random_state(4)(images)
+    state = np.random.RandomState(4)
+    patch = RandMaskedPatchd(KEYS, 64).set_random_state(state=state)(images)
+    after = RandAird(KEYS, data, weight=0.25, beside=1).set_random_state(state=state)(patch)
+    assert all(torch.equal(both[key], after[key]) for key in KEYS)

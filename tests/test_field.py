@@ -52,7 +52,7 @@ def test_what_else_is_in_the_window_does_not_matter():
 
 def test_the_source_is_standardised():
     image = torch.rand(1, 3, 16, 16, dtype=torch.double)
-    plain, told = made(levels=1, middle=1), made(levels=1, middle=1, mean=-0.4, deviation=0.25)
+    plain, told = made(levels=1, middle=1), made(levels=1, middle=1, statistics=[-0.4, 0.25])
     with torch.no_grad():
         torch.testing.assert_close(told(0.25 * image - 0.4), plain(image), rtol=0, atol=1e-12)
 
@@ -78,7 +78,7 @@ def test_it_has_no_statistics_of_the_window():
         ({"width": 0}, "width is 0"),
         ({"levels": 1.5}, "levels is 1.5"),
         ({"middle": True}, "middle is True"),
-        ({"deviation": 0.0}, "deviation is 0.0; it must be above 0"),
+        ({"statistics": (0.1, 0.0)}, "the second, the deviation, must be above 0"),
     ],
 )
 def test_arguments_that_make_no_sense(arguments, message):

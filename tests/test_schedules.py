@@ -41,14 +41,14 @@ def test_the_rate_rises_and_falls_along_half_a_cosine():
 
 def test_a_term_begins_later():
     objective = Objective({"adv": abs, "pixel": abs}, {"adv": 2, "pixel": 1})
-    handler = BeginsLater(objective, "adv", 2)
+    handler = BeginsLater(objective, "adv", 0.5)
     weights = []
     for epoch in (1, 2, 3, 4):
-        handler(SimpleNamespace(state=SimpleNamespace(epoch=epoch)))
+        handler(SimpleNamespace(state=SimpleNamespace(epoch=epoch, max_epochs=4)))
         weights.append(objective.weights["adv"])
     assert weights == [0, 0, 2, 2]
     assert objective.weights["pixel"] == 1
-    with pytest.raises(InputError, match="epochs without the term adv is 1.5"):
+    with pytest.raises(InputError, match="without the term adv is 1.5"):
         BeginsLater(objective, "adv", 1.5)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
@@ -56,7 +57,7 @@ class FieldBlock(nn.Module):
         self.body = nn.Sequential(
             ChannelNorm(channels),
             convolution(channels, channels),
-            nn.ReLU(inplace=True),
+            nn.ReLU(),  # in place it would undo what the twins of training return
             convolution(channels, channels, share=FIRST_SHARE),
         )
 
@@ -80,15 +81,15 @@ class FieldGenerator(nn.Module):
         width: channels at full resolution; twice as many at half, four times at a quarter, and so on.
         levels: resolutions below full.
         middle: blocks at the lowest resolution; each other has one on the way down and one on the way up.
-        mean: of the source's pixels, in [−1, 1]; the first layer sees (x − mean) / deviation.
-        deviation: their standard deviation.
+        statistics: mean and standard deviation of the source's pixels, in [−1, 1]; the first layer sees
+            (x − mean) / deviation.
 
     Attributes:
         multiple: of the pixels that windows must begin at.
         halo: px beyond which the source does not matter to a pixel, rounded up to ``multiple``.
 
     Raises:
-        InputError: if a number of channels, levels or blocks is no positive integer, or ``deviation`` not above 0.
+        InputError: if a number of channels, levels or blocks is no positive integer, or the deviation not above 0.
     """
 
     def __init__(
@@ -98,15 +99,15 @@ class FieldGenerator(nn.Module):
         width: int = 64,
         levels: int = 4,
         middle: int = 2,
-        mean: float = 0.0,
-        deviation: float = 1.0,
+        statistics: Sequence[float] = (0.0, 1.0),
     ) -> None:
         super().__init__()
         check_positive(in_channels=in_channels, out_channels=out_channels)
         check_positive(width=width, levels=levels, middle=middle)
-        if not deviation > 0:
-            raise InputError(f"deviation is {deviation!r}; it must be above 0: the source is of one value.")
-        self.in_channels, self.mean, self.deviation = in_channels, float(mean), float(deviation)
+        self.in_channels = in_channels
+        self.mean, self.deviation = (float(value) for value in statistics)
+        if not self.deviation > 0:
+            raise InputError(f"statistics are {statistics!r}; the second, the deviation, must be above 0.")
         sizes = [width * 2 * (level + 1) for level in range(levels)]
         self.stem = nn.Sequential(nn.PixelUnshuffle(2), convolution(4 * in_channels, sizes[0]))
         self.down = nn.ModuleList(FieldBlock(size) for size in sizes[:-1])

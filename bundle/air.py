@@ -46,7 +46,7 @@ class RandAird(Randomizable, MapTransform):
         InputError: if ``weight`` or ``beside`` is not from 0 to 1.
     """
 
-    def __init__(self, keys: KeysCollection, data: Datalist, weight: float = 0.2, beside: float = 0.4) -> None:
+    def __init__(self, keys: KeysCollection, data: Datalist, weight: float = 1.0, beside: float = 0.4) -> None:
         MapTransform.__init__(self, keys)
         for name, value in (("air_weight", weight), ("air_beside", beside)):
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
@@ -113,7 +113,7 @@ class RandPatchAird(RandMaskedPatchd):
         size: int,
         data: Datalist,
         inside_key: str | None = "inside",
-        weight: float = 0.2,
+        weight: float = 1.0,
         beside: float = 0.4,
     ) -> None:
         super().__init__(keys, size, inside_key)

@@ -224,7 +224,7 @@ def test_the_run_stops_at_the_planted_epoch_and_keeps_the_best(tmp_path, metric,
     network = nn.Linear(1, 1)
     ended: list[bool] = []
     engine = SimpleNamespace(
-        networks=SimpleNamespace(named=lambda: {"g_xy": network, "d_y": nn.Linear(1, 1)}),
+        deployable=lambda: {"g_xy": network.state_dict()},
         terminate=lambda: ended.append(True),
     )
     handler.started(engine)

@@ -1,6 +1,6 @@
 """A slide of 1024² px by a network with a halo, in windows side by side, beside one with instance norm in windows.
 
-python -m scripts.bench.halo [--width 16] [--blended true]
+python -m scripts.bench.halo [--width 16] [--blended False]
 """
 
 from __future__ import annotations

@@ -31,7 +31,9 @@ class RandAird(Randomizable, MapTransform):
     chance, and so is what it makes of tissue beside much air. Air is what lies outside the mask and is, smoothed, no
     brighter than the declared ``background_intensity`` and 6 % of the way to ``bone_intensity``. There the target
     becomes the colour it has in the air of all training pairs (median), and the mask ``weight``. In a share ``beside``
-    of the patches all that lies outside the mask becomes air of a training scan, mirrored on, too.
+    of the patches all that lies outside the mask becomes air too, and in a share ``alone`` the whole patch: patches lie
+    about the mask, so none would show as much air as a slice beside a narrow sample. That air is Gaussian noise with
+    mean and spectrum of a training scan's air (Galerne et al. 2011, spot noise).
 
     Nothing is changed, and nothing assumed, where no air is known: if the dataset declares no intensities, or no pair
     shows air outside its mask.
@@ -41,17 +43,20 @@ class RandAird(Randomizable, MapTransform):
         data: the checked dataset.
         weight: of a pixel of air in the ℓ1 terms, where one inside the mask has 1; 0 switches all of this off.
         beside: share of the patches whose outside becomes air, 0 to 1.
+        alone: share of the patches that become nothing but air, 0 to 1.
 
     Raises:
-        InputError: if ``weight`` or ``beside`` is not from 0 to 1.
+        InputError: if ``weight``, ``beside`` or ``alone`` is not from 0 to 1.
     """
 
-    def __init__(self, keys: KeysCollection, data: Datalist, weight: float = 1.0, beside: float = 0.4) -> None:
+    def __init__(
+        self, keys: KeysCollection, data: Datalist, weight: float = 1.0, beside: float = 0.4, alone: float = 0.1
+    ) -> None:
         MapTransform.__init__(self, keys)
-        for name, value in (("air_weight", weight), ("air_beside", beside)):
+        for name, value in (("air_weight", weight), ("air_beside", beside), ("air_alone", alone)):
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
                 raise InputError(f"{name} is {value!r}; it must be from 0 to 1.")
-        self.weight, self.beside = weight, beside
+        self.weight, self.beside, self.alone = weight, beside, alone
         self.brightest = brightest_air(data)
         self.colour: Tensor | None = None
         self.blocks: list[np.ndarray] = []
@@ -79,20 +84,21 @@ class RandAird(Randomizable, MapTransform):
         source, target, mask = (changed[key] for key in self.keys)
         outside = mask[0] == 0
         air = torch.from_numpy(is_air(source.numpy(), self.brightest)) & outside
-        if self.blocks and self.R.random() < self.beside:
-            share = gaussian_filter(outside.numpy().astype("float32"), FEATHER_PX)
-            source, air = torch.lerp(source, self._texture(source.shape[-1]), torch.from_numpy(share)), outside
+        drawn = self.R.random() if self.blocks else 1.0
+        if drawn < self.beside + self.alone:
+            air = outside if drawn < self.beside else torch.ones_like(outside)
+            share = gaussian_filter(air.numpy().astype("float32"), FEATHER_PX)
+            source = torch.lerp(source, self._texture(source.shape[-1]), torch.from_numpy(share))
         target = torch.where(air, self.colour, target)
         mask = torch.where(air, torch.tensor(float(self.weight)), mask)
         return {**changed, **dict(zip(self.keys, (source, target, mask), strict=True))}
 
     def _texture(self, side: int) -> Tensor:
-        """Air of one of the scans, mirrored on to a patch, (C, side, side)."""
+        """Noise with mean and spectrum of the air of one of the scans, (C, side, side)."""
         block = self.blocks[int(self.R.randint(len(self.blocks)))]
-        most = block.shape[-1]
-        top, left = (int(self.R.randint(2 * most)) for _ in range(2))
-        reach = ((0, 0), (0, side + 2 * most), (0, side + 2 * most))
-        return torch.from_numpy(np.pad(block, reach, mode="symmetric")[:, top : top + side, left : left + side])
+        mean, pixels = block.mean(axis=(1, 2), keepdims=True), block[0].size
+        spectrum = np.fft.rfft2(self.R.standard_normal((side, side))) * np.fft.rfft2(block - mean, (side, side))
+        return torch.from_numpy((np.fft.irfft2(spectrum, (side, side)) / np.sqrt(pixels) + mean).astype("float32"))
 
 
 class RandPatchAird(RandMaskedPatchd):
@@ -105,6 +111,7 @@ class RandPatchAird(RandMaskedPatchd):
         data: see :class:`RandAird`.
         weight: see there.
         beside: see there.
+        alone: see there.
     """
 
     def __init__(
@@ -115,9 +122,10 @@ class RandPatchAird(RandMaskedPatchd):
         inside_key: str | None = "inside",
         weight: float = 1.0,
         beside: float = 0.4,
+        alone: float = 0.1,
     ) -> None:
         super().__init__(keys, size, inside_key)
-        self.air = RandAird(keys, data, weight, beside)
+        self.air = RandAird(keys, data, weight, beside, alone)
 
     def set_random_state(self, seed: int | None = None, state: np.random.RandomState | None = None) -> RandPatchAird:
         """One generator for both."""

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_dataset
+from scipy.ndimage import gaussian_filter
 
 from bundle.air import RandAird, RandPatchAird, all_of, brightest_air, is_air
 from bundle.data import load_datalist
@@ -45,7 +46,7 @@ def patch(data):
 
 def test_air_becomes_glass_and_counts(data):
     before = patch(data)
-    after = RandAird(KEYS, data, weight=0.25, beside=0)(before)
+    after = RandAird(KEYS, data, weight=0.25, beside=0, alone=0)(before)
     assert torch.equal(after["source"], before["source"])
     inside = before["mask"][0] > 0
     assert torch.equal(after["target"][:, inside], before["target"][:, inside])
@@ -72,6 +73,29 @@ def test_what_is_outside_the_mask_becomes_air_of_a_scan(data):
     assert all(torch.equal(again[key], after[key]) for key in KEYS)
 
 
+def test_a_patch_of_nothing_but_air(data):
+    before = patch(data)
+    after = RandAird(KEYS, data, weight=0.5, beside=0, alone=1).set_random_state(1)(before)
+    assert (after["mask"] == 0.5).all()
+    assert all((after["target"][channel] == value).all() for channel, value in enumerate(GLASS))
+    assert after["source"].mean() == pytest.approx(10000, abs=250)
+    assert not torch.equal(after["source"][:, :32], after["source"][:, 32:64])  # no square repeated
+
+
+def test_air_put_beside_has_the_spectrum_of_the_scans(data):
+    transform = RandAird(KEYS, data).set_random_state(2)
+    correlated = gaussian_filter(np.random.default_rng(0).standard_normal((1, 64, 64)), (0, 1, 1)) * 3000 + 10000
+    transform.blocks = [correlated.astype(np.float32)]
+    made = np.stack([transform._texture(128).numpy()[0] for _ in range(8)])
+
+    def beside(image):
+        image = image - image.mean()
+        return (image[..., 1:] * image[..., :-1]).mean() / (image**2).mean()
+
+    assert made.std() == pytest.approx(correlated.std(), rel=0.1)
+    assert beside(made) == pytest.approx(beside(correlated), abs=0.05)
+
+
 def test_nothing_is_assumed_where_no_air_is_known(tmp_path):
     data = load_datalist(str(make_dataset(tmp_path / "data")))
     assert brightest_air(data) is None
@@ -96,7 +120,7 @@ def test_the_largest_square_of_air():
     assert all_of(source, np.zeros((80, 80), bool)) is None
 
 
-@pytest.mark.parametrize("argument", [{"weight": -0.1}, {"beside": 1.5}, {"weight": True}])
+@pytest.mark.parametrize("argument", [{"weight": -0.1}, {"beside": 1.5}, {"weight": True}, {"alone": 2}])
 def test_shares_that_make_no_sense(argument, data):
     with pytest.raises(InputError, match="must be from 0 to 1"):
         RandAird(KEYS, data, **argument)

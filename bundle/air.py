@@ -56,6 +56,8 @@ class RandAird(Randomizable, MapTransform):
         for name, value in (("air_weight", weight), ("air_beside", beside), ("air_alone", alone)):
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
                 raise InputError(f"{name} is {value!r}; it must be from 0 to 1.")
+        if beside + alone > 1:
+            raise InputError(f"air_beside and air_alone are {beside:g} and {alone:g}; together at most 1.")
         self.weight, self.beside, self.alone = weight, beside, alone
         self.brightest = brightest_air(data)
         self.colour: Tensor | None = None

@@ -83,5 +83,9 @@ class RegisteredPixelLoss:
 
 
 def dilated(image: Tensor, size: int) -> Tensor:
-    """The greatest value in a square around each pixel, per channel, (B, C, H, W) → the same."""
-    return F.max_pool2d(image, size, 1, size // 2)
+    """The greatest value in a square around each pixel, per channel, (B, C, H, W) → the same.
+
+    Along rows, then along columns: a square at once, channels last, takes three times as long on the CPU.
+    """
+    along_rows = F.max_pool2d(image.contiguous(), (1, size), 1, (0, size // 2))
+    return F.max_pool2d(along_rows, (size, 1), 1, (size // 2, 0))

@@ -59,7 +59,7 @@ def test_air_becomes_glass_and_counts(data):
 
 def test_what_is_outside_the_mask_becomes_air_of_a_scan(data):
     before = patch(data)
-    transform = RandAird(KEYS, data, weight=0.25, beside=1).set_random_state(3)
+    transform = RandAird(KEYS, data, weight=0.25, beside=1, alone=0).set_random_state(3)
     after = transform(before)
     inside = before["mask"][0] > 0
     soft = after["source"][0, 45:75, 12:30]
@@ -69,7 +69,7 @@ def test_what_is_outside_the_mask_becomes_air_of_a_scan(data):
     assert (after["target"][0, ~inside] == GLASS[0]).all()
     core = (slice(None), slice(44, 76), slice(44, 76))
     torch.testing.assert_close(after["source"][core], before["source"][core], rtol=0, atol=1)
-    again = RandAird(KEYS, data, weight=0.25, beside=1).set_random_state(3)(before)
+    again = RandAird(KEYS, data, weight=0.25, beside=1, alone=0).set_random_state(3)(before)
     assert all(torch.equal(again[key], after[key]) for key in KEYS)
 
 
@@ -129,8 +129,8 @@ def test_shares_that_make_no_sense(argument, data):
 def test_a_patch_with_air_is_the_patch_and_then_air(data):
     images = {**load_pair(data.training[0]), "zoom": 1.0}
     images["inside"] = np.flatnonzero(images["mask"])
-    both = RandPatchAird(KEYS, 64, data, weight=0.25, beside=1).set_random_state(4)(images)
+    both = RandPatchAird(KEYS, 64, data, weight=0.25, beside=1, alone=0).set_random_state(4)(images)
     state = np.random.RandomState(4)
     patch = RandMaskedPatchd(KEYS, 64).set_random_state(state=state)(images)
-    after = RandAird(KEYS, data, weight=0.25, beside=1).set_random_state(state=state)(patch)
+    after = RandAird(KEYS, data, weight=0.25, beside=1, alone=0).set_random_state(state=state)(patch)
     assert all(torch.equal(both[key], after[key]) for key in KEYS)

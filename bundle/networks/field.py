@@ -6,10 +6,9 @@ import math
 from collections.abc import Sequence
 
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
 
 from bundle.errors import InputError
-from bundle.networks.layers import check_positive
+from bundle.networks.layers import check_positive, padded
 
 FIRST_SHARE = 0.2  # of a block's output at the start, so that a deep network begins near the identity
 LAST_SHARE = 0.1  # of the last layer's, so that tanh begins where it is steep
@@ -155,7 +154,7 @@ class FieldGenerator(nn.Module):
             (B, out_channels, H, W) in [−1, 1].
         """
         height, width = x.shape[-2], x.shape[-1]
-        x = F.pad(x, [0, -width % self.multiple, 0, -height % self.multiple], mode="replicate")
+        x = padded(x, self.multiple)
         x = (x - self.mean) / self.deviation
         y = self.stem(x)
         kept: list[Tensor] = []

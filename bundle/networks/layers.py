@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 
 from bundle.errors import InputError
 
@@ -61,6 +62,19 @@ def check_positive(**numbers: int) -> None:
     for name, value in numbers.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise InputError(f"{name} is {value!r}; it must be a whole number of at least 1.")
+
+
+def padded(x: Tensor, multiple: int) -> Tensor:
+    """An image whose sides are multiples of a number of pixels: the last row and column are repeated.
+
+    Args:
+        x: (B, C, H, W).
+        multiple: px.
+
+    Returns:
+        (B, C, H′, W′), H′ ≥ H and W′ ≥ W.
+    """
+    return F.pad(x, [0, -x.shape[-1] % multiple, 0, -x.shape[-2] % multiple], mode="replicate")
 
 
 def activation(slope: float) -> nn.Module:

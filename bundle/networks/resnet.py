@@ -6,10 +6,9 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
 
 from bundle.errors import InputError
-from bundle.networks.layers import activation, check_positive, initialise, instance_norm
+from bundle.networks.layers import activation, check_positive, initialise, instance_norm, padded
 
 
 class ResidualBlock(nn.Module):
@@ -125,7 +124,7 @@ class ResnetGenerator(nn.Module):
             (B, out_channels, H, W) in [−1, 1].
         """
         height, width = x.shape[-2], x.shape[-1]
-        x = F.pad(x, [0, -width % self.multiple, 0, -height % self.multiple], mode="replicate")
+        x = padded(x, self.multiple)
         if not self.skips:
             return self.layers(x)[..., :height, :width]
         encoded: list[Tensor] = []

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
 
 from bundle.errors import InputError
-from bundle.networks.layers import check_positive, initialise, instance_norm
+from bundle.networks.layers import check_positive, initialise, instance_norm, padded
 
 LEAST_LEVELS, MOST_LEVELS = 5, 8  # of a U-Net: as many as 32 and 256 px can be halved
 
@@ -101,7 +100,7 @@ class UnetGenerator(nn.Module):
             (B, out_channels, H, W) in [−1, 1].
         """
         height, width = x.shape[-2], x.shape[-1]
-        x = F.pad(x, [0, -width % self.multiple, 0, -height % self.multiple], mode="replicate")
+        x = padded(x, self.multiple)
         skips = []
         for down in self.down:
             x = down(x)

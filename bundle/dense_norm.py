@@ -21,6 +21,8 @@ from bundle.winograd import InstanceNorm, share_out
 Place = Sequence[slice]  # of a window: image, channels, rows, columns, as MONAI's ``with_coord`` gives it
 Hook = Callable[[str, Any, tuple[Tensor], Tensor], Tensor | None]  # layer, norm, what it was given, what it made
 
+WITHOUT_NORM = "normalisation is 'dense', but this network has no instance norm; leave it at 'window'."
+
 _own = threading.local()  # ``place``: of the window that this thread computes
 
 
@@ -124,7 +126,7 @@ class DenseInferer(Inferer):
             InputError: if the network has no instance norm.
         """
         if not instance_norms(network):
-            raise InputError("normalisation is 'dense', but this network has no instance norm; leave it at 'window'.")
+            raise InputError(WITHOUT_NORM)
         statistics, told = Statistics(), self.windows.with_coord
         self._stain(inputs, network, statistics.collect, lambda window, place: network(window))
         return self._stain(
@@ -158,16 +160,21 @@ class DenseInferer(Inferer):
                 handle.remove()
 
 
-def normalised(windows: SlidingWindowInferer, normalisation: str) -> Inferer:
+def normalised(windows: SlidingWindowInferer, normalisation: str, halo: int | None = None) -> Inferer:
     """Windows as they are, or with :class:`DenseInferer`.
 
     Args:
         windows: the inferer.
         normalisation: one of ``NORMALISATIONS``.
+        halo: of a network that has no instance norm, px; None for any other.
 
     Raises:
-        InputError: if ``normalisation`` is unknown.
+        InputError: if ``normalisation`` is unknown, or dense where no instance norm is.
     """
     if normalisation not in NORMALISATIONS:
         raise InputError(f"normalisation is {normalisation!r}; it must be one of {', '.join(NORMALISATIONS)}.")
-    return DenseInferer(windows) if normalisation == "dense" else windows
+    if normalisation != "dense":
+        return windows
+    if halo is not None:
+        raise InputError(WITHOUT_NORM)
+    return DenseInferer(windows)

@@ -15,6 +15,7 @@ from bundle import baselines
 from bundle.atomic import check_writable, whole_file, write_json
 from bundle.datalist import SPLITS, Datalist, Pair
 from bundle.errors import InputError
+from bundle.halo import HaloInferer
 from bundle.image_io import read_labels, read_slide, to_8bit
 from bundle.inference import TrainedModel, load_model, on_background
 from bundle.metrics import LPIPS_MISSING, find_lpips, patch_corners
@@ -133,7 +134,8 @@ def evaluate(
             judged["perfect stain"] = on_background(perfect, mask, data.background_rgb)
         for row, image in judged.items() if eval_baselines else [("network", judged["network"])]:
             values = measure(image, real, mask, labels, colours, data.pixel_um)
-            if row == "network" and model.window and model.step:
+            blended = not isinstance(model.inferer, HaloInferer)
+            if row == "network" and blended and model.window and model.step:
                 values["seam_index"] = seam_index(stained, model.window, model.step)
             truth.append({"split": split, "slide": name, "row": row, **values})
         panels = {"source": source, "generated": shown["network"], "real": real, "mask": np.uint8(255) * mask[None]}

@@ -13,7 +13,7 @@ from torch import nn
 
 from bundle import acceleration
 from bundle.acceleration import accelerate
-from bundle.dense_norm import DenseInferer, Statistics, instance_norms
+from bundle.dense_norm import DenseInferer, Statistics, instance_norms, normalised
 from bundle.errors import InputError
 from bundle.inference import load_model
 from bundle.networks import FieldGenerator, ResnetGenerator, UnetGenerator, instance_norm
@@ -168,6 +168,9 @@ def test_half_precision_shares_the_statistics(network, monkeypatch) -> None:
 def test_a_network_without_instance_norm_is_refused() -> None:
     with pytest.raises(InputError, match="this network has no instance norm; leave it at 'window'"):
         DenseInferer(windows())(image(), FieldGenerator(width=2, levels=1))
+    with pytest.raises(InputError, match="this network has no instance norm"):
+        normalised(windows(), "dense", halo=16)
+    assert isinstance(normalised(windows(), "window", halo=16), SlidingWindowInferer)
 
 
 def test_a_trained_bundle_takes_it_by_name_and_is_as_before_without(trained) -> None:

@@ -6,9 +6,12 @@ gradients. With a single process every function here does nothing, so a config n
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import logging
 import os
 import signal
+import sys
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
@@ -60,12 +63,25 @@ def begin(device: str | torch.device) -> None:
         logging.disable(logging.WARNING)
 
 
-def end() -> None:
-    """Part from the other processes; the last thing a training does."""
-    if dist.is_initialized():
-        dist.destroy_process_group()
-        # the first to be gone makes torchrun end the others, which are about to be with the same exit code
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+def end(code: int = 0) -> None:
+    """Part from the other processes and end this one; the last thing a training does. Alone it does nothing.
+
+    Threads of gloo outlive their group where ``DistributedDataParallel`` was, and one that still holds a tensor while
+    the interpreter is taken down aborts the process. So exit handlers run, and the interpreter is not taken down.
+
+    Args:
+        code: what the process exits with.
+    """
+    if not dist.is_initialized():
+        return
+    dist.destroy_process_group()
+    # the first to be gone makes torchrun end the others, which are about to be with the same exit code
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # their reader is gone
+            stream.flush()
+    os._exit(code)
 
 
 def apart() -> bool:

@@ -234,8 +234,8 @@ class RunKeeper:
         """Last step of a run: say how to go on if it was stopped, with exit code 128 + the signal's number."""
         self.stopped_by = distributed.greatest(self.asked_by or self.stopped_by or 0)  # none ends well if one fails
         if self.stopped_by:
-            distributed.end()
             logger.info("stopped; %s is written, --resume true goes on from it", self.folder / LATEST)
+            distributed.end(128 + self.stopped_by)
             sys.exit(128 + self.stopped_by)
 
 

@@ -169,6 +169,27 @@ def test_a_killed_process_ends_the_launch_and_the_run_goes_on(data, tmp_path):
     assert latest(run)["iteration"] == 4 * (steps // 4 + 1)
 
 
+PARTED = """
+import atexit, sys
+from bundle import distributed
+atexit.register(print, "a handler ran")
+distributed.begin("cpu")
+class Late:
+    def __del__(self): print("taken down")
+late = Late()
+print("said", end=" ")
+distributed.end(7)
+print("went on")
+"""
+
+
+def test_a_process_that_parts_runs_its_exit_handlers_and_no_finaliser(tmp_path):
+    environment = {**ENVIRONMENT, "RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "0"}
+    command = [sys.executable, "-c", PARTED]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (7, "said a handler ran\n"), done.stderr
+
+
 class Patches:
     """As many patches as asked for, and nothing else."""
 

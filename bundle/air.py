@@ -31,7 +31,8 @@ class RandAird(Randomizable, MapTransform):
     chance, and so is what it makes of tissue beside much air. Air is what lies outside the mask and is, smoothed, no
     brighter than the declared ``background_intensity`` and 6 % of the way to ``bone_intensity``. There the target
     becomes the colour it has in the air of all training pairs (median), and the mask ``weight``. In a share ``beside``
-    of the patches all that lies outside the mask becomes air too, and in a share ``alone`` the whole patch: patches lie
+    of the patches all that lies outside the mask becomes air too, and a sample that ends before an edge of the patch
+    moves away from that edge, by up to half the patch; in a share ``alone`` the whole patch becomes air: patches lie
     about the mask, so none would show as much air as a slice beside a narrow sample. That air is Gaussian noise with
     mean and spectrum of a training scan's air (Galerne et al. 2011, spot noise).
 
@@ -87,6 +88,9 @@ class RandAird(Randomizable, MapTransform):
         outside = mask[0] == 0
         air = torch.from_numpy(is_air(source.numpy(), self.brightest)) & outside
         drawn = self.R.random() if self.blocks else 1.0
+        if drawn < self.beside:
+            source, target, outside = self._moved(source, target, outside)
+            mask = (~outside).float()[None]
         if drawn < self.beside + self.alone:
             air = outside if drawn < self.beside else torch.ones_like(outside)
             share = gaussian_filter(air.numpy().astype("float32"), FEATHER_PX)
@@ -94,6 +98,23 @@ class RandAird(Randomizable, MapTransform):
         target = torch.where(air, self.colour, target)
         mask = torch.where(air, torch.tensor(float(self.weight)), mask)
         return {**changed, **dict(zip(self.keys, (source, target, mask), strict=True))}
+
+    def _moved(self, source: Tensor, target: Tensor, outside: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The images with the sample moved away from an edge of the patch at which nothing of it lies, if there is one.
+
+        What leaves at the other edge comes in here, as what is outside.
+        """
+        free = [(axis, edge) for axis in (0, 1) for edge in (0, -1) if outside.select(axis, edge).all()]
+        if not free:
+            return source, target, outside
+        axis, edge = free[int(self.R.randint(len(free)))]
+        side = outside.shape[axis]
+        by = int(self.R.randint(side // 2 + 1))
+        source, target, outside = (
+            torch.roll(image, by if edge == 0 else -by, axis - 2) for image in (source, target, outside)
+        )
+        outside.narrow(axis, 0 if edge == 0 else side - by, by).fill_(True)
+        return source, target, outside
 
     def _texture(self, side: int) -> Tensor:
         """Noise with mean and spectrum of the air of one of the scans, (C, side, side)."""

@@ -7,15 +7,15 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 HALF = 2  # blocks are compared at half resolution: a quarter of the work for each of a quarter of the places
-GRID = 4  # px of half resolution between two blocks
-NOISE = 0.01  # a difference in mean ℓ1, of [−1, 1], that makes a displacement e times as likely where all are alike,
-SPREAD = 0.1  # and this share of what the mean loses to the best besides, so that places between two are found
+GRID = 4  # px of half resolution that are summed before blocks are
+NOISE = 0.005  # a difference in mean ℓ1, of [−1, 1], that makes a displacement e times as likely where all are alike,
+SPREAD = 0.06  # and this share of what the mean loses to the best besides, so that places between two are found
 LEAST_SEEN = 0.05  # share of a block inside both masks, below which what is seen counts for less
 
 
 @torch.no_grad()
 def displacement(
-    image: Tensor, moved: Tensor, mask: Tensor, reach_px: int = 6, block_px: int = 32, rest: float = 0.004
+    image: Tensor, moved: Tensor, mask: Tensor, reach_px: int = 6, block_px: int = 128, rest: float = 0.002
 ) -> Tensor:
     """Where in ``moved`` the content of each pixel of ``image`` lies, by block matching.
 
@@ -28,7 +28,7 @@ def displacement(
         moved: likewise.
         mask: (B, 1, H, W), above 0 where ``moved`` may be compared.
         reach_px: the farthest displacement along each axis; 0 to ``reach_px``, a multiple of 2.
-        block_px: side of a block.
+        block_px: about the side of a block: the image is divided into equal blocks of nearly that size.
         rest: cost of a displacement of 1 px, mean ℓ1; keeps blocks without structure in place.
 
     Returns:
@@ -45,8 +45,8 @@ def displacement(
         difference = (few[:, :, :, None] - beside).abs_().mean(1) * both
         rows.append(F.avg_pool2d(torch.cat([difference, both], 2).transpose(1, 2), GRID))
     sums = torch.stack(rows, 1).unflatten(2, (2, count))  # (B, count, 2, count, h, w)
-    size = block_px // HALF // GRID // 2 * 2 + 1
-    blocks = F.avg_pool2d(sums.flatten(0, 3)[:, None], size, 1, size // 2).view_as(sums)
+    number = [max(1, round(side / block_px)) for side in image.shape[-2:]]
+    blocks = F.adaptive_avg_pool2d(sums.flatten(0, 2), number).view(*sums.shape[:4], *number)
     places = torch.arange(-steps, steps + 1, device=image.device, dtype=image.dtype) * HALF
     length = (places[:, None].square() + places.square()).sqrt()
     cost = blocks[:, :, 0] / blocks[:, :, 1].clamp(min=LEAST_SEEN) + rest * length[..., None, None]

@@ -28,7 +28,13 @@ LARGE_WINDOW = 1024  # px a side, of a network with a halo: see docs/performance
 
 
 def publish(
-    data: Datalist, output_dir: str, deploy_checkpoint: str, patch_size: int, invert_source: bool, method: str
+    data: Datalist,
+    output_dir: str,
+    deploy_checkpoint: str,
+    patch_size: int,
+    invert_source: bool,
+    sigma: float,
+    method: str,
 ) -> None:
     """Write ``output_dir/bundle``: configs, code and weights that need nothing else of this repository.
 
@@ -38,6 +44,8 @@ def publish(
         deploy_checkpoint: ``latest``, ``best_<term>`` or ``best_<metric>``.
         patch_size: side of the training patches, px.
         invert_source: the source was inverted in training.
+        sigma: of the 3D Gaussian that volumes go through before this network stains them, voxels; what the bundle's
+            ``volume.json`` and ``series.json`` say.
         method: what reports call it.
 
     Raises:
@@ -67,8 +75,10 @@ def publish(
     with whole_folder(run / "bundle") as folder:
         write_json(folder / "configs" / "inference.json", inference)
         write_json(folder / "configs" / "metadata.json", metadata)
-        for name in ("logging.conf", "series.json", "volume.json"):
-            shutil.copy(HOME / "configs" / name, folder / "configs")
+        shutil.copy(HOME / "configs" / "logging.conf", folder / "configs")
+        for name in ("series.json", "volume.json"):
+            config = json.loads((HOME / "configs" / name).read_text(encoding="utf-8"))
+            write_json(folder / "configs" / name, config | {"sigma": sigma})
         for name in ("LICENSE", "README.md", "CHANGELOG.md", "CITATION.cff"):
             shutil.copy(HOME / name, folder)
         shutil.copytree(HOME / "docs", folder / "docs")

@@ -21,7 +21,8 @@ class RegisteredPixelLoss:
 
     φ is found anew in every step by block matching (:func:`bundle.block_matching.displacement`) and has no gradient.
     RegGAN (Kong et al. 2021) learns φ by a second network; blocks need no training, and cannot move more than
-    ``reach_px``. What was moved in from outside the mask does not count.
+    ``reach_px``. They are large: an unfinished stain fits its target at many places, and blocks of 32 px are farther
+    off in bone than no φ at all (docs/results.md). What was moved in from outside the mask does not count.
 
     Beside it the darkest and the brightest value around each pixel are compared, E ‖ε(G(x)) − ε(y∘φ)‖₁ and
     E ‖δ(G(x)) − δ(y∘φ)‖₁, ε and δ the grey erosion and dilation by a square of ``extreme_px``: a dark spot of two
@@ -29,7 +30,7 @@ class RegisteredPixelLoss:
 
     Args:
         reach_px: the farthest that the target is moved along each axis; 0 does not move it.
-        block_px: side of a block that moves as one.
+        block_px: about the side of a block that moves as one.
         rest: cost of moving by 1 px, mean ℓ1.
         extremes: weight of the extremes, against 1 of the pixels.
         extreme_px: side of the square that they are of, px, odd.
@@ -44,8 +45,8 @@ class RegisteredPixelLoss:
     def __init__(
         self,
         reach_px: int = 6,
-        block_px: int = 32,
-        rest: float = 0.004,
+        block_px: int = 128,
+        rest: float = 0.002,
         extremes: float = 2.0,
         extreme_px: int = 5,
     ) -> None:

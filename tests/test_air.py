@@ -59,6 +59,7 @@ def test_air_becomes_glass_and_counts(data):
 
 def test_what_is_outside_the_mask_becomes_air_of_a_scan(data):
     before = patch(data)
+    before["mask"][0, 0] = before["mask"][0, :, 0] = before["mask"][0, -1] = before["mask"][0, :, -1] = 1
     transform = RandAird(KEYS, data, weight=0.25, beside=1, alone=0).set_random_state(3)
     after = transform(before)
     inside = before["mask"][0] > 0
@@ -71,6 +72,29 @@ def test_what_is_outside_the_mask_becomes_air_of_a_scan(data):
     torch.testing.assert_close(after["source"][core], before["source"][core], rtol=0, atol=1)
     again = RandAird(KEYS, data, weight=0.25, beside=1, alone=0).set_random_state(3)(before)
     assert all(torch.equal(again[key], after[key]) for key in KEYS)
+
+
+def test_a_sample_moves_away_from_an_edge_beyond_which_it_ends(data):
+    before = patch(data)
+    before["mask"][0, 40:80, -20:] = 1  # it goes on at the right
+    before["target"][:2] = torch.stack(torch.meshgrid(torch.arange(96.0), torch.arange(96.0), indexing="ij"))
+    ways = []
+    for seed in range(60):
+        after = RandAird(KEYS, data, weight=0.25, beside=1, alone=0).set_random_state(seed)(before)
+        places = (after["mask"][0] == 1).nonzero().T
+        came_from = after["target"][:2, places[0], places[1]].long()
+        way = (places - came_from).unique(dim=1)
+        assert way.shape == (2, 1)  # all of it by as much
+        ways.append(tuple(way[:, 0].tolist()))
+        deep = ((came_from > 43) & (came_from < 76)).all(0)  # not in the feathered border
+        now, then = (image["source"][0, at[0], at[1]] for image, at in ((after, places), (before, came_from)))
+        torch.testing.assert_close(now[deep], then[deep], rtol=0, atol=1)
+    rows, columns = zip(*ways, strict=True)
+    assert all(row == 0 or column == 0 for row, column in ways)
+    assert -48 <= min(rows) < -20
+    assert 20 < max(rows) <= 48
+    assert min(columns) == 0  # never towards where it ends from where it goes on
+    assert 20 < max(columns) <= 48
 
 
 def test_a_patch_of_nothing_but_air(data):

@@ -163,8 +163,17 @@ def trained_field(trained, tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(deployment, "resolved", lambda name: dict(NETWORK))
         patch.setattr(deployment, "current_parser", lambda: parser)
-        deployment.publish(load_datalist(trained.parent / "data"), str(run), "latest", 32, False, "none")
+        deployment.publish(load_datalist(trained.parent / "data"), str(run), "latest", 32, False, 0.5, "none")
     return run / "bundle"
+
+
+def test_a_trained_bundle_says_how_to_smooth_before_it(trained_field, trained):
+    for name in ("volume.json", "series.json"):
+        ours, of_paper = (
+            json.loads((root / "configs" / name).read_text()) for root in (trained_field, trained / "bundle")
+        )
+        assert (ours["sigma"], of_paper["sigma"]) == (0.5, 1.0)
+        assert ours == of_paper | {"sigma": 0.5}
 
 
 def test_a_trained_bundle_says_so(trained_field, trained):

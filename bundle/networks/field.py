@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 
 from bundle.errors import InputError
 from bundle.networks.layers import check_positive, padded
@@ -48,6 +49,14 @@ def spreading(before: int, after: int) -> nn.Conv2d:
     return layer
 
 
+class Smoothing(nn.Module):
+    """Weights 1, 2, 1 along rows and columns: nothing of a period of 2 px is left (Sugawara et al. 2018)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) → the same."""
+        return F.avg_pool2d(F.avg_pool2d(F.pad(x, [1, 1, 1, 1], mode="replicate"), 2, 1), 2, 1)
+
+
 class FieldBlock(nn.Module):
     """Channel norm, a 3×3 convolution, ReLU and another, added to their input."""
 
@@ -69,10 +78,10 @@ class FieldGenerator(nn.Module):
     """A U-Net of residual blocks whose stain of a pixel depends on a field of the source alone.
 
     It has no statistics of the window: where others have instance norm it has :class:`ChannelNorm`. The first layer
-    takes squares of 2×2 px as one (Shi et al. 2016), so nearly all work is done at half resolution; the last layers,
-    at full resolution, see the source once more. Coarser levels halve on a grid that begins at the image's first
-    pixel: an image that is cut at multiples of ``multiple`` px, with ``halo`` px more of it on every side, gives the
-    pixels of the whole.
+    takes squares of 2×2 px as one (Shi et al. 2016), so nearly all work is done at half resolution. What comes back
+    from there is smoothed, or it would show a grid; the last layers, at full resolution, see the source once more.
+    Coarser levels halve on a grid that begins at the image's first pixel: an image that is cut at multiples of
+    ``multiple`` px, with ``halo`` px more of it on every side, gives the pixels of the whole.
 
     Args:
         in_channels: channels of the input.
@@ -119,7 +128,7 @@ class FieldGenerator(nn.Module):
             for before, after in zip(sizes[-2::-1], sizes[:0:-1], strict=True)
         )
         self.up = nn.ModuleList(FieldBlock(size) for size in sizes[-2::-1])
-        self.spread = nn.Sequential(ChannelNorm(sizes[0]), spreading(sizes[0], width), nn.PixelShuffle(2))
+        self.spread = nn.Sequential(ChannelNorm(sizes[0]), spreading(sizes[0], width), nn.PixelShuffle(2), Smoothing())
         self.detail = convolution(in_channels, width)
         self.last = nn.Sequential(
             nn.ReLU(),
@@ -133,7 +142,7 @@ class FieldGenerator(nn.Module):
 
     def _halo(self, levels: int, middle: int) -> int:
         """px: how far the first pixel of a window that begins at a multiple looks back, layer by layer."""
-        reach = 2 // 2 + 1  # the two last convolutions, in squares of 2×2 px, and the one of squares
+        reach = 2 + 1  # what sees 3 px, a smoothing and two convolutions, in squares of 2×2 px; the one of squares
         for _ in range(levels - 1):
             reach = (reach + 2 + 1) // 2  # a block of two convolutions on the way up, and squares of the next
         reach += 2 * middle

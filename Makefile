@@ -21,7 +21,7 @@ demo: .venv/ready $(DEMO)/data/datalist.json $(DEMO)/scan/datalist.json  ## phan
 		--input $(DEMO)/data/ct --output_dir $(DEMO)/stained
 	$(RUN) evaluation --config_file "[$(TRAIN),'configs/evaluate.json',$(METHOD),$(PROFILE)]" --dataset_dir $(DEMO)/data \
 		--output_dir $(DEMO)/run --eval_patch 128
-	$(RUN) inference --config_file "['$(DEMO)/run/bundle/configs/inference.json','configs/volume.json']" \
+	$(RUN) inference --config_file "['$(DEMO)/run/bundle/configs/inference.json','$(DEMO)/run/bundle/configs/volume.json']" \
 		--bundle_root $(DEMO)/run/bundle --input $(DEMO)/scan/specimens/01/ct.nii.gz --output_dir $(DEMO)/volume \
 		--speed fast --hull true
 	@echo "What it did, and how well: open $(DEMO)/run/report.html in a browser"

@@ -84,3 +84,17 @@ def test_it_has_no_statistics_of_the_window():
 def test_arguments_that_make_no_sense(arguments, message):
     with pytest.raises(InputError, match=message):
         FieldGenerator(**arguments)
+
+
+def test_a_flat_source_gets_a_flat_stain_whatever_the_weights():
+    """No grid of the pixel shuffle's four pixels, which learn to differ."""
+    torch.manual_seed(0)
+    network = FieldGenerator(width=4)
+    torch.nn.init.normal_(network.spread[1].weight, std=0.2)
+    side = 2 * network.halo + 32
+    with torch.inference_mode():
+        stain = network(torch.full((1, 3, side, side), 0.3))
+        before = network.spread[:3](network.stem(torch.full((1, 3, side, side), 0.3)))
+    middle = (..., slice(network.halo, -network.halo), slice(network.halo, -network.halo))
+    assert before[middle].flatten(2).std(-1).max() > 0.1
+    assert stain[middle].flatten(2).std(-1).max() < 1e-5

@@ -45,7 +45,7 @@ def displacement(
         difference = (few[:, :, :, None] - beside).abs_().mean(1) * both
         rows.append(F.avg_pool2d(torch.cat([difference, both], 2).transpose(1, 2), GRID))
     sums = torch.stack(rows, 1).unflatten(2, (2, count))  # (B, count, 2, count, h, w)
-    number = [max(1, round(side / block_px)) for side in image.shape[-2:]]
+    number = (max(1, round(image.shape[-2] / block_px)), max(1, round(image.shape[-1] / block_px)))
     blocks = F.adaptive_avg_pool2d(sums.flatten(0, 2), number).view(*sums.shape[:4], *number)
     places = torch.arange(-steps, steps + 1, device=image.device, dtype=image.dtype) * HALF
     length = (places[:, None].square() + places.square()).sqrt()

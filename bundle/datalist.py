@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from bundle.config_text import config_fault
 from bundle.errors import InputError
 
 DATALIST = "datalist.json"  # the list of a dataset, if no other is named
@@ -193,7 +194,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """The list as it stands.
 
     Raises:
-        InputError: if it is missing, no JSON, or no object.
+        InputError: if it is missing, no JSON, no object, or describes itself in what a config would run.
     """
     if not path.is_file():
         raise InputError(f"{path} does not exist; a dataset folder holds a datalist.json (README, your own data).")
@@ -203,6 +204,8 @@ def read_json(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(listed, dict):
         raise InputError(f"{path} holds a {type(listed).__name__}; it must be one object.")
+    if fault := config_fault(f"{path.name}: description", listed.get("description")):
+        raise InputError(fault)
     return listed
 
 
@@ -223,6 +226,8 @@ def modality(listed: Mapping[str, Any], key: str, datalist: str, faults: list[st
     found = len(faults)
     if not isinstance(name, str) or not name:
         faults.append(f"{datalist}: {key}.name is {name!r}; name the modality, for example 'SR-µCT'.")
+    elif fault := config_fault(f"{datalist}: {key}.name", name):
+        faults.append(fault)
     if not isinstance(channels, int) or isinstance(channels, bool) or channels < 1:
         faults.append(
             f"{datalist}: {key}.channels is {channels!r}; it must be 1 (grey), 3 (RGB) or another number of channels."
@@ -230,6 +235,8 @@ def modality(listed: Mapping[str, Any], key: str, datalist: str, faults: list[st
     names = declared.get("channel_names", [])
     if not isinstance(names, list) or not all(isinstance(one, str) and one for one in names):
         faults.append(f"{datalist}: {key}.channel_names is {names!r}; it must be a list of names.")
+    elif found_in := [fault for one in names if (fault := config_fault(f"{datalist}: {key}.channel_names", one))]:
+        faults += found_in
     elif names and (len(names) != channels or len(set(names)) != len(names)):
         faults.append(f"{datalist}: {key}.channel_names is {names}; name each of the {channels} channels, once.")
     ordered = isinstance(limits, list) and len(limits) == 2 and all(map(is_number, limits)) and limits[0] < limits[1]

@@ -17,6 +17,7 @@ from torch import Tensor
 from bundle.atomic import whole_folder, write_json
 from bundle.averaging import deployable
 from bundle.checkpoints import load_tensors, save_tensors
+from bundle.config_text import as_text
 from bundle.datalist import Datalist, Modality
 from bundle.errors import InputError
 from bundle.runs import LATEST
@@ -194,8 +195,12 @@ def save_torchscript(network_def: Mapping[str, Any], weights: Mapping[str, Tenso
 
 
 def described(modality: Modality) -> dict[str, Any]:
-    """A modality as ``inference.json`` writes it."""
-    return {
+    """A modality as ``inference.json`` writes it.
+
+    Raises:
+        InputError: if its text is code to MONAI.
+    """
+    facts = {
         "name": modality.name,
         "channels": modality.channels,
         "range": [modality.low, modality.high],
@@ -203,3 +208,4 @@ def described(modality: Modality) -> dict[str, Any]:
         "background_intensity": modality.background_intensity,
         **({"channel_names": list(modality.channel_names)} if modality.channel_names else {}),
     }
+    return as_text(facts, modality.name)

@@ -14,6 +14,7 @@ import torch
 
 from bundle.atomic import whole_folder, write_json
 from bundle.checkpoints import load_tensors, save_tensors
+from bundle.config_text import as_text
 from bundle.deployment import HOME, save_torchscript
 from bundle.errors import InputError
 from bundle.image_io import read_slide
@@ -94,7 +95,8 @@ def described_inference(data: NucleiList, segmentation: Mapping[str, Any]) -> di
         data: the dataset it is trained on.
         segmentation: as in :func:`publish`.
     """
-    image = {name: getattr(data.image, name) for name in ("name", "channels", "low", "high", "channel_names")}
+    facts = {name: getattr(data.image, name) for name in ("name", "channels", "low", "high", "channel_names")}
+    image = as_text(facts, "image")
     return {
         "bundle_root": ".",
         "input": None,

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from bundle.atomic import check_writable, whole_file, whole_folder, write_json
 from bundle.commands import as_bool
+from bundle.config_text import as_text
 from bundle.datalist import DATALIST, is_number
 from bundle.errors import InputError
 from bundle.image_io import write_slide
@@ -68,6 +69,7 @@ def prepare(
     root, folder = Path(str(pairs)), Path(str(output))
     approved = as_bool("approve", approve)
     _check_options(root, folder, as_bool("replace", replace), c, c_prime, margin_px)
+    as_text({"source_name": str(source_name), "target_name": str(target_name)})
     found, ignored = list_pairs(root)
     kept, left_out = _accepted(found, ignored, keep)
     names = [pair.name for pair in kept]

@@ -9,6 +9,7 @@ from typing import Any
 
 from bundle.atomic import check_writable, whole_folder, write_json
 from bundle.commands import as_bool
+from bundle.config_text import as_text
 from bundle.datalist import DATALIST, is_number
 from bundle.errors import InputError
 from bundle.preparation.table import listed
@@ -96,6 +97,7 @@ def tile(
     paired = as_bool("paired_testing", paired_testing)
     overlaps = {TRAINING: _half(tile) if overlap is None else overlap, TESTING: testing_overlap}
     _check_options(folder, tile, overlaps, least_tissue, testing, hold_out, paired)
+    as_text({"source_name": str(source_name), "target_name": str(target_name)})
     sizes = pixel_sizes(pixel_um)
     asked = (
         Asked("source", str(source_name), sizes[0], source_range, source_kind, source_threshold, source_channels),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bundle.atomic import write_json
+from bundle.config_text import config_fault
 from bundle.datalist import checksum
 from bundle.errors import InputError
 from bundle.machine import code_version, hardware, versions
@@ -70,15 +72,67 @@ def differences(record: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def write_config(record: Mapping[str, Any], folder: Path) -> Path:
+def foreign_code(config: Any, key: str = "") -> list[str]:
+    """Code in a config that no config of this package has, a line each.
+
+    A record is a file that anyone may have written: what it sets is data, what it runs must be ours.
+
+    Args:
+        config: a run's config, or a part of it.
+        key: under which the part stands.
+    """
+    if isinstance(config, dict):
+        return [line for name, each in config.items() for line in foreign_code(each, _last(name))]
+    if isinstance(config, list):
+        return [line for each in config for line in foreign_code(each, key)]
+    if not is_code(config, key) or config.replace("#", "::") in _own_code():
+        return []
+    return [f"{key}: {config!r}"]
+
+
+def is_code(value: Any, key: str) -> bool:
+    """Whether MONAI would run a string of a config, refer or open with it."""
+    return isinstance(value, str) and (key.startswith("_") or config_fault(key, value) is not None)
+
+
+def _last(key: str) -> str:
+    """Of an id such as ``train#trainer#_target_``, what it sets."""
+    return key.replace("#", "::").rpartition("::")[2].lstrip("+")
+
+
+@functools.cache
+def _own_code() -> frozenset[str]:
+    """What the configs of this package run."""
+    found: set[str] = set()
+
+    def collect(config: Any, key: str) -> None:
+        if isinstance(config, dict):
+            for name, each in config.items():
+                collect(each, _last(name))
+        elif isinstance(config, list):
+            for each in config:
+                collect(each, key)
+        elif is_code(config, key):
+            found.add(config.replace("#", "::"))  # as MONAI writes it when it has read it
+
+    for path in (HOME / "configs").rglob("*.json"):
+        collect(json.loads(path.read_text(encoding="utf-8")), "")
+    return frozenset(found)
+
+
+def write_config(record: Mapping[str, Any], folder: Path, trust: bool = False) -> Path:
     """The config of the run, to be run anew.
 
     Args:
         record: of the run.
         folder: where to write it.
+        trust: also run what no config of this package has.
 
     Returns:
         The file.
+
+    Raises:
+        InputError: if the record holds code that no config of this package has, and is not trusted.
     """
     configs = [record["config"], *(part["config"] for part in record.get("resumed", []) if part.get("config"))]
     config = {**configs[-1], "resume": False}
@@ -86,6 +140,13 @@ def write_config(record: Mapping[str, Any], folder: Path) -> Path:
         config["device"] = record["device"]
     if record.get("arithmetic", {}).get("chosen"):  # not what the clock says here
         config["precision"] = record["arithmetic"]["chosen"]
+    foreign = [] if trust else foreign_code(config)
+    if foreign:
+        raise InputError(
+            "the record's config runs what no config of this package has:\n"
+            + "\n".join(foreign[:5])
+            + "\npass --trust true only if you know who wrote it: it can do all that you can."
+        )
     path = folder / "config.json"
     write_json(path, config)
     return path

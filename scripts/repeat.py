@@ -8,14 +8,14 @@ import tempfile
 from pathlib import Path
 
 from bundle import repetition
-from bundle.commands import command
+from bundle.commands import as_bool, command
 from bundle.errors import InputError
 from bundle.runs import PROVENANCE
 
 DIFFERENT = 3  # exit code if the weights are not those on record
 
 
-def main(provenance: str, output_dir: str, dataset_dir: str | None = None) -> None:
+def main(provenance: str, output_dir: str, dataset_dir: str | None = None, trust: bool = False) -> None:
     """Train again what a ``provenance.json`` records, and say whether the same weights came out.
 
     Data that is not the run's is refused; other versions, code or hardware are warned of. Exit code 0 if the weights
@@ -25,6 +25,7 @@ def main(provenance: str, output_dir: str, dataset_dir: str | None = None) -> No
         provenance: the record of the run; nothing else of it is needed.
         output_dir: a new folder for the repeated run.
         dataset_dir: where the dataset is now; by default where it was.
+        trust: also run code of the record that no config of this package has: it can do all that you can.
     """
     record = repetition.read_record(Path(provenance))
     folder, data = Path(output_dir).resolve(), Path(dataset_dir or record["dataset_dir"]).resolve()
@@ -36,7 +37,7 @@ def main(provenance: str, output_dir: str, dataset_dir: str | None = None) -> No
     for line in repetition.differences(record):
         print(f"warning: {line}", file=sys.stderr)
     with tempfile.TemporaryDirectory() as scratch:
-        config = repetition.write_config(record, Path(scratch))
+        config = repetition.write_config(record, Path(scratch), as_bool("trust", trust))
         words = repetition.command(record, config, data, folder)
         code = subprocess.run(words, cwd=repetition.HOME, env=repetition.environment(record)).returncode
     if code:

@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 import torch
+from monai.bundle import ConfigParser
 
 from bundle import repetition
 from bundle.errors import InputError
@@ -110,3 +111,39 @@ def test_a_fact_added_to_a_record_leaves_the_others(trained, tmp_path):
     before = json.loads((tmp_path / PROVENANCE).read_text())
     amend(str(tmp_path), arithmetic={"took": "bf16"})
     assert json.loads((tmp_path / PROVENANCE).read_text()) == {**before, "arithmetic": {"took": "bf16"}}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("seed", "$open('owned', 'w')"),
+        ("method", "%/etc/hostname"),
+        ("schedule", {"_target_": "subprocess.run", "args": ["true"]}),
+        ("schedule#_target_", "subprocess.run"),
+        ("+train::_target_", "subprocess.run"),
+        ("imports", ["$import os"]),
+        ("device", {"device": "$__import__('os').getpid()"}),
+    ],
+)
+def test_code_of_a_record_is_not_run(record, tmp_path, key, value):
+    content = json.loads(record.read_text())
+    content["config"][key] = value
+    with pytest.raises(InputError, match="runs what no config of this package has") as caught:
+        repetition.write_config(content, tmp_path)
+    assert "--trust true" in str(caught.value)
+    assert not (tmp_path / "config.json").exists()
+    assert repetition.write_config(content, tmp_path, trust=True).is_file()
+
+
+def test_the_device_of_a_record_is_no_way_in(record, tmp_path):
+    content = json.loads(record.read_text()) | {"device": "$open('owned', 'w')"}
+    with pytest.raises(InputError, match="runs what no config of this package has"):
+        repetition.write_config(content, tmp_path)
+
+
+@pytest.mark.parametrize("method", sorted(path.stem for path in (ROOT / "configs" / "methods").glob("*.json")))
+def test_all_that_the_methods_run_is_ours(method):
+    parser = ConfigParser()
+    files = ["train.json", "multi_gpu_train.json", f"methods/{method}.json", "profiles/demo.json"]
+    parser.read_config([str(ROOT / "configs" / file) for file in files])
+    assert repetition.foreign_code(dict(parser.get())) == []

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from bundle.errors import InputError
 
 SIGNS = {"$": "for Python", "@": "for a reference", "%": "for a file to open"}
+RELATIVE = re.compile("[@%](#|::)")
 
 
 def config_fault(what: str, value: Any) -> str | None:
     """What is wrong with text of a dataset that a config will hold, if anything.
 
-    MONAI evaluates a config's strings by their first character, and none of that can be escaped.
+    MONAI evaluates a config's strings by their first character and replaces relative ids anywhere in them; none of that
+    can be escaped.
 
     Args:
         what: the text's place, for the message.
         value: the text; what is no text is no fault.
     """
-    if not isinstance(value, str) or value[:1] not in SIGNS:
+    if not isinstance(value, str):
+        return None
+    if RELATIVE.search(value):
+        return f"{what} is {value!r}; in a config MONAI takes @ and % before # and :: for relative ids: leave one out."
+    if value[:1] not in SIGNS:
         return None
     return (
         f"{what} is {value!r}; in a config MONAI takes text that begins with {value[0]} {SIGNS[value[0]]}: "

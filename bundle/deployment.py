@@ -208,4 +208,4 @@ def described(modality: Modality) -> dict[str, Any]:
         "background_intensity": modality.background_intensity,
         **({"channel_names": list(modality.channel_names)} if modality.channel_names else {}),
     }
-    return as_text(facts, modality.name)
+    return as_text(facts, "modality")

@@ -75,7 +75,7 @@ def differences(record: Mapping[str, Any]) -> list[str]:
 def foreign_code(config: Any, key: str = "") -> list[str]:
     """Code in a config that no config of this package has, a line each.
 
-    A record is a file that anyone may have written: what it sets is data, what it runs must be ours.
+    A record is a file that anyone may have written: what it runs must be ours. Where it reads and writes it still says.
 
     Args:
         config: a run's config, or a part of it.

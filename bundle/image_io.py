@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-import imagecodecs
 import nibabel
 import nrrd
 import numpy as np
@@ -19,8 +17,12 @@ from PIL import Image
 
 from bundle.atomic import whole_file
 from bundle.errors import InputError
+from bundle.images import png
+from bundle.images.tiff import PHOTOMETRIC, meaning_of, orientation_of
+from bundle.images.turning import SWAPPED, turned
 
 TIFF = (".tif", ".tiff")
+TIFF_AXES = ("YX", "YXS", "SYX", "CYX")  # of one image
 NIFTI = (".nii", ".nii.gz")
 SUFFIXES = (".png", *TIFF, ".nrrd", *NIFTI)
 ONE_IMAGE = "a slide is one 2D image; volumes go through configs/volume.json."
@@ -41,7 +43,8 @@ class Slide:
     """One 2D image as it lies in its file.
 
     Attributes:
-        pixels: (C, H, W), the file's own type and values.
+        pixels: (C, H, W), the file's own values where no tag says what else they mean; an alpha that hides
+            something is the last channel.
         pixel_um: pixel size in µm if the file states one, else None.
     """
 
@@ -73,8 +76,8 @@ def reading(what: str) -> Iterator[None]:
         raise InputError(f"{what} cannot be read, it may be truncated or corrupt: {reason}") from error
 
 
-def read_slide(path: Path) -> Slide:
-    """Read one 2D image, grey or with channels.
+def read_slide(path: str | Path) -> Slide:
+    """Read one 2D image, grey or with channels, as its file says it is to be seen (docs/formats.md).
 
     Args:
         path: a PNG, TIFF, NRRD or NIfTI file.
@@ -85,6 +88,7 @@ def read_slide(path: Path) -> Slide:
     Raises:
         InputError: if the file is missing, of another kind, truncated or corrupt, or not 2D.
     """
+    path = Path(path)
     suffix = suffix_of(path)
     if not path.is_file():
         raise InputError(f"{path} does not exist.")
@@ -132,35 +136,35 @@ def _ome_voxel_um(xml: str | None) -> tuple[float | None, float, float] | None:
 
 
 def _read_tiff(path: Path) -> tuple[np.ndarray, float | None]:
+    with _one_tiff(path) as (file, series):
+        meaning = meaning_of(path, file)
+        pixels = turned(meaning.read(interleaved(series.asarray(), series.axes)), meaning.orientation)
+        voxel_um = tiff_voxel_um(file)
+    if meaning.alpha and (pixels[..., -1] == np.iinfo(pixels.dtype).max).all():
+        pixels = pixels[..., :-1]
+    return _channel_first(pixels), voxel_um and voxel_um[1 if meaning.orientation in SWAPPED else 2]
+
+
+@contextmanager
+def _one_tiff(path: Path) -> Iterator[tuple[tifffile.TiffFile, Any]]:
+    """A TIFF and its one image."""
     with tifffile.TiffFile(path) as file:
         series = file.series[0]
-        pixels, axes = series.asarray(), series.axes
-        voxel_um = tiff_voxel_um(file)
-    if len(file.series) > 1 or axes not in ("YX", "YXS", "SYX", "CYX"):
-        raise InputError(f"{path} holds axes {axes} of shape {pixels.shape}; {ONE_IMAGE}")
-    if axes in ("YX", "YXS"):
-        pixels = _channel_first(pixels)
-    return pixels, voxel_um and voxel_um[2]
+        if len(file.series) > 1 or series.axes not in TIFF_AXES:
+            raise InputError(f"{path} holds axes {series.axes} of shape {series.shape}; {ONE_IMAGE}")
+        yield file, series
 
 
-def png_pixel_um(content: bytes) -> tuple[float, float] | None:
-    """(row, column) spacing in µm of a PNG's ``pHYs`` chunk; None without one in metres. PIL opens no large PNG."""
-    at = 8
-    while at + 17 <= len(content):
-        length, kind = struct.unpack(">I4s", content[at : at + 8])
-        if kind == b"pHYs":
-            x, y, metres = struct.unpack(">IIB", content[at + 8 : at + 17])
-            return (1e6 / y, 1e6 / x) if metres == 1 and x and y else None
-        if kind == b"IDAT":
-            break
-        at += length + 12
-    return None
+def interleaved(stored: np.ndarray, axes: str) -> np.ndarray:
+    """The samples of a TIFF's image, axes one of ``TIFF_AXES``, as (rows, columns, samples)."""
+    return stored[..., None] if axes == "YX" else stored if axes == "YXS" else np.moveaxis(stored, 0, -1)
 
 
 def _read_png(path: Path) -> tuple[np.ndarray, float | None]:
     content = path.read_bytes()
-    pixel_um = png_pixel_um(content)
-    return _channel_first(imagecodecs.png_decode(content)), pixel_um and pixel_um[1]  # PIL cuts 16-bit colour to 8
+    header = png.header_of(content)
+    pixels = turned(png.decoded(content, header), header.orientation)
+    return _channel_first(pixels), header.pixel_um and header.pixel_um[1]
 
 
 def _read_nrrd(path: Path) -> tuple[np.ndarray, float | None]:
@@ -206,7 +210,46 @@ READERS: dict[str, Callable[[Path], tuple[np.ndarray, float | None]]] = {
 }
 
 
-def read_mask(path: Path) -> np.ndarray:
+def read_indices(path: str | Path) -> np.ndarray:
+    """Read one number a pixel as it is stored: that of a palette's entry, not its colour; 3 of 4 bits is 3.
+
+    Returns:
+        (H, W), the file's own type.
+
+    Raises:
+        InputError: if it cannot be read, has several channels, or is WhiteIsZero.
+    """
+    path = Path(path)
+    if path.is_file() and path.suffix.lower() in (".png", *TIFF):
+        with reading(str(path)):
+            return _png_indices(path) if path.suffix.lower() == ".png" else _tiff_indices(path)
+    pixels = read_slide(path).pixels
+    if len(pixels) != 1:
+        raise InputError(f"{path} has {len(pixels)} channels; labels are one number a pixel.")
+    return pixels[0]
+
+
+def _png_indices(path: Path) -> np.ndarray:
+    content = path.read_bytes()
+    header = png.header_of(content)
+    found = png.indices(content, header)
+    if found is None:
+        raise InputError(f"{path} is in colour or has transparency; labels are one number a pixel.")
+    return turned(found, header.orientation)
+
+
+def _tiff_indices(path: Path) -> np.ndarray:
+    with _one_tiff(path) as (_, series):
+        page = series.keyframe
+        if series.axes != "YX" or page.photometric not in (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.PALETTE):
+            raise InputError(
+                f"{path} is {page.photometric.name} with axes {series.axes}; labels are one number a pixel, 0 for "
+                "black (BlackIsZero) or with a colour map."
+            )
+        return turned(series.asarray(), orientation_of(path, page))
+
+
+def read_mask(path: str | Path) -> np.ndarray:
     """Read a mask: where it is not 0, source and target may be compared.
 
     Returns:
@@ -224,7 +267,7 @@ def read_mask(path: Path) -> np.ndarray:
     return mask
 
 
-def read_labels(path: Path) -> np.ndarray:
+def read_labels(path: str | Path) -> np.ndarray:
     """Read a label image: which tissue each pixel shows.
 
     Returns:
@@ -233,10 +276,10 @@ def read_labels(path: Path) -> np.ndarray:
     Raises:
         InputError: if it cannot be read, has more than one channel, or other values than 0 to 255.
     """
-    pixels = read_slide(path).pixels
-    if len(pixels) != 1 or not np.array_equal(pixels, pixels.astype(np.uint8)):
-        raise InputError(f"{path} is {len(pixels)} channel(s) of {pixels.dtype}; labels are one, of whole 0 to 255.")
-    return pixels[0].astype(np.uint8)
+    pixels = read_indices(path)
+    if not np.array_equal(pixels, pixels.astype(np.uint8)):
+        raise InputError(f"{path} is of {pixels.dtype}, up to {pixels.max()}; labels are whole numbers from 0 to 255.")
+    return pixels.astype(np.uint8)
 
 
 def write_slide(path: Path, pixels: np.ndarray, pixel_um: float | None = None) -> None:

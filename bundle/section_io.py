@@ -7,19 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import imagecodecs
 import numpy as np
 import tifffile
 
 from bundle.area import add_block, axis_weights, blocks, box_count, pieces
 from bundle.errors import InputError
-from bundle.image_io import TIFF, png_pixel_um, reading, tiff_voxel_um
+from bundle.image_io import TIFF, TIFF_AXES, interleaved, reading, tiff_voxel_um
+from bundle.images import png
+from bundle.images.tiff import PHOTOMETRIC, Meaning, meaning_of
+from bundle.images.turning import SWAPPED, rows_as_seen, turned, turned_shape
 
 VENDOR = (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide", ".dcm", ".czi")
 SUFFIXES = (".png", *TIFF, *VENDOR)
 SAME = 0.01  # pixel sizes closer than 1 % are one: a scanner's calibration is no better
-PREMULTIPLIED = tifffile.EXTRASAMPLE.ASSOCALPHA
-PLAIN = (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR)
+DARKEST = 2**14 - 1  # of the brightest pixel of a slide of 16 bits: a camera's 12 or 14 are not full scale
 LARGEST_UM = 200.0  # of a stated pixel; programs write 72 or 96 dpi (353, 265 µm) when they know none
 
 
@@ -30,7 +31,8 @@ class Level:
     Attributes:
         shape: (rows, columns).
         band: rows that are decoded together, so best read together.
-        rows: reads rows start to stop, (n, columns, C), uint8 or uint16, C of 1 to 4; an even C ends with alpha.
+        rows: reads rows start to stop, (n, columns, C), uint8 or uint16, C of 1 to 4; an even C of a
+            section ends with alpha.
     """
 
     shape: tuple[int, int]
@@ -70,8 +72,8 @@ class Section:
             (3, H, W), uint8.
 
         Raises:
-            InputError: if ``target_um`` is finer than the slide by more than 1 %, or larger than all of it, or the
-                file is truncated or corrupt.
+            InputError: if ``target_um`` is finer than the slide by more than 1 %, or larger than all of it, the file
+                is truncated or corrupt, or of 16 bits that do not reach the upper three quarters of their range.
         """
         if not target_um >= self.pixel_um * (1 - SAME):
             raise InputError(
@@ -90,9 +92,16 @@ class Section:
             for size, step, extent in zip(self.levels[level].shape, steps[level], extents, strict=True)
         )
         total: np.ndarray = np.zeros((*shape, 3), np.float32)
+        brightest = 0
         for start, rows in self._bands(self.levels[level]):
+            brightest = max(brightest, int(rows.max()) if rows.dtype == np.uint16 else DARKEST + 1)
             for first, piece in pieces(start, rows):
                 add_block(total, on_white(piece, self.premultiplied), first, weights)
+        if brightest <= DARKEST:
+            raise InputError(
+                f"{self.path} has 16 bits, but its brightest value is {brightest}; white is 65535, so scale it to the "
+                "full range, as 12 or 14 bits of a camera are not."
+            )
         np.clip(np.rint(total, out=total), 0, 255, out=total)
         return np.ascontiguousarray(total.transpose(2, 0, 1), np.uint8)
 
@@ -202,26 +211,26 @@ Opened = tuple[tuple[Level, ...], tuple[float, float] | None, bool]  # levels, (
 
 def _open_png(path: Path) -> Opened:
     content = path.read_bytes()
-    pixels = imagecodecs.png_decode(content)
-    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    header = png.header_of(content)
+    pixels = turned(png.decoded(content, header), header.orientation)
     level = Level(pixels.shape[:2], 1, lambda start, stop: pixels[start:stop])
-    return (level,), png_pixel_um(content), False
+    return (level,), header.pixel_um, False
 
 
 def _open_tiff(path: Path) -> Opened:
     file = tifffile.TiffFile(path)  # stays open for the rows
-    page: Any = file.pages.first
-    full = file.series[0]
-    channels = page.samplesperpixel if "S" in full.axes else full.shape[0] if full.axes == "CYX" else 1
-    found = f"{'×'.join(map(str, full.shape))} {full.dtype}, axes {full.axes}, {page.photometric.name}"
-    if full.axes not in ("YX", "YXS", "SYX", "CYX") or channels > 4 or page.photometric not in PLAIN:
+    full: Any = file.series[0]
+    found = f"{'×'.join(map(str, full.shape))} {full.dtype}, axes {full.axes}, {full.keyframe.photometric.name}"
+    if full.axes not in TIFF_AXES:
         raise InputError(f"{path} is {found}; a slide is one image, grey or RGB.")
-    if full.dtype not in (np.uint8, np.uint16):
+    meaning = meaning_of(path, file)
+    if meaning.channels - meaning.alpha not in (1, 3):
+        raise InputError(f"{path} is {found}; a slide is one image, grey or RGB.")
+    if meaning.dtype not in (np.uint8, np.uint16):
         raise InputError(f"{path} is {found}; a slide has 8 or 16 bits, so convert it.")
-    levels = [*full.levels, *(series for series in file.series[1:] if is_level(series, full))]
     voxel_um = tiff_voxel_um(file)
-    premultiplied = PREMULTIPLIED in page.extrasamples
-    return tuple(_tiff_level(path, level) for level in levels), voxel_um and voxel_um[1:], premultiplied
+    pixel_um = voxel_um and (voxel_um[:0:-1] if meaning.orientation in SWAPPED else voxel_um[1:])
+    return tuple(tiff_levels(path, file, meaning)), pixel_um, meaning.premultiplied
 
 
 def sides_of(series: Any) -> tuple[int, int]:
@@ -238,8 +247,24 @@ def is_level(series: Any, full: Any) -> bool:
     return rows < height and columns < width and abs((height / rows) / (width / columns) - 1) <= slack
 
 
-def _tiff_level(path: Path, series: Any) -> Level:
+def tiff_levels(path: Path, file: Any, meaning: Meaning, channels: Sequence[int] | None = None) -> list[Level]:
+    """The resolutions that a TIFF stores of its first image, finest first.
+
+    Args:
+        path: the file.
+        file: the same, open; it stays so for as long as rows are read.
+        meaning: of its pixels.
+        channels: which to read of an image of channels; None for all. No light is there where no tile was stored.
+    """
+    full = file.series[0]
+    stored = [*full.levels, *(series for series in file.series[1:] if is_level(series, full))]
+    bright = meaning.rgb or meaning.channels == 1
+    return [_tiff_level(path, series, meaning, channels, bright and channels is None) for series in stored]
+
+
+def _tiff_level(path: Path, series: Any, meaning: Meaning, channels: Sequence[int] | None, bright: bool) -> Level:
     """Rows of one image of a TIFF: from the file where they lie uncompressed in one piece, else by strips or tiles."""
+    chosen = slice(None) if channels is None else list(channels)
     if series.dataoffset is not None:
         dtype = np.dtype(series.dtype).newbyteorder(series.parent.byteorder)
         array: Any = np.memmap(path, dtype, "r", series.dataoffset, series.shape)
@@ -247,18 +272,22 @@ def _tiff_level(path: Path, series: Any) -> Level:
     else:
         import zarr
 
-        white = np.iinfo(series.dtype).max  # of tiles that a scanner left out
-        array = zarr.open_array(series.aszarr(level=0, fillvalue=white), mode="r")
-        band = array.chunks[series.axes.index("Y")]
+        white = np.iinfo(series.dtype).max if bright and series.keyframe.photometric != PHOTOMETRIC.MINISWHITE else 0
+        array = zarr.open_array(series.aszarr(level=0, fillvalue=white), mode="r")  # of tiles that a scanner left out
+        band = array.chunks[series.axes.index("X" if meaning.orientation in SWAPPED else "Y")]
 
-    def rows(start: int, stop: int) -> np.ndarray:
-        if series.axes == "YX":
-            return np.asarray(array[start:stop])[..., None]
-        if series.axes == "YXS":
-            return np.asarray(array[start:stop])
-        return np.moveaxis(np.asarray(array[:, start:stop]), 0, -1)
+    def box(rows: slice, columns: slice) -> np.ndarray:
+        if series.axes in ("YX", "YXS"):
+            stored = np.asarray(array[rows, columns])
+        elif channels is None:
+            stored = np.asarray(array[:, rows, columns])
+        else:
+            stored = np.stack([np.asarray(array[channel, rows, columns]) for channel in channels])
+        read = meaning.read(interleaved(stored, series.axes))
+        return read[..., chosen] if series.axes in ("YX", "YXS") else read
 
-    return Level(sides_of(series), band, rows)
+    shape = sides_of(series)
+    return Level(turned_shape(shape, meaning.orientation), band, rows_as_seen(box, shape, meaning.orientation))
 
 
 def _open_vendor(path: Path) -> Opened:

@@ -14,7 +14,8 @@ import numpy as np
 import tifffile
 
 from bundle.errors import InputError
-from bundle.image_io import TIFF, png_pixel_um, reading, tiff_voxel_um, um_per
+from bundle.image_io import TIFF, reading, tiff_voxel_um, um_per
+from bundle.images import png
 from bundle.volume_formats import Stored, raw_slices, three_axes
 
 PNG_DEPTHS = {8: np.dtype(np.uint8), 16: np.dtype(np.uint16)}
@@ -93,7 +94,7 @@ def _slice_um(path: Path) -> tuple[None, float, float] | None:
         with tifffile.TiffFile(path) as file:
             voxel_um = tiff_voxel_um(file)
         return voxel_um and (None, voxel_um[1], voxel_um[2])
-    pixel_um = png_pixel_um(path.read_bytes())
+    pixel_um = png.header_of(path.read_bytes()).pixel_um
     return pixel_um and (None, *pixel_um)
 
 

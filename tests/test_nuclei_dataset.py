@@ -57,7 +57,7 @@ def test_every_fault_of_every_file_is_listed_at_once(folder):
     assert len(found) == len(wanted)
     for line, start in zip(found, wanted, strict=True):
         assert start in line
-    for line, reason in zip(found[1:], ("not exist", "", "3 channels", "3 channels", "corrupt", "300"), strict=True):
+    for line, reason in zip(found[1:], ("not exist", "", "3 channels", "in colour", "corrupt", "300"), strict=True):
         assert reason in line
 
 

@@ -301,9 +301,11 @@ WRONG = {
     "float.tif": (lambda path: tifffile.imwrite(path, np.zeros((9, 9), np.float32)), "float32.* 8 or 16 bits"),
     "bits.tif": (lambda path: Image.fromarray(np.zeros((9, 9), bool)).save(path), "bool.* 8 or 16 bits"),
     "stack.tif": (lambda path: tifffile.imwrite(path, np.zeros((5, 9, 9), np.uint8)), "5×9×9 .*one image"),
-    "inverted.tif": (
-        lambda path: tifffile.imwrite(path, slide()[..., 0], photometric="miniswhite"),
-        "MINISWHITE; a slide is",
+    "channels.tif": (
+        lambda path: tifffile.imwrite(
+            path, np.zeros((4, 9, 9), np.uint16), photometric="minisblack", metadata={"axes": "CYX"}
+        ),
+        "4×9×9 .*grey or RGB",
     ),
     "oblong.tif": (
         lambda path: tifffile.imwrite(path, slide(), photometric="rgb", resolution=(1000, 2000), resolutionunit=3),

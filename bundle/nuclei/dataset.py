@@ -14,7 +14,7 @@ from scipy import ndimage
 from bundle.data import image_faults
 from bundle.datalist import DATALIST, SPLITS, Modality, checksum, is_number, modality, name_in, read_json
 from bundle.errors import InputError
-from bundle.image_io import read_slide
+from bundle.image_io import read_indices, read_slide
 
 LIST_KEYS = {"pixel_um", "description", "image", "allow_same_specimen", *SPLITS}
 ENTRY_KEYS = {"image", "labels", "specimen", "group"}
@@ -173,16 +173,14 @@ def read_nuclei(path: Path) -> np.ndarray:
         InputError: if it cannot be read, has more than one channel, or other values than whole 0 to 65535; the message
             goes on from the word "labels".
     """
-    pixels = read_slide(path).pixels
-    if len(pixels) != 1:
-        raise InputError(f"{path} have {len(pixels)} channels; labels have one, a number a nucleus.")
+    pixels = read_indices(path)
     if not np.issubdtype(pixels.dtype, np.integer):
         raise InputError(f"{path} are of {pixels.dtype}; labels are whole numbers, save them as uint16.")
     if pixels.min() < 0 or pixels.max() > MOST_NUCLEI:
         raise InputError(
             f"{path} have labels from {pixels.min()} to {pixels.max()}; number the nuclei from 1 to {MOST_NUCLEI}."
         )
-    return pixels[0].astype(np.int32)
+    return pixels.astype(np.int32)
 
 
 def _check_files(data: NucleiList, patch_size: int) -> list[str]:

@@ -18,7 +18,7 @@ from bundle.tiling.grid import TESTING, TRAINING, parse_hold_out
 from bundle.tiling.listing import datalist_of, description, record, told, write_table
 from bundle.tiling.plan import Division, Plan, planned
 from bundle.tiling.sides import Asked, Side, checked, pixel_sizes, scale_of
-from bundle.tiling.slides import check_names, find_files
+from bundle.tiling.slides import check_names, find_files, one_of_each
 from bundle.tiling.tissue import BOX
 
 TILES, RECORD = "tiles.csv", "tiling.json"
@@ -181,7 +181,7 @@ def _checked_sides(asked: Sequence[Asked], given: Sequence[Any], notes: list[str
     faults: list[str] = []
     for one, value in zip(asked, given, strict=True):
         try:
-            files = find_files(one.side, value)
+            files = one_of_each(one.side, find_files(one.side, value), notes)
             check_names(one.side, files)
             sides.append(checked(one, files, notes))
         except InputError as error:

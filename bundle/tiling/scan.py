@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tifffile
@@ -14,21 +14,21 @@ from scipy.sparse import csc_matrix
 
 from bundle.area import average_along, axis_weights, blocks, box_count, pieces
 from bundle.errors import InputError
-from bundle.image_io import TIFF, png_pixel_um, reading, tiff_voxel_um
+from bundle.image_io import TIFF, TIFF_AXES, reading, tiff_voxel_um
+from bundle.images import png
+from bundle.images.tiff import meaning_of
+from bundle.images.turning import SWAPPED, turned_shape
 from bundle.section_io import (
     LARGEST_UM,
     SAME,
     Level,
-    is_level,
     level_for,
     level_steps,
     on_white,
     open_section,
     sides_of,
+    tiff_levels,
 )
-
-CHANNELS_FIRST = ("CYX", "SYX")
-COLOURS = {0: 1, 2: 3, 3: 3, 4: 1, 6: 3}  # of a PNG, by its colour type
 
 
 @dataclass(frozen=True)
@@ -79,28 +79,26 @@ def facts_of(path: Path) -> Facts:
 
 
 def _png_facts(path: Path) -> Facts:
-    with path.open("rb") as file:
-        head = file.read(1 << 16)  # pHYs comes before the pixels
-    if head[:8] != b"\x89PNG\r\n\x1a\n" or head[12:16] != b"IHDR":
-        raise InputError(f"{path} cannot be read, it may be truncated or corrupt: it is no PNG")
-    width, height = (int.from_bytes(head[at : at + 4], "big") for at in (16, 20))
-    channels = COLOURS[head[25]]
-    dtype = np.dtype(np.uint16 if head[24] == 16 else np.uint8)
-    return Facts(path, (height, width), channels, dtype, channels == 3, _plausible(png_pixel_um(head)))
+    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+        header = png.header_of(content)
+    dtype = np.dtype(np.uint16 if header.bits == 16 else np.uint8)
+    shape = turned_shape(header.shape, header.orientation)
+    return Facts(path, shape, header.channels, dtype, header.channels == 3, _plausible(header.pixel_um))
 
 
 def _tiff_facts(path: Path, file: tifffile.TiffFile) -> Facts:
-    full, page = file.series[0], file.pages.first
+    full = file.series[0]
     found = f"{'×'.join(map(str, full.shape))} {full.dtype}, axes {full.axes}"
-    if full.axes not in ("YX", "YXS", *CHANNELS_FIRST):
+    if full.axes not in TIFF_AXES:
         raise InputError(f"{path} is {found}; an image is rows and columns, with channels as axes CYX or YXS.")
-    if full.dtype not in (np.uint8, np.uint16, np.float32):
+    meaning = meaning_of(path, file)
+    if meaning.dtype not in (np.uint8, np.uint16, np.float32):
         raise InputError(f"{path} is {found}; convert it to 8 or 16 bits or 32-bit float.")
-    colours = page.photometric in (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR)
-    rgb = colours and full.dtype != np.float32
-    channels = 3 if rgb else next((full.shape[full.axes.index(axis)] for axis in "CS" if axis in full.axes), 1)
     voxel_um = tiff_voxel_um(file)
-    return Facts(path, sides_of(full), channels, np.dtype(full.dtype), rgb, _plausible(voxel_um and voxel_um[1:]))
+    stated = voxel_um and (voxel_um[:0:-1] if meaning.orientation in SWAPPED else voxel_um[1:])
+    rgb = meaning.rgb and meaning.dtype != np.float32
+    shape = turned_shape(sides_of(full), meaning.orientation)
+    return Facts(path, shape, meaning.channels - meaning.alpha, meaning.dtype, rgb, _plausible(stated))
 
 
 def _plausible(stated: tuple[float, float] | None) -> tuple[float, float] | None:
@@ -222,10 +220,8 @@ def opened(facts: Facts, ratio: float, channels: Sequence[int] | None) -> Iterat
         yield Scan(path, section.shape, tuple(levels), ratio)
         return
     with reading(str(path)), tifffile.TiffFile(path) as file:
-        full = file.series[0]
-        stored = [*full.levels, *(series for series in file.series[1:] if is_level(series, full))]
-        levels = [_channels(path, series, facts.channels, channels) for series in stored]
-        yield Scan(path, facts.shape, tuple(levels), ratio)
+        chosen = list(range(facts.channels) if channels is None else channels)
+        yield Scan(path, facts.shape, tuple(tiff_levels(path, file, meaning_of(path, file), chosen)), ratio)
 
 
 def _flat(level: Level, facts: Facts, premultiplied: bool, channels: Sequence[int] | None) -> Level:
@@ -239,29 +235,6 @@ def _flat(level: Level, facts: Facts, premultiplied: bool, channels: Sequence[in
         return found if channels is None else found[..., list(channels)]
 
     return Level(level.shape, level.band, rows)
-
-
-def _channels(path: Path, series: Any, count: int, channels: Sequence[int] | None) -> Level:
-    """A level of a TIFF with channels: from the file where it lies uncompressed in one piece, else by its tiles."""
-    chosen = list(range(count) if channels is None else channels)
-    if series.dataoffset is not None:
-        dtype = np.dtype(series.dtype).newbyteorder(series.parent.byteorder)
-        array: Any = np.memmap(path, dtype, "r", series.dataoffset, series.shape)
-        band = 1
-    else:
-        import zarr
-
-        array = zarr.open_array(series.aszarr(level=0, fillvalue=0), mode="r")  # no light where no tile was stored
-        band = array.chunks[series.axes.index("Y")]
-
-    def rows(start: int, stop: int) -> np.ndarray:
-        if series.axes == "YX":
-            return np.asarray(array[start:stop])[..., None]
-        if series.axes == "YXS":
-            return np.asarray(array[start:stop])[..., chosen]
-        return np.stack([np.asarray(array[channel, start:stop]) for channel in chosen], axis=-1)
-
-    return Level(sides_of(series), band, rows)
 
 
 def ratio_of(facts: Facts, pixel_um: float, tile_um: float) -> float:

@@ -9,8 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
+import tifffile
 
+from bundle.datalist import checksum
 from bundle.errors import InputError
+from bundle.image_io import TIFF, reading
+from bundle.images.tiff import parts_of
 from bundle.preparation.table import listed
 from bundle.section_io import SUFFIXES
 
@@ -56,6 +61,61 @@ def find_files(option: str, value: Any) -> list[Path]:
     if faults:
         raise InputError("\n".join(faults))
     return files
+
+
+def one_of_each(option: str, files: Sequence[Path], notes: list[str]) -> list[Path]:
+    """Leave one file of each slide that lies in several: the levels of a DICOM series, the channels of an OME-TIFF.
+
+    Args:
+        option: its name, for messages.
+        files: as listed.
+        notes: gains a line for each slide of several files.
+
+    Returns:
+        The first file of each slide, in order.
+
+    Raises:
+        InputError: with a line for each two files that are the same: their tiles would be trained on and tested with.
+    """
+    slides: dict[Any, list[Path]] = {}
+    for path in files:
+        slides.setdefault(_slide_of(path), []).append(path)
+    firsts = [parts[0] for parts in slides.values()]
+    notes += [
+        f"{option}: {listed([part.name for part in parts])} are one slide, {slide_name(parts[0])!r}"
+        for parts in slides.values()
+        if len(parts) > 1
+    ]
+    faults = [f"{option}: {a} and {b} are one file twice; name it once." for a, b in _copies(firsts)]
+    if faults:
+        raise InputError("\n".join(faults))
+    return firsts
+
+
+def _slide_of(path: Path) -> Any:
+    """What the files of one slide have in common."""
+    suffix = path.suffix.lower()
+    with reading(str(path)):
+        if suffix == ".dcm":
+            return pydicom.dcmread(path, specific_tags=["SeriesInstanceUID"]).get("SeriesInstanceUID", path)
+        if suffix in TIFF:
+            with tifffile.TiffFile(path) as file:
+                return tuple(parts_of(path, file))
+    return path
+
+
+def _copies(files: Sequence[Path]) -> list[tuple[Path, Path]]:
+    """Files whose content is that of an earlier one, with that one."""
+    sizes: dict[int, list[Path]] = {}
+    for path in files:
+        sizes.setdefault(path.stat().st_size, []).append(path)
+    found = []
+    for alike in (each for each in sizes.values() if len(each) > 1):
+        first: dict[str, Path] = {}
+        for path in alike:
+            one = first.setdefault(checksum(path), path)
+            found += [(one, path)] if one is not path else []
+    return found
 
 
 def slide_name(path: Path) -> str:

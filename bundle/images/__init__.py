@@ -1,0 +1,1 @@
+"""Images as they lie in files, and what their numbers mean."""

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from bundle.atomic import check_writable, whole_folder, write_json
 from bundle.commands import as_bool
+from bundle.fill import with_air
 from bundle.image_io import write_slide
 from bundle.registration.checks import (
     check_images,
@@ -71,6 +72,7 @@ def register(
     volume_landmarks: str | None = None,
     section_landmarks: str | None = None,
     dark_background: bool = False,
+    fill_nan: float | None = None,
     seed: int = 0,
 ) -> str:
     """Find the plane of a scan that a section shows, and write the pair.
@@ -95,6 +97,7 @@ def register(
         volume_landmarks: CSV with z, y, x (voxels of the scan's file), to check the result by.
         section_landmarks: CSV with row, column (pixels of the slide), the same points line for line.
         dark_background: the section is bright on dark, and that is meant.
+        fill_nan: grey value of air, in place of NaN outside the scan's reconstruction circle.
         seed: of the random poses.
 
     Returns:
@@ -114,7 +117,7 @@ def register(
     marks = None
     if volume_landmarks or section_landmarks:
         marks = read_pairs(Path(str(volume_landmarks)), Path(str(section_landmarks)))
-    scan = open_volume(Path(str(volume)), voxel_sizes(scan_voxel_um))
+    scan = with_air(open_volume(Path(str(volume)), voxel_sizes(scan_voxel_um)), fill_nan)
     slide = open_section(Path(str(section)), pixel_um)
     step = float(voxel_um or np.mean(scan.geometry.spacing_um))
     area = crop_of(slide, crop)

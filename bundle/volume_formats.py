@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,8 @@ class Stored:
         origin_mm: (x, y, z) of the first voxel, LPS.
         direction: (3, 3), columns are the x, y and z axes, LPS.
         depth: slices that are decoded together, so best read together.
-        if_mm_um: spacing (z, y, x) in µm if the file's numbers, which have no unit, were mm.
+        if_mm_um: spacing (z, y, x) in µm of the header's numbers, as mm where they have no unit; None if it has none.
+            ``origin_mm`` is of the same unit.
     """
 
     shape: tuple[int, int, int]
@@ -181,8 +183,8 @@ def read_nifti(path: Path) -> Stored:
     def read(start: int, stop: int) -> np.ndarray:
         return image.dataobj[(slice(None), slice(None), slice(start, stop), *([0] * (len(shape) - 3)))].T
 
-    stated, otherwise = (spacing_um, None) if unit_um else (None, spacing_um)
-    return Stored(sizes, first.dtype, read, stated, steps[:, 3].tolist(), direction, if_mm_um=otherwise)
+    stated = spacing_um if unit_um else None
+    return Stored(sizes, first.dtype, read, stated, steps[:, 3].tolist(), direction, if_mm_um=spacing_um)
 
 
 def _unit_um(spacing: Sequence[float], unit: str | None) -> float | None:
@@ -208,7 +210,7 @@ def _data(path: Path, name: str, packed: bool, offset: int, shape: tuple[int, in
         raise InputError(f"{path} needs its data file {data}, which does not exist; put it there.")
     if packed:
         return InflatedSlices(data, offset, shape, dtype)
-    missing = offset + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize - data.stat().st_size
+    missing = offset + math.prod(shape) * dtype.itemsize - data.stat().st_size
     if missing > 0:
         raise InputError(f"{data} cannot be read, it may be truncated: the last {missing} bytes are not there.")
     return raw_slices(data, offset, shape, dtype)
@@ -229,14 +231,26 @@ def read_nrrd(path: Path) -> Stored:
     unit_um = _unit_um(np.linalg.norm(steps[spatial], axis=1), unit)
     to_mm = NRRD_SPACES.get(header.get("space", "").lower(), np.eye(3)) * (unit_um or 1000.0) / 1000.0
     spacing_um, direction = oriented(path, to_mm @ steps[spatial].T)
-    origin_mm = to_mm @ np.asarray(header.get("space origin", np.zeros(3)), float)
+    origin_mm = to_mm @ _nrrd_origin(header, steps[spatial], spatial)
     encoding = header["encoding"].lower()
     if encoding not in ("raw", "gzip", "gz") or any(header.get(key) for key in NRRD_SKIPS):
         raise InputError(f"{path} is encoded as {encoding}, or skips lines; write it as raw or gzip without skips.")
     name = header.get("data file", header.get("datafile", ""))
     dtype = np.dtype(NRRD_TYPES[header["type"]]).newbyteorder(">" if header.get("endian") == "big" else "<")
     read = _data(path, name, encoding != "raw", 0 if name else offset, shape, dtype)
-    return Stored(shape, dtype, read, spacing_um if unit_um else None, origin_mm.tolist(), direction)
+    stated = spacing_um if unit_um else None
+    return Stored(shape, dtype, read, stated, origin_mm.tolist(), direction, if_mm_um=spacing_um)
+
+
+def _nrrd_origin(header: Mapping[str, Any], steps: np.ndarray, spatial: Sequence[int]) -> np.ndarray:
+    """Where the first voxel's centre lies, in the header's unit: ``space origin``, else of ``axis mins``, as in ITK."""
+    lowest = header.get("axis mins", header.get("axismins"))
+    if "space origin" in header or "space directions" in header or lowest is None or "spacings" not in header:
+        return np.asarray(header.get("space origin", np.zeros(3)), float)
+    centers = header.get("centerings", header.get("centers", []))
+    inner = [0.0 if centers[axis : axis + 1] == ["node"] else 0.5 for axis in spatial]  # cell is what ITK takes
+    mins = np.asarray(lowest, float)[list(spatial)]
+    return np.where(np.isfinite(mins), mins + np.asarray(inner) * np.diag(steps), 0.0)
 
 
 def _meta_header(path: Path) -> tuple[dict[str, str], int]:
@@ -276,6 +290,7 @@ def read_meta(path: Path) -> Stored:
     name = "" if name.upper() == "LOCAL" else name
     skip = int(header.get("HeaderSize", 0)) if name else offset
     if skip < 0:  # the data are the end of the file
-        skip = (path.parent / name).stat().st_size - int(np.prod(sizes, dtype=np.int64)) * dtype.itemsize
+        skip = (path.parent / name).stat().st_size - math.prod(sizes) * dtype.itemsize
     read = _data(path, name, header.get("CompressedData", "").lower() == "true", skip, shape, dtype)
-    return Stored(shape, dtype, read, spacing_um if unit_um else None, origin_mm, direction)
+    stated = spacing_um if unit_um else None
+    return Stored(shape, dtype, read, stated, origin_mm, direction, if_mm_um=spacing_um)

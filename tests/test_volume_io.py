@@ -243,7 +243,10 @@ STATED = {
         {"imagej": True, "resolution": (200, 200), "metadata": {"axes": "ZYX", "spacing": 0.005, "unit": "mm"}},
         (5, 5, 5),
     ),
-    "imagej_1.tif": ({"imagej": True, "resolution": (1, 1), "metadata": {"axes": "ZYX", "unit": "um"}}, (1, 1, 1)),
+    "imagej_1.tif": (
+        {"imagej": True, "resolution": (1, 1), "metadata": {"axes": "ZYX", "spacing": 1, "unit": "um"}},
+        (1, 1, 1),
+    ),
     "s.ome.tif": (
         {"metadata": {"axes": "ZYX", "PhysicalSizeX": 5, "PhysicalSizeY": 6000, "PhysicalSizeYUnit": "nm"}
          | {"PhysicalSizeZ": 0.007, "PhysicalSizeZUnit": "mm"}},
@@ -483,8 +486,8 @@ def test_a_number_left_out_of_a_folder_is_named(suffix, tmp_path):
         [f"2x_{number}_rec.tif" for number in range(0, 110, 10)],  # each tenth, as they were kept
         [f"scan_{number}_{number % 2}.tif" for number in [*range(10), 12]],  # two numbers: which counts is not known
         [f"{name}.tif" for name in "abcdefghijk"],
-        [f"slice_{number}.tif" for number in range(10)] + ["slice_last.tif"],
-        [f"{number}.tif" for number in range(10)] + ["01.tif"],
+        [f"z{number}_{900 + 7 * number}.tif" for number in range(11)],  # and a time of day
+        [f"slice_{number / 2:.1f}.tif" for number in range(11)],
     ],
 )
 def test_names_without_a_gap_are_taken(names, tmp_path):

@@ -231,7 +231,7 @@ def read_nrrd(path: Path) -> Stored:
     unit_um = _unit_um(np.linalg.norm(steps[spatial], axis=1), unit)
     to_mm = NRRD_SPACES.get(header.get("space", "").lower(), np.eye(3)) * (unit_um or 1000.0) / 1000.0
     spacing_um, direction = oriented(path, to_mm @ steps[spatial].T)
-    origin_mm = to_mm @ _nrrd_origin(header, steps[spatial], spatial)
+    origin_mm = to_mm @ _nrrd_origin(path, header, steps[spatial], spatial)
     encoding = header["encoding"].lower()
     if encoding not in ("raw", "gzip", "gz") or any(header.get(key) for key in NRRD_SKIPS):
         raise InputError(f"{path} is encoded as {encoding}, or skips lines; write it as raw or gzip without skips.")
@@ -242,15 +242,17 @@ def read_nrrd(path: Path) -> Stored:
     return Stored(shape, dtype, read, stated, origin_mm.tolist(), direction, if_mm_um=spacing_um)
 
 
-def _nrrd_origin(header: Mapping[str, Any], steps: np.ndarray, spatial: Sequence[int]) -> np.ndarray:
+def _nrrd_origin(path: Path, header: Mapping[str, Any], steps: np.ndarray, spatial: Sequence[int]) -> np.ndarray:
     """Where the first voxel's centre lies, in the header's unit: ``space origin``, else of ``axis mins``, as in ITK."""
     lowest = header.get("axis mins", header.get("axismins"))
-    if "space origin" in header or "space directions" in header or lowest is None or "spacings" not in header:
+    if "space origin" in header or "space directions" in header or lowest is None:
         return np.asarray(header.get("space origin", np.zeros(3)), float)
+    if "spacings" not in header:
+        raise InputError(f"{path} has axis mins but no spacings; write spacings, or space directions and origin.")
     centers = header.get("centerings", header.get("centers", []))
     inner = [0.0 if centers[axis : axis + 1] == ["node"] else 0.5 for axis in spatial]  # cell is what ITK takes
     mins = np.asarray(lowest, float)[list(spatial)]
-    return np.where(np.isfinite(mins), mins + np.asarray(inner) * np.diag(steps), 0.0)
+    return mins + np.asarray(inner) * np.diag(steps) if np.isfinite(mins).all() else np.zeros(3)
 
 
 def _meta_header(path: Path) -> tuple[dict[str, str], int]:
@@ -274,6 +276,9 @@ def read_meta(path: Path) -> Stored:
 
     if header.get("BinaryData", "").lower() == "false":
         raise InputError(f"{path} keeps its voxels as text (BinaryData = False); write it as binary.")
+    slope, intercept = (numbers(f"ElementToIntensityFunction{name}") for name in ("Slope", "Offset"))
+    if slope not in ([], [1.0]) or intercept not in ([], [0.0]):
+        raise InputError(f"{path} is packed (ElementToIntensityFunctionSlope, -Offset); store real values.")
     axes, channels = int(header["NDims"]), int(header.get("ElementNumberOfChannels", 1))
     sizes = [int(size) for size in header["DimSize"].split()]
     shape = three_axes(path, (*sizes[::-1], channels), range(axes - 3, axes) if axes >= 3 else ())

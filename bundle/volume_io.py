@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -84,6 +85,9 @@ class Volume:
             return np.ascontiguousarray(self.slices(start, stop), self.dtype)
         except InputError:
             raise  # it names the slice
+        except MemoryError as error:
+            size = math.prod(self.shape[1:]) * self.dtype.itemsize / 1e9
+            raise InputError(f"{self.path} needs {size:.3g} GB a slice, more memory than there is.") from error
         except Exception:  # readers raise a dozen kinds for a broken file
             return self._one_by_one(start, stop)
 
@@ -132,6 +136,19 @@ def open_volume(
     _check_size(path, stored)
     geometry = Geometry(spacing_um, _origin(stored, spacing_um), stored.direction)
     return Volume(path, stored.shape, stored.dtype.newbyteorder("="), geometry, stored.depth, stored.read)
+
+
+def open_unsized(path: Path | str) -> Volume:
+    """Open a scan of which the voxel size does not matter; it is NaN where the scan states none.
+
+    Raises:
+        InputError: as :func:`open_volume`.
+    """
+    try:
+        return open_volume(path)
+    except InputError:
+        volume = open_volume(path, 1.0)
+    return replace(volume, geometry=replace(volume.geometry, spacing_um=(math.nan,) * 3))
 
 
 def _reader_of(path: Path) -> Callable[[Path], Stored]:
@@ -204,9 +221,11 @@ def described(volume: Volume, least: float, greatest: float, slices: int) -> str
         slices: how many were looked at for that.
     """
     place = ", ".join(f"{each:.6g}" for each in volume.geometry.origin_mm)
+    size = _times(volume.geometry.spacing_um)
+    size = "of a size that is not stated" if "nan" in size else f"of {size} µm"
     seen = "" if slices == volume.shape[0] else f" in {slices} slices"
     return (
-        f"{volume.path}: {_times(volume.shape)} voxels (z×y×x) of {_times(volume.geometry.spacing_um)} µm, "
+        f"{volume.path}: {_times(volume.shape)} voxels (z×y×x) {size}, "
         f"{volume.dtype}, values {least:.6g} to {greatest:.6g}{seen}, origin (x, y, z) {place} mm"
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from bundle.preparation.proposal import (
 )
 from bundle.preparation.rois import paint_rectangles, read_label_image, read_object
 from bundle.report.preparation import BACKGROUND_COLOUR, BONE_COLOUR, outlined, shown_source
-from bundle.volume_io import open_volume
+from bundle.volume_io import described, open_unsized
 
 SHOWN = 3  # slices in the picture
 # How far from background metal is, in units of bone (ours). Phantom titanium is 1.75 to 2.4; bone itself is 4 times and
@@ -47,11 +47,13 @@ class Sampled:
         slices: (N, H, W), the scan's own type and grey values.
         places: which slices of the scan they are, from 0.
         fill: what lies outside the reconstruction circle, if one value does.
+        scan: what was understood of it, in one line; empty for a slide.
     """
 
     slices: np.ndarray
     places: list[int]
     fill: Fill | None
+    scan: str = ""
 
     @property
     def inside(self) -> np.ndarray:
@@ -113,7 +115,7 @@ def intensities(
     return summary(path, sampled, found, drawn, picture)
 
 
-def sample(path: Path, place: int | None = None) -> Sampled:
+def sample(path: Path | str, place: int | None = None) -> Sampled:
     """Read a slide, or evenly spaced slices of a scan.
 
     Args:
@@ -126,6 +128,7 @@ def sample(path: Path, place: int | None = None) -> Sampled:
     Raises:
         InputError: if neither can read it, it has colour, or ``place`` is not in it.
     """
+    path = Path(path)
     if not is_slide(path):
         return _sample_volume(path, place)
     pixels = read_slide(path).pixels
@@ -142,7 +145,7 @@ def is_slide(path: Path) -> bool:
         read_slide(path)
     except InputError:
         try:
-            open_volume(path, voxel_um=1.0)
+            open_unsized(path)
         except InputError:
             return True
         return False
@@ -150,14 +153,14 @@ def is_slide(path: Path) -> bool:
 
 
 def _sample_volume(path: Path, place: int | None) -> Sampled:
-    # the voxel size plays no part here, so a scan that states none is as good
-    volume = open_volume(path, voxel_um=1.0)
+    volume = open_unsized(path)
     depth = volume.shape[0]
     if place is not None and not 0 <= place < depth:
         raise InputError(f"slice is {place}, but {path} has slices 0 to {depth - 1}.")
-    if place is not None:
-        return _sampled(path, volume.read(place, place + 1), [place])
-    return _sampled(path, *some_slices(volume))
+    slices, places = some_slices(volume) if place is None else (volume.read(place, place + 1), [place])
+    sampled = _sampled(path, slices, places)
+    least, greatest = np.nanmin(slices), np.nanmax(slices)
+    return replace(sampled, scan=described(volume, float(least), float(greatest), len(places)))
 
 
 def _sampled(path: Path, slices: np.ndarray, places: list[int]) -> Sampled:
@@ -294,6 +297,7 @@ def summary(path: Path, sampled: Sampled, found: Found, drawn: Path | None, pict
     count = len(sampled.places)
     slices = "the slide" if count == 1 and sampled.places == [0] else f"slices {', '.join(map(str, sampled.places))}"
     lines = [
+        *([sampled.scan] if sampled.scan else []),
         f"{path}, {slices}, regions {'proposed' if drawn is None else f'of {drawn}'}:",
         f"bone        {found.scale.bone:.6g}, from {shares[BONE]:.2%} of the voxels read",
         f"background  {found.scale.background:.6g}, from {shares[BACKGROUND]:.2%}",

@@ -44,7 +44,7 @@ from bundle.registration.pose import Pose
 from bundle.registration.warp import jacobian, without_folds
 from bundle.report.registration import write_page
 from bundle.section_io import open_section
-from bundle.volume_io import Geometry, load, open_volume
+from bundle.volume_io import Geometry, described, load, open_volume
 
 NEXT = (
     "; if edges fall together all over it, it is right all the same: scripts.prepare --keep {name} takes it. Else "
@@ -131,6 +131,8 @@ def register(
     step = geometry.spacing_um[0]  # a size within 1 % of the scan's own leaves the scan as it is
     flat, corner = read_cropped(slide, area, step)
     check_images(scan, greys, slide, flat)
+    averaged = f", averaged to {step:g} µm" if voxel_um is not None else ""
+    print(described(scan, float(greys.min()), float(greys.max()), scan.shape[0]) + averaged)
     about = None
     if guess is not None:
         about = read_guess(guess, turn_deg, mirrored, guess_deg, guess_um, scan.geometry, geometry, greys.shape)

@@ -23,7 +23,7 @@ from bundle.staining.job import Settings, begin, is_first, room_faults, scan_fau
 from bundle.staining.outcome import show
 from bundle.staining.run import Run, bar, explained
 from bundle.staining.stainer import Stainer
-from bundle.volume_io import SAME, Volume, open_volume
+from bundle.volume_io import SAME, Volume, described, open_volume
 from bundle.workflow import merged_config
 
 RGB = 3  # channels
@@ -168,6 +168,8 @@ def stain(
     with explained(folder):
         with bar("reading the scan", "slice", shown) as report:
             scan, values = survey(volume, given, known, report)
+        if shown:
+            print(described(volume, *values, volume.shape[0]))
         config = merged_config()
         fingerprint = {
             "scan": scan,

@@ -63,7 +63,8 @@ def _png_slice(path: Path) -> Slice:
     content = path.read_bytes()
     width, height, depth, colour = struct.unpack(">16xIIBB", content[:26])
     shape = (height, width, *([3] if colour else []))
-    return Slice(shape, PNG_DEPTHS.get(depth, np.dtype(np.uint8)), None, png_pixel_um(content), None)
+    dtype: np.dtype = PNG_DEPTHS.get(depth, np.dtype(np.uint8))
+    return Slice(shape, dtype, None, png_pixel_um(content), None)
 
 
 def _read_slice(path: Path) -> np.ndarray:

@@ -79,7 +79,7 @@ def ome_files(path: Path, file: tifffile.TiffFile) -> list[Path]:
     missing = [each.name for each in files if not each.is_file()]
     if missing:
         raise InputError(
-            f"{path} takes slices from {missing[0]}, which does not exist ({len(missing)} missing in all)."
+            f"{path} takes slices from {missing[0]}, which is missing ({len(missing)} in all); put it there."
         )
     return files if len(files) > 1 or (files and files[0] != path) else []
 

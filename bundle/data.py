@@ -27,6 +27,7 @@ from bundle.datalist import (
     tissues_of,
 )
 from bundle.errors import InputError
+from bundle.finite import nan_faults
 from bundle.folds import assign_folds
 from bundle.image_io import read_labels, read_mask, read_slide
 
@@ -305,9 +306,9 @@ def image_faults(path: Path, pixels: np.ndarray, modality: Modality) -> list[str
             f"{path} has {len(pixels)} channels but {modality.name} declares {modality.channels}; "
             "drop an alpha channel, or declare what the files hold."
         )
-    if np.issubdtype(pixels.dtype, np.floating) and not np.isfinite(pixels).all():
-        faults.append(f"{path} has {int((~np.isfinite(pixels)).sum())} NaN or infinite pixels; fill or crop them.")
-    elif pixels.min() < modality.low or pixels.max() > modality.high:
+    bad = nan_faults(str(path), pixels)
+    faults += bad
+    if not bad and (pixels.min() < modality.low or pixels.max() > modality.high):
         faults.append(
             f"{path} has values from {pixels.min()} to {pixels.max()}, outside the declared range "
             f"[{modality.low:g}, {modality.high:g}] of {modality.name}; rescale the file or declare its range."

@@ -114,9 +114,9 @@ def tiff_voxel_um(file: tifffile.TiffFile) -> tuple[float | None, float, float] 
         return None
     imagej: dict[str, Any] = (file.imagej_metadata if file.is_imagej else None) or {}
     unit_um = um_per(imagej.get("unit"))
-    if unit_um is not None:  # ImageJ writes no spacing where it is 1
-        spacing = unit_um * float(imagej.get("spacing", 1.0))
-        return abs(spacing), unit_um * row[1] / row[0], unit_um * column[1] / column[0]
+    if unit_um is not None:  # ImageJ writes no spacing where it is 1, which is also what it has where nobody gave one
+        spacing = float(imagej.get("spacing", 0.0))
+        return abs(unit_um * spacing) or None, unit_um * row[1] / row[0], unit_um * column[1] / column[0]
     unit_um = UM_PER_TIFF_UNIT.get(int(tags["ResolutionUnit"].value) if "ResolutionUnit" in tags else 1)
     if unit_um is None or column[0] == column[1]:  # 1/1 is what writers put when they know none
         return None

@@ -21,7 +21,17 @@ from bundle.data import image_faults
 from bundle.datalist import Modality
 from bundle.errors import InputError
 from bundle.image_io import SUFFIXES, TIFF, read_mask, read_slide, suffix_of, write_slide
-from bundle.serving import LEVELS, NORMALISATIONS, SPEEDS, intensity_faults, no_bundle, recalibrated
+from bundle.serving import (
+    LEVELS,
+    NORMALISATIONS,
+    SPEEDS,
+    intensity_faults,
+    levels_of,
+    no_bundle,
+    recalibrated,
+    share_between,
+    value_faults,
+)
 
 FORMATS = ("png", "tif")
 PICTURE_CHANNELS = (1, 3)  # what PNG holds
@@ -111,9 +121,10 @@ def check(
     if output_format == "png" and made.channels not in PICTURE_CHANNELS:
         faults.append(f"output_format is 'png', which cannot hold {made}; leave it out, or pass tif.")
     calibrated = direction == "forward" and recalibrated(source, bone_intensity, background_intensity)
+    levels = levels_of(bone_intensity, background_intensity) if direction == "forward" else None
     outputs: dict[Path, Path] = {}
     for file in files:
-        faults.extend(_file_faults(file, given, calibrated, mask_of(file, mask)))
+        faults.extend(_file_faults(file, given, calibrated, levels, mask_of(file, mask)))
         path = output_path(file, "", format_of(output_format, made.channels), "")
         if path in outputs:
             faults.append(f"{file} and {outputs[path]} would both be written to one file; rename one of them.")
@@ -158,13 +169,19 @@ def modality(declared: Mapping[str, Any]) -> Modality:
     return Modality(declared["name"], declared["channels"], low, high, bone, background, names)
 
 
-def _file_faults(file: Path, given: Modality, calibrated: bool, mask: Path | None) -> list[str]:
+def _file_faults(
+    file: Path, given: Modality, calibrated: bool, levels: tuple[float, float] | None, mask: Path | None
+) -> list[str]:
     try:
         pixels = read_slide(file).pixels
         if calibrated:  # the scan's own levels map it to the declared range, whatever its values are
             low, high = (-np.inf, np.inf)
             given = Modality(given.name, given.channels, low, high)
         faults = image_faults(file, pixels, given)
+        if given.channels == 1 and not faults:
+            share = share_between(pixels, levels) if levels else 1.0
+            span = given.high - given.low
+            faults = value_faults(str(file), float(pixels.min()), float(pixels.max()), share, levels, span)
         if min(pixels.shape[1:]) < 8:
             faults.append(f"{file} is {pixels.shape[1]}×{pixels.shape[2]} px; the network needs at least 8×8.")
         if mask is not None and read_mask(mask).shape != pixels.shape[1:]:

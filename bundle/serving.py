@@ -8,10 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bundle.errors import InputError
 
 LEVELS = ("bone", "background")
 SPEEDS = ("exact", "fast", "preview", "stock")  # of ``inference.json``; bundle.acceleration says what they are
+BEYOND = 0.1  # of the way from background to bone
+LEAST_BETWEEN = 0.001  # of a scan's values that must lie between the two
 NORMALISATIONS = ("window", "dense")  # likewise, bundle.dense_norm
 
 
@@ -111,6 +115,53 @@ def intensity_faults(
 def recalibrated(source: Mapping[str, Any], bone_intensity: float | None, background_intensity: float | None) -> bool:
     """Whether a scan has other grey values of bone and background than what the model was trained on."""
     return [bone_intensity, background_intensity] != [source.get(f"{name}_intensity") for name in LEVELS]
+
+
+def levels_of(bone_intensity: float | None, background_intensity: float | None) -> tuple[float, float] | None:
+    """Bone and background, in this order; None unless both are known."""
+    if bone_intensity is None or background_intensity is None:
+        return None
+    return float(bone_intensity), float(background_intensity)
+
+
+def share_between(values: np.ndarray, levels: tuple[float, float]) -> float:
+    """Share of grey values that lie between those of background and bone, or at most a tenth of the way beyond.
+
+    Args:
+        values: any shape, the scan's own.
+        levels: bone and background.
+    """
+    low, high = sorted(levels)
+    beyond = BEYOND * (high - low)
+    return float(((values >= low - beyond) & (values <= high + beyond)).mean())
+
+
+def value_faults(
+    what: str, least: float, greatest: float, share: float, levels: tuple[float, float] | None, span: float
+) -> list[str]:
+    """A line if next to nothing of a grey scan would be told apart, so that its stain would be one colour.
+
+    Args:
+        what: the scan, for the message.
+        least: its lowest value.
+        greatest: its highest.
+        share: of :func:`share_between`; 1 without levels.
+        levels: bone and background; None if the dataset declared none.
+        span: of the declared range; infinite where the levels map the scan to it.
+    """
+    found = f"{what} has values from {least:g} to {greatest:g}"
+    if levels is not None and share < LEAST_BETWEEN:
+        return [
+            f"{found}, {share:.2%} of them between background_intensity {levels[1]:g} and bone_intensity "
+            f"{levels[0]:g}, so it would come out in one colour; pass the two of this scan (python -m scripts."
+            "intensities finds them)."
+        ]
+    if levels is None and greatest - least < span / 256:
+        return [
+            f"{found}, less than one of 256 grey levels of the declared range, so it would come out in one colour; "
+            "rescale it to what the model was trained on."
+        ]
+    return []
 
 
 def stock_settings(

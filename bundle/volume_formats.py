@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import nibabel
 import nrrd
 import numpy as np
 
+from bundle.calibration import Line, in_real_values, real_dtype
 from bundle.errors import InputError
 from bundle.image_io import um_per
 
@@ -55,7 +57,8 @@ class Stored:
         origin_mm: (x, y, z) of the first voxel, LPS.
         direction: (3, 3), columns are the x, y and z axes, LPS.
         depth: slices that are decoded together, so best read together.
-        if_mm_um: spacing (z, y, x) in µm if the file's numbers, which have no unit, were mm.
+        if_mm_um: spacing (z, y, x) in µm of the header's numbers, as mm where they have no unit; None if it has none.
+            ``origin_mm`` is of the same unit.
     """
 
     shape: tuple[int, int, int]
@@ -66,6 +69,20 @@ class Stored:
     direction: np.ndarray = field(default_factory=lambda: np.eye(3))
     depth: int = 1
     if_mm_um: tuple[float, float, float] | None = None
+
+    def calibrated(self, line: Line | None) -> Stored:
+        """The volume in real values; itself where stored ones are those.
+
+        Args:
+            line: None, or one that changes nothing, leaves it alone.
+        """
+        if line is None or line.is_nothing:
+            return self
+        return replace(
+            self,
+            dtype=real_dtype(self.dtype, line),
+            read=lambda start, stop: in_real_values(self.read(start, stop), line),
+        )
 
 
 def three_axes(path: Path, shape: Sequence[int], kept: Sequence[int] = (0, 1, 2)) -> tuple[int, int, int]:
@@ -181,8 +198,8 @@ def read_nifti(path: Path) -> Stored:
     def read(start: int, stop: int) -> np.ndarray:
         return image.dataobj[(slice(None), slice(None), slice(start, stop), *([0] * (len(shape) - 3)))].T
 
-    stated, otherwise = (spacing_um, None) if unit_um else (None, spacing_um)
-    return Stored(sizes, first.dtype, read, stated, steps[:, 3].tolist(), direction, if_mm_um=otherwise)
+    stated = spacing_um if unit_um else None
+    return Stored(sizes, first.dtype, read, stated, steps[:, 3].tolist(), direction, if_mm_um=spacing_um)
 
 
 def _unit_um(spacing: Sequence[float], unit: str | None) -> float | None:
@@ -208,7 +225,7 @@ def _data(path: Path, name: str, packed: bool, offset: int, shape: tuple[int, in
         raise InputError(f"{path} needs its data file {data}, which does not exist; put it there.")
     if packed:
         return InflatedSlices(data, offset, shape, dtype)
-    missing = offset + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize - data.stat().st_size
+    missing = offset + math.prod(shape) * dtype.itemsize - data.stat().st_size
     if missing > 0:
         raise InputError(f"{data} cannot be read, it may be truncated: the last {missing} bytes are not there.")
     return raw_slices(data, offset, shape, dtype)
@@ -229,14 +246,28 @@ def read_nrrd(path: Path) -> Stored:
     unit_um = _unit_um(np.linalg.norm(steps[spatial], axis=1), unit)
     to_mm = NRRD_SPACES.get(header.get("space", "").lower(), np.eye(3)) * (unit_um or 1000.0) / 1000.0
     spacing_um, direction = oriented(path, to_mm @ steps[spatial].T)
-    origin_mm = to_mm @ np.asarray(header.get("space origin", np.zeros(3)), float)
+    origin_mm = to_mm @ _nrrd_origin(path, header, steps[spatial], spatial)
     encoding = header["encoding"].lower()
     if encoding not in ("raw", "gzip", "gz") or any(header.get(key) for key in NRRD_SKIPS):
         raise InputError(f"{path} is encoded as {encoding}, or skips lines; write it as raw or gzip without skips.")
     name = header.get("data file", header.get("datafile", ""))
     dtype = np.dtype(NRRD_TYPES[header["type"]]).newbyteorder(">" if header.get("endian") == "big" else "<")
     read = _data(path, name, encoding != "raw", 0 if name else offset, shape, dtype)
-    return Stored(shape, dtype, read, spacing_um if unit_um else None, origin_mm.tolist(), direction)
+    stated = spacing_um if unit_um else None
+    return Stored(shape, dtype, read, stated, origin_mm.tolist(), direction, if_mm_um=spacing_um)
+
+
+def _nrrd_origin(path: Path, header: Mapping[str, Any], steps: np.ndarray, spatial: Sequence[int]) -> np.ndarray:
+    """Where the first voxel's centre lies, in the header's unit: ``space origin``, else of ``axis mins``, as in ITK."""
+    lowest = header.get("axis mins", header.get("axismins"))
+    if "space origin" in header or "space directions" in header or lowest is None:
+        return np.asarray(header.get("space origin", np.zeros(3)), float)
+    if "spacings" not in header:
+        raise InputError(f"{path} has axis mins but no spacings; write spacings, or space directions and origin.")
+    centers = header.get("centerings", header.get("centers", []))
+    inner = [0.0 if centers[axis : axis + 1] == ["node"] else 0.5 for axis in spatial]  # cell is what ITK takes
+    mins = np.asarray(lowest, float)[list(spatial)]
+    return mins + np.asarray(inner) * np.diag(steps) if np.isfinite(mins).all() else np.zeros(3)
 
 
 def _meta_header(path: Path) -> tuple[dict[str, str], int]:
@@ -260,6 +291,9 @@ def read_meta(path: Path) -> Stored:
 
     if header.get("BinaryData", "").lower() == "false":
         raise InputError(f"{path} keeps its voxels as text (BinaryData = False); write it as binary.")
+    slope, intercept = (numbers(f"ElementToIntensityFunction{name}") for name in ("Slope", "Offset"))
+    if slope not in ([], [1.0]) or intercept not in ([], [0.0]):
+        raise InputError(f"{path} is packed (ElementToIntensityFunctionSlope, -Offset); store real values.")
     axes, channels = int(header["NDims"]), int(header.get("ElementNumberOfChannels", 1))
     sizes = [int(size) for size in header["DimSize"].split()]
     shape = three_axes(path, (*sizes[::-1], channels), range(axes - 3, axes) if axes >= 3 else ())
@@ -276,6 +310,7 @@ def read_meta(path: Path) -> Stored:
     name = "" if name.upper() == "LOCAL" else name
     skip = int(header.get("HeaderSize", 0)) if name else offset
     if skip < 0:  # the data are the end of the file
-        skip = (path.parent / name).stat().st_size - int(np.prod(sizes, dtype=np.int64)) * dtype.itemsize
+        skip = (path.parent / name).stat().st_size - math.prod(sizes) * dtype.itemsize
     read = _data(path, name, header.get("CompressedData", "").lower() == "true", skip, shape, dtype)
-    return Stored(shape, dtype, read, spacing_um if unit_um else None, origin_mm, direction)
+    stated = spacing_um if unit_um else None
+    return Stored(shape, dtype, read, stated, origin_mm, direction, if_mm_um=spacing_um)

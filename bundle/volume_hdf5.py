@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bundle.calibration import Line, cf_line
 from bundle.errors import InputError
 from bundle.image_io import reading, um_per
 from bundle.volume_formats import Stored, three_axes
@@ -16,6 +18,7 @@ from bundle.volume_formats import Stored, three_axes
 HDF5 = (".h5", ".hdf5", ".hdf", ".nxs", ".nx5", ".nexus")
 LISTED = 12  # datasets that a message names
 EVEN = 0.1  # of a step by which a place on an axis may miss a straight line: positions are kept in 32 bits
+OTHER = {"rotation", "angle", "theta", "time", "frame", "energy", "projection", "wavelength", "channel", "c", "t"}
 NESTED = 8  # virtual datasets of virtual datasets that are followed
 
 
@@ -54,13 +57,26 @@ def read_hdf5(path: Path) -> Stored:
         name = name or _default(path, file)
         dataset = _dataset(path, file, name)
         long = [axis for axis, size in enumerate(dataset.shape) if size > 1]
-        kept = [0, 1, 2] if dataset.ndim == 3 else long
+        kept = spatial_axes(f"{path}:{name}", axis_names(file, name, dataset), [0, 1, 2] if dataset.ndim == 3 else long)
         shape = three_axes(Path(f"{path}:{name}"), dataset.shape, kept)
         _check_data(path, dataset)
         spacing_um, origin_mm, direction = _grid(file, name, dataset, kept)
         chunks = dataset.chunks or (1,) * dataset.ndim
-        read = Hdf5Slices(path, name, kept[0], dataset.ndim, shape)
-        return Stored(shape, dataset.dtype, read, spacing_um, origin_mm, direction, chunks[kept[0]])
+        read = Hdf5Slices(path, name, kept, dataset.ndim, shape)
+        stored = Stored(shape, dataset.dtype, read, spacing_um, origin_mm, direction, chunks[kept[0]])
+        return stored.calibrated(_line(f"{path}:{name}", file, dataset))
+
+
+def _line(what: str, file: Any, dataset: Any) -> Line | None:
+    """The line from stored to real values, of the CF conventions; NeXus' own fields for it are refused.
+
+    NeXus gives the order of factor and offset in two ways.
+    """
+    group, _, own = dataset.name.rpartition("/")
+    for name in (f"{own}_scaling_factor", f"{own}_offset", "scaling_factor", "offset"):
+        if isinstance(file.get(f"{group}/{name}"), type(dataset)):
+            raise InputError(f"{what} is packed, {group}/{name} says how; store real values.")
+    return cf_line(what, dataset.attrs)
 
 
 class Hdf5Slices:
@@ -69,13 +85,14 @@ class Hdf5Slices:
     Args:
         path: the file.
         name: the dataset.
-        axis: which of its axes is z.
-        axes: how many it has; those but z, y and x are of size 1.
+        kept: which of its axes are z, y and x.
+        axes: how many it has; the others are of size 1.
         shape: (Z, Y, X).
     """
 
-    def __init__(self, path: Path, name: str, axis: int, axes: int, shape: tuple[int, int, int]) -> None:
-        self.path, self.name, self.axis, self.axes, self.shape = path, name, axis, axes, shape
+    def __init__(self, path: Path, name: str, kept: list[int], axes: int, shape: tuple[int, int, int]) -> None:
+        self.path, self.name, self.axes, self.shape = path, name, axes, shape
+        self.order = [*kept, *(axis for axis in range(axes) if axis not in kept)]
         self.process = -1
         self.dataset: Any = None
 
@@ -84,8 +101,8 @@ class Hdf5Slices:
         if self.process != os.getpid():
             self.dataset, self.process = _open(self.path)[self.name], os.getpid()
         index = [slice(None)] * self.axes
-        index[self.axis] = slice(start, stop)
-        return np.asarray(self.dataset[tuple(index)]).reshape(stop - start, *self.shape[1:])
+        index[self.order[0]] = slice(start, stop)
+        return np.asarray(self.dataset[tuple(index)]).transpose(self.order).reshape(stop - start, *self.shape[1:])
 
 
 def _text(value: Any) -> list[str]:
@@ -238,17 +255,10 @@ def _grid(
 
 
 def _axis_um(file: Any, name: str, dataset: Any, axis: int) -> tuple[float, float] | None:
-    """The first place and the step in µm of the field that NeXus names for an axis; None without an even one."""
+    """The first place and the step in µm of the field that is named for an axis; None without an even one."""
     import h5py
 
-    group = file[name.rpartition("/")[0] or "/"]
-    names = _text(group.attrs.get("axes"))
-    if not names:  # before 2014
-        names = [
-            each for part in _text(dataset.attrs.get("axes")) for each in part.strip("[]").replace(",", ":").split(":")
-        ]
-    indices = [np.atleast_1d(group.attrs.get(f"{each}_indices", at)).tolist() for at, each in enumerate(names)]
-    field = next((group.get(each) for each, at in zip(names, indices, strict=True) if at == [axis]), None)
+    field = file[name.rpartition("/")[0] or "/"].get(axis_names(file, name, dataset)[axis] or "-")
     if not isinstance(field, h5py.Dataset) or field.ndim != 1 or field.dtype.kind not in "uif":
         return None
     unit_um = um_per(next(iter(_text(field.attrs.get("units"))), None))
@@ -259,3 +269,55 @@ def _axis_um(file: Any, name: str, dataset: Any, axis: int) -> tuple[float, floa
     step = (places[-1] - places[0]) / (len(places) - 1)
     uneven = np.abs(places - places[0] - step * np.arange(len(places))).max()
     return None if not uneven <= EVEN * abs(step) else (float(places[0] + edges * step / 2), float(step))
+
+
+def axis_names(file: Any, name: str, dataset: Any) -> list[str]:
+    """What each axis of a dataset is called by NeXus, by HDF5's dimension scales and labels, or by ilastik; or nothing.
+
+    Args:
+        file: open.
+        name: of the dataset.
+        dataset: it.
+    """
+    group = file[name.rpartition("/")[0] or "/"]
+    names = _text(group.attrs.get("axes"))
+    if not names:  # before 2014
+        names = [
+            each for part in _text(dataset.attrs.get("axes")) for each in part.strip("[]").replace(",", ":").split(":")
+        ]
+    found = [scale[0].name.rpartition("/")[2] if len(scale) else scale.label for scale in dataset.dims]
+    for at, each in enumerate(names):
+        indices = np.atleast_1d(group.attrs.get(f"{each}_indices", at)).tolist()
+        if len(indices) == 1 and 0 <= indices[0] < len(found):
+            found[indices[0]] = each
+    tags = next(iter(_text(dataset.attrs.get("axistags"))), "")
+    if tags and not any(found):
+        keys = re.findall(r'"key"\s*:\s*"(\w+)"', tags)
+        found = keys if len(keys) == dataset.ndim else found
+    return found
+
+
+def spatial_axes(what: str, names: Sequence[str], kept: Sequence[int]) -> list[int]:
+    """Which axes are z, y and x, by their names; in this order where they have none.
+
+    Args:
+        what: the dataset, for messages.
+        names: of every axis, empty without one.
+        kept: the three that are longer than 1, or all.
+
+    Raises:
+        InputError: if a name is of something else than a length, or they contradict each other.
+    """
+    words = {axis: {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", names[axis])} for axis in kept}
+    told = ", ".join(names[axis] or "?" for axis in kept)
+    other = [names[axis] for axis in kept if words[axis] & OTHER]
+    if other:
+        raise InputError(f"{what} has axes {told}; {other[0]} is no length, so this is no reconstructed scan.")
+    letters = [sorted(words[axis] & set("zyx")) for axis in kept]
+    named = [each[0] for each in letters if len(each) == 1]
+    if len(set(named)) == len(named) and not any(len(each) > 1 for each in letters):
+        if len(named) == 3:
+            return [kept[letters.index([letter])] for letter in "zyx"]
+        if all(not each or each == [letter] for each, letter in zip(letters, "zyx", strict=False)):
+            return list(kept)  # those that are named are where they would be anyway
+    raise InputError(f"{what} has axes {told}; which is z, y and x is not clear, so name all three.")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from bundle.image_io import TIFF, reading
 from bundle.volume_dicom import holds_dicom, read_series
 from bundle.volume_formats import Slices, Stored, read_meta, read_nifti, read_nrrd
 from bundle.volume_hdf5 import HDF5, read_hdf5, split_dataset
-from bundle.volume_stacks import is_zarr, read_folder, read_tiff_stack, read_zarr
+from bundle.volume_stacks import read_folder
+from bundle.volume_tiff import read_tiff_stack
+from bundle.volume_zarr import is_zarr, read_zarr
 
 READERS: dict[str, Callable[[Path], Stored]] = {
     ".nii": read_nifti,
@@ -24,6 +27,7 @@ READERS: dict[str, Callable[[Path], Stored]] = {
     **dict.fromkeys(TIFF, read_tiff_stack),
     **dict.fromkeys(HDF5, read_hdf5),
 }
+LARGEST_SLICE, LARGEST = 2**35, 2**50  # bytes: 32 GB and 1 PB are beyond any scan of today
 SAME = 0.01  # voxel sizes closer than 1 % are one: a scanner's calibration is no better
 
 
@@ -81,6 +85,9 @@ class Volume:
             return np.ascontiguousarray(self.slices(start, stop), self.dtype)
         except InputError:
             raise  # it names the slice
+        except MemoryError as error:
+            size = math.prod(self.shape[1:]) * self.dtype.itemsize / 1e9
+            raise InputError(f"{self.path} needs {size:.3g} GB a slice, more memory than there is.") from error
         except Exception:  # readers raise a dozen kinds for a broken file
             return self._one_by_one(start, stop)
 
@@ -94,7 +101,7 @@ class Volume:
 
 
 def open_volume(
-    path: Path,
+    path: Path | str,
     voxel_um: float | tuple[float, float, float] | None = None,
     option: str = "--scan_voxel_um",
     least_slices: int = 2,
@@ -107,7 +114,8 @@ def open_volume(
 
     Args:
         path: the file or folder, or ``FILE:/path/in/file`` for HDF5.
-        voxel_um: voxel size in µm, (z, y, x) or one for all, in place of what the file states. The origin stays.
+        voxel_um: voxel size in µm, (z, y, x) or one for all, in place of what the file states. The origin stays
+            where a file states its unit; else it is as many voxels from the world's as the header says.
         option: how the caller's user gives ``voxel_um``, for messages.
         least_slices: how many it must have.
 
@@ -115,6 +123,7 @@ def open_volume(
         InputError: if there is none, it cannot be read, is not one grey volume of so many slices of at least 2×2
             px, or neither it nor ``voxel_um`` gives a voxel size.
     """
+    path = Path(path)
     with reading(str(path)):
         stored = _reader_of(path)(path)
     if stored.shape[0] < least_slices or min(stored.shape[1:]) < 2:
@@ -124,9 +133,22 @@ def open_volume(
     if stored.dtype.kind not in "buif":
         raise InputError(f"{path} holds {stored.dtype}; a scan is grey, of whole or real numbers, so convert it.")
     spacing_um = _spacing(path, stored, voxel_um, option)
-    x, y, z = (float(place) for place in stored.origin_mm)
-    geometry = Geometry(spacing_um, (x, y, z), stored.direction)
+    _check_size(path, stored)
+    geometry = Geometry(spacing_um, _origin(stored, spacing_um), stored.direction)
     return Volume(path, stored.shape, stored.dtype.newbyteorder("="), geometry, stored.depth, stored.read)
+
+
+def open_unsized(path: Path | str) -> Volume:
+    """Open a scan of which the voxel size does not matter; it is NaN where the scan states none.
+
+    Raises:
+        InputError: as :func:`open_volume`.
+    """
+    try:
+        return open_volume(path)
+    except InputError:
+        volume = open_volume(path, 1.0)
+    return replace(volume, geometry=replace(volume.geometry, spacing_um=(math.nan,) * 3))
 
 
 def _reader_of(path: Path) -> Callable[[Path], Stored]:
@@ -151,7 +173,8 @@ def _spacing(
     if voxel_um is not None:
         z, y, x = voxel_um if isinstance(voxel_um, (tuple, list)) else (voxel_um,) * 3
     elif stored.spacing_um is None:
-        known = stored.if_mm_um and ",".join(f"{size:.6g}" for size in stored.if_mm_um)
+        numbers = stored.if_mm_um if stored.if_mm_um != (1000.0,) * 3 else None
+        known = numbers and ",".join(f"{size:.6g}" for size in numbers)
         hint = f" (its header has numbers without a unit; if they are mm: {option} '[{known}]')" if known else ""
         raise InputError(f"{path} states no voxel size; give it in µm with {option}{hint}")
     elif stored.spacing_um[0] is None:
@@ -165,6 +188,46 @@ def _spacing(
     if not all(np.isfinite(size) and size > 0 for size in (z, y, x)):
         raise InputError(f"{path} has voxels of {z}×{y}×{x} µm; give their size in µm with {option}")
     return float(f"{z:.6g}"), float(f"{y:.6g}"), float(f"{x:.6g}")  # headers of 32 bits say 4.9999998
+
+
+def _check_size(path: Path, stored: Stored) -> None:
+    """Raise an error if a header claims more than can be: a scan is read a slice at a time."""
+    slice_bytes = stored.shape[1] * stored.shape[2] * stored.dtype.itemsize
+    if slice_bytes > LARGEST_SLICE or slice_bytes * stored.shape[0] > LARGEST:
+        claimed = "×".join(map(str, stored.shape))
+        raise InputError(
+            f"{path} claims {claimed} voxels, {slice_bytes / 1e9:.3g} GB in a slice and "
+            f"{slice_bytes * stored.shape[0] / 1e12:.3g} TB in all; its header is broken, or it must be cut up."
+        )
+
+
+def _origin(stored: Stored, spacing_um: tuple[float, float, float]) -> tuple[float, float, float]:
+    """Origin (x, y, z) in mm, in the unit of the voxel size that was given where the file states none."""
+    origin = np.asarray(stored.origin_mm, float)
+    if stored.spacing_um is None and stored.if_mm_um is not None:
+        ratio = np.asarray(spacing_um[::-1]) / np.asarray(stored.if_mm_um[::-1])
+        origin = stored.direction @ (ratio * (stored.direction.T @ origin))
+    x, y, z = origin.tolist()
+    return x, y, z
+
+
+def described(volume: Volume, least: float, greatest: float, slices: int) -> str:
+    """What was understood of a scan, in one line.
+
+    Args:
+        volume: the scan.
+        least: the lowest value that was seen.
+        greatest: the highest.
+        slices: how many were looked at for that.
+    """
+    place = ", ".join(f"{each:.6g}" for each in volume.geometry.origin_mm)
+    size = _times(volume.geometry.spacing_um)
+    size = "of a size that is not stated" if "nan" in size else f"of {size} µm"
+    seen = "" if slices == volume.shape[0] else f" in {slices} slices"
+    return (
+        f"{volume.path}: {_times(volume.shape)} voxels (z×y×x) {size}, "
+        f"{volume.dtype}, values {least:.6g} to {greatest:.6g}{seen}, origin (x, y, z) {place} mm"
+    )
 
 
 def _same(spacing_um: tuple[float, float, float], voxel_um: float) -> bool:
@@ -215,7 +278,7 @@ def resample(volume: Volume, voxel_um: float, report: Callable[[int, int], None]
     return total
 
 
-def _times(sizes: tuple[float, ...] | list[float]) -> str:
+def _times(sizes: Sequence[float]) -> str:
     """``5×5×5`` for messages."""
     return "×".join(f"{size:.6g}" for size in sizes)
 

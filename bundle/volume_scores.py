@@ -23,7 +23,7 @@ from bundle.stain_io import open_stain
 from bundle.stripes import AXES, measure_stripes
 from bundle.tables import METRICS
 from bundle.truth import DIGITS, HEADINGS, NEEDED, TissueColours, measure
-from bundle.volume_io import SAME, open_volume
+from bundle.volume_io import SAME, described, open_unsized
 
 VIEWS = {"xy": 0, "xz": 1, "yz": 2}  # by the axis (z, y, x) that the slices follow one another along
 COVER = 0.05  # of a slice that must be sample for it to be scored
@@ -247,9 +247,11 @@ def _resolution_um(image: np.ndarray, real: np.ndarray, mask: np.ndarray, voxel_
 
 
 def _read_grey(path: Path, truth: Path, shape: tuple[int, ...]) -> np.ndarray:
-    volume = open_volume(path, 1.0)  # its voxel size does not matter here
+    volume = open_unsized(path)
     _check_shape(path, volume.shape, truth, shape)
-    return volume.read(0, shape[0])
+    voxels = volume.read(0, shape[0])
+    print(described(volume, float(voxels.min()), float(voxels.max()), shape[0]))
+    return voxels
 
 
 def _check_shape(path: Path, shape: Sequence[int], truth: Path, expected: Sequence[int]) -> None:

@@ -1,69 +1,28 @@
-"""3D scans kept as slices or chunks, TIFF stacks, folders of slices and OME-Zarr, read a few slices at a time."""
+"""3D scans kept as folders of slices, read a few slices at a time."""
 
 from __future__ import annotations
 
 import itertools
 import re
-import struct
 from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import imagecodecs
 import numpy as np
 import tifffile
 
+from bundle.calibration import Line
 from bundle.errors import InputError
-from bundle.image_io import TIFF, reading, tiff_voxel_um, um_per
+from bundle.image_io import TIFF, reading, tiff_voxel_um
 from bundle.images import png
-from bundle.volume_formats import Stored, raw_slices, three_axes
+from bundle.images.tiff import line_of, ome_files
+from bundle.volume_formats import Stored
+from bundle.volume_tiff import grey_fault, kind_of, read_tiff_stack
 
-PNG_DEPTHS = {8: np.dtype(np.uint8), 16: np.dtype(np.uint16)}
-
-
-def _kind(shape: Sequence[int], dtype: np.dtype) -> str:
-    """``20×30 uint16``, for messages."""
-    return f"{'×'.join(map(str, shape))} {dtype}"
-
-
-def _check_page_list(file: tifffile.TiffFile) -> None:
-    """Raise an error if the chain of pages ends outside the file: tifffile passes over the slices that are lost."""
-    end = file.pages.next_page_offset
-    file.filehandle.seek(end or 0)
-    if end is None or file.filehandle.read(file.tiff.offsetsize) != bytes(file.tiff.offsetsize):
-        raise EOFError(f"its list of pages breaks off after {len(file.pages)}")
-
-
-def read_tiff_stack(path: Path) -> Stored:
-    """A TIFF whose pages are the slices; ImageJ's stacks beyond 4 GB, of one page, too."""
-    file = tifffile.TiffFile(path)  # stays open for the pages
-    _check_page_list(file)
-    series, voxel_um = file.series[0], tiff_voxel_um(file)
-    if series.ndim not in (2, 3) or not series.axes.endswith("YX") or series.axes[0] in "SC":
-        found = f"{_kind(series.shape, series.dtype)}, axes {series.axes}"
-        found = f"in colour, {found}" if "S" in series.axes else found
-        raise InputError(f"{path} is {found}; a scan is one grey stack of slices.")
-    if len(file.series) == 1 and series.ndim == 3 and series.dataoffset is not None:
-        shape = (series.shape[0], series.shape[1], series.shape[2])
-        dtype = np.dtype(series.dtype).newbyteorder(file.byteorder)
-        if series.dataoffset + series.size * dtype.itemsize > path.stat().st_size:
-            raise EOFError("the end of its pixels is not there")
-        return Stored(shape, dtype, raw_slices(path, series.dataoffset, shape, dtype), voxel_um)
-    pages: list[Any] = [page for part in file.series for page in part.pages]  # a writer may give each page a series
-    for number, page in enumerate(pages):
-        found, first = (_kind(each.shape, each.dtype) if each else "missing" for each in (page, pages[0]))
-        if found != first or len(page.shape) != 2:
-            odd = f"{path}, slice {number}, is {found}, slice 0 {first}"
-            raise InputError(f"{odd}; all slices must be grey, of one size and type.")
-
-    def read(start: int, stop: int) -> np.ndarray:
-        pixels = np.empty((stop - start, *pages[0].shape), pages[0].dtype)
-        for number in range(start, stop):
-            with reading(f"{path}, slice {number},"):
-                pixels[number - start] = pages[number].asarray()
-        return pixels
-
-    return Stored((len(pages), *pages[0].shape), pages[0].dtype, read, voxel_um)
+NUMBER = re.compile(r"(\d+(?:\.\d+)?)")  # 0.5 is one number, of a height
+SHOWN = 5  # files that a message names
 
 
 def natural(path: Path) -> list[tuple[int, str]]:
@@ -72,45 +31,113 @@ def natural(path: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
-def _slice_kind(path: Path) -> tuple[tuple[int, ...], Any]:
-    """Shape and type of one slice's file, from its header alone."""
-    if path.suffix.lower() in TIFF:
-        with tifffile.TiffFile(path) as file:
-            pages = len(file.pages)
-            first = file.pages.first
-            return ((pages,) if pages > 1 else ()) + first.shape, first.dtype
-    with path.open("rb") as png:
-        width, height, depth, colour = struct.unpack(">16xIIBB", png.read(26))
-    return (height, width, *([3] if colour else [])), PNG_DEPTHS.get(depth, np.dtype(np.uint8))
+@dataclass(frozen=True)
+class Slice:
+    """What one slice's file says in its header.
+
+    Attributes:
+        shape: of its image; (H, W) of a grey one.
+        dtype: of its pixels.
+        line: from stored to real values.
+        pixel_um: (row, column), if it is stated.
+        fault: why it is no slice, if it is none.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    line: Line | None
+    pixel_um: tuple[float, float] | None
+    fault: str | None
+
+
+def _tiff_slice(path: Path) -> Slice:
+    with tifffile.TiffFile(path) as file:
+        pages, first = len(file.pages), file.pages.first
+        shape = ((pages,) if pages > 1 else ()) + first.shape
+        voxel_um = tiff_voxel_um(file)
+        pixel_um = voxel_um and (voxel_um[1], voxel_um[2])
+        return Slice(shape, np.dtype(first.dtype), line_of(path, file), pixel_um, grey_fault(first))
+
+
+def _png_slice(path: Path) -> Slice:
+    content = path.read_bytes()
+    header = png.header_of(content)
+    shape = (*header.shape, *([3] if header.colour else []))
+    dtype = np.dtype(np.uint16 if header.bits == 16 else np.uint8)
+    return Slice(shape, dtype, None, header.pixel_um, None)
 
 
 def _read_slice(path: Path) -> np.ndarray:
-    return tifffile.imread(path) if path.suffix.lower() in TIFF else imagecodecs.png_decode(path.read_bytes())
+    if path.suffix.lower() not in TIFF:
+        return imagecodecs.png_decode(path.read_bytes())
+    with tifffile.TiffFile(path) as file:
+        return file.pages.first.asarray()
 
 
-def _slice_um(path: Path) -> tuple[None, float, float] | None:
-    """The pixel size that a slice's file states; it cannot know the distance to the next."""
-    if path.suffix.lower() in TIFF:
-        with tifffile.TiffFile(path) as file:
-            voxel_um = tiff_voxel_um(file)
-        return voxel_um and (None, voxel_um[1], voxel_um[2])
-    pixel_um = png.header_of(path.read_bytes()).pixel_um
-    return pixel_um and (None, *pixel_um)
+def _pattern(path: Path) -> str:
+    """A file's name with # for its numbers, lower case."""
+    return NUMBER.sub("#", path.stem).lower() + path.suffix.lower()
 
 
-def _check_sequence(files: Sequence[Path]) -> None:
-    """Raise an error if the names count, by one number in an even step, and leave some out."""
-    parts = [re.split(r"(\d+)", each.name) for each in files]
-    varying = [place for place, texts in enumerate(zip(*parts, strict=False)) if len(set(texts)) > 1]
-    if len({len(each) for each in parts}) > 1 or len(varying) != 1 or varying[0] % 2 == 0:
-        return  # no one pattern of a name with one number that varies
-    numbers = [int(each[varying[0]]) for each in parts]
+def _named(files: Sequence[Path]) -> str:
+    """The first names of a list."""
+    more = f" and {len(files) - SHOWN} more" if len(files) > SHOWN else ""
+    return ", ".join(each.name for each in files[:SHOWN]) + more
+
+
+def _check_one_sequence(files: Sequence[Path]) -> None:
+    """Raise an error if the names are not those of one sequence.
+
+    Names that have no pattern in common, as ``a.tif`` and ``b.tif``, are taken as they are.
+    """
+    kinds: dict[str, list[Path]] = {}
+    for each in files:
+        kinds.setdefault(_pattern(each), []).append(each)
+    by_size = sorted(kinds.values(), key=len, reverse=True)
+    if len(by_size) == 1 or len(by_size[0]) == 1:
+        return
+    folder, main, others = files[0].parent, by_size[0], [each for kind in by_size[1:] for each in kind]
+    if len(by_size[1]) * 2 > len(main):
+        told = "; ".join(f"{len(kind)} like {kind[0].name}" for kind in by_size[:SHOWN])
+        raise InputError(
+            f"{folder} holds several sequences ({told}); a scan is one, so put it into a folder of its own."
+        )
+    raise InputError(
+        f"{folder} holds {len(main)} slices like {main[0].name}, and {_named(others)}; move away what is none of them."
+    )
+
+
+def _check_numbers(files: Sequence[Path]) -> None:
+    """Raise an error if the names count, but not to one order, not evenly, or leave some out."""
+    rows = [[Decimal(number) for number in NUMBER.findall(each.stem)] for each in files]
+    if len({_pattern(each) for each in files}) > 1 or not rows[0]:
+        return
+    columns = [column for column in zip(*rows, strict=True) if len(set(column)) > 1]
+    unique = [column for column in columns if len(set(column)) == len(files)]
+    folder = files[0].parent
+    if not unique:
+        told = "the same number several times" if len(columns) < 2 else "by several numbers"
+        raise InputError(
+            f"{folder} counts {told} ({_named(files)}); a scan is one sequence of slices, so leave only it."
+        )
+    for column in unique:
+        for first, second in itertools.pairwise(range(len(files))):
+            if column[first] > column[second]:
+                raise InputError(
+                    f"{folder} counts in no one order ({files[first].name}, {files[second].name}); name the slices by "
+                    "one number of even length."
+                )
+    if len(columns) == 1:
+        _check_gaps(files, columns[0])
+
+
+def _check_gaps(files: Sequence[Path], numbers: Sequence[Decimal]) -> None:
     steps = [second - first for first, second in itertools.pairwise(numbers)]
     step = min(steps)
-    if step == 0 or max(steps) == step:
+    if max(steps) == step:
         return
     gap = next(at for at, each in enumerate(steps) if each != step)
-    missing = sum(each // step - 1 for each in steps)
+    missing = sum(int(each // step) - 1 for each in steps)
     between = f"between {files[gap].name} and {files[gap + 1].name}"
     raise InputError(
         f"{files[0].parent} lacks slice {numbers[gap] + step}, {between} ({missing} missing in all); put it there, or"
@@ -119,21 +146,34 @@ def _check_sequence(files: Sequence[Path]) -> None:
 
 
 def read_folder(path: Path) -> Stored:
-    """A folder of single-slice TIFFs, or PNGs if it has none, in the natural order of their names."""
+    """A folder of single-slice TIFFs, or PNGs if it has none, in the natural order of their names.
+
+    The files of one OME-TIFF are read as that says.
+
+    Raises:
+        InputError: if the names are not those of one sequence, or a file is no plain grey slice like the others.
+    """
     files = sorted((each for each in path.iterdir() if not each.name.startswith(".")), key=natural)
     tiffs = [each for each in files if each.suffix.lower() in TIFF]
     files = tiffs or [each for each in files if each.suffix.lower() == ".png"]
     if not files:
         raise InputError(f"{path} holds no slices; a scan's folder has .tif, .png or DICOM files, or is an OME-Zarr.")
-    _check_sequence(files)
-    kinds = []
+    if tiffs and (several := _one_ome(files)):
+        return several
+    _check_one_sequence(files)
+    _check_numbers(files)
+    found = []
     for each in files:
         with reading(str(each)):
-            kinds.append(_slice_kind(each))
-        if kinds[-1] != kinds[0] or len(kinds[-1][0]) != 2:
-            found, first = _kind(*kinds[-1]), _kind(*kinds[0])
-            raise InputError(f"{each} is {found}, {files[0].name} {first}; all must be grey, of one size and type.")
-    (height, width), dtype = kinds[0]
+            found.append((_tiff_slice if tiffs else _png_slice)(each))
+        if found[-1].fault:
+            raise InputError(f"{each} {found[-1].fault}.")
+        if found[-1].shape != found[0].shape or found[-1].dtype != found[0].dtype or len(found[-1].shape) != 2:
+            odd, first = (kind_of(one.shape, one.dtype) for one in (found[-1], found[0]))
+            raise InputError(f"{each} is {odd}, {files[0].name} {first}; all must be grey, of one size and type.")
+        if found[-1].line != found[0].line:
+            raise InputError(f"{each} and {files[0].name} are calibrated differently in ImageJ; save real values.")
+    (height, width), dtype = found[0].shape, found[0].dtype
 
     def read(start: int, stop: int) -> np.ndarray:
         pixels = np.empty((stop - start, height, width), dtype)
@@ -142,51 +182,23 @@ def read_folder(path: Path) -> Stored:
                 pixels[number - start] = _read_slice(files[number])
         return pixels
 
-    return Stored((len(files), height, width), dtype, read, _slice_um(files[0]))
+    pixel_um = found[0].pixel_um  # a slice cannot know the distance to the next
+    stored = Stored((len(files), height, width), dtype, read, pixel_um and (None, *pixel_um))
+    return stored.calibrated(found[0].line)
 
 
-def is_zarr(path: Path) -> bool:
-    """Whether a folder is a Zarr group, of version 2 or 3."""
-    return any((path / name).is_file() for name in (".zattrs", ".zgroup", "zarr.json"))
+def _one_ome(files: Sequence[Path]) -> Stored | None:
+    """The scan of which all files are parts, if they are those of one OME-TIFF; None if each is for itself.
 
-
-def _factors(transformations: Sequence[dict[str, Any]], kind: str, axes: int) -> np.ndarray:
-    """The numbers of the ``scale`` or ``translation`` of a list of them; ones or zeros without."""
-    neutral = float(kind == "scale")
-    found = next((each[kind] for each in transformations if each["type"] == kind), [neutral] * axes)
-    return np.asarray(found, float)
-
-
-def read_zarr(path: Path) -> Stored:
-    """The finest level of an OME-Zarr, NGFF 0.4 or 0.5; chunks that it leaves out are 0 by its fill value."""
-    import zarr  # a second to import, and only this format needs it
-
-    attributes: dict[str, Any] = dict(zarr.open_group(path, mode="r").attrs)
-    multiscales = attributes.get("ome", attributes).get("multiscales", [])
-    if not multiscales or not all(isinstance(axis, dict) for axis in multiscales[0].get("axes", [None])):
-        raise InputError(f"{path} states no multiscales with named axes; an OME-Zarr of NGFF 0.4 or 0.5 does.")
-    axes, level = multiscales[0]["axes"], multiscales[0]["datasets"][0]
-    array: Any = zarr.open_array(path / level["path"], mode="r")
-    names = [axis["name"].lower() for axis in axes]
-    kept = [axis for axis, name in enumerate(names) if name in ("z", "y", "x")]
-    if [names[axis] for axis in kept] != ["z", "y", "x"]:
-        raise InputError(f"{path} has axes {', '.join(names)}; a scan has z, y, x in this order.")
-    colours = array.shape[names.index("c")] if "c" in names else 1
-    if colours in (3, 4):
-        raise InputError(f"{path} is in colour, of {colours} channels; a scan is grey, so give the µCT itself.")
-    shape = three_axes(path, array.shape, kept)
-    of_level, of_all = level.get("coordinateTransformations", []), multiscales[0].get("coordinateTransformations", [])
-    scale = _factors(of_all, "scale", len(axes))
-    units = [um_per(axes[axis].get("unit")) for axis in kept]
-    place = (scale * _factors(of_level, "translation", len(axes)) + _factors(of_all, "translation", len(axes)))[kept]
-    scale = (scale * _factors(of_level, "scale", len(axes)))[kept]
-    origin_mm = [float(at) * (unit or 1000.0) / 1000.0 for at, unit in zip(place, units, strict=True)][::-1]
-    z, y, x = (float(step) * (unit or 1000.0) for step, unit in zip(scale, units, strict=True))
-
-    def read(start: int, stop: int) -> np.ndarray:
-        index: list[Any] = [slice(None) if axis in kept else 0 for axis in range(len(axes))]
-        index[kept[0]] = slice(start, stop)
-        return np.asarray(array[tuple(index)])
-
-    spacing_um = (z, y, x) if all(units) and of_level + of_all else None
-    return Stored(shape, np.dtype(array.dtype), read, spacing_um, origin_mm, depth=array.chunks[kept[0]])
+    Raises:
+        InputError: if some of them are not.
+    """
+    with reading(str(files[0])), tifffile.TiffFile(files[0]) as first:
+        parts = ome_files(files[0], first)
+    if not parts:
+        return None
+    others = [each for each in files if each not in parts]
+    if others:
+        folder = files[0].parent
+        raise InputError(f"{folder} holds an OME-TIFF of {len(parts)} files, and {_named(others)}; move these away.")
+    return read_tiff_stack(files[0])

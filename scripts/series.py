@@ -8,7 +8,8 @@ from bundle.atomic import check_writable
 from bundle.commands import command
 from bundle.dicom.ct import DESCRIPTION, write_series
 from bundle.errors import InputError
-from bundle.volume_io import open_volume
+from bundle.fill import some_slices
+from bundle.volume_io import described, open_volume
 
 
 def series(
@@ -35,6 +36,8 @@ def series(
     if any(folder.iterdir()):
         raise InputError(f"output {folder} is not empty; give a new folder, or there will be two series in it.")
     volume = open_volume(Path(input), voxel_um, "--voxel_um")
+    slices, places = some_slices(volume)
+    print(described(volume, float(slices.min()), float(slices.max()), len(places)))
     identity = None if patient_id is None else str(patient_id)
     files = write_series(folder, volume, identity, str(description))
     return f"{len(files)} slices are in {folder}. Patient, study and all identifiers in them are made up."

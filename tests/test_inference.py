@@ -199,6 +199,8 @@ def image(folder: Path, pixels: np.ndarray) -> list[Path]:
 
 GREY = np.full((20, 20), 20000, np.uint16)
 UNDECLARED = {"name": "µCT", "channels": 1, "range": [0, 65535]}
+NO_LEVELS = {"source": UNDECLARED, "bone_intensity": None, "background_intensity": None}
+FAINT = np.arange(400, dtype=np.uint16).reshape(20, 20).clip(0, 255)  # 8 bits in a file of 16
 LIGHT = {"name": "IF", "channels": 2, "range": [0, 255]}
 
 
@@ -207,6 +209,10 @@ LIGHT = {"name": "IF", "channels": 2, "range": [0, 255]}
     [
         (np.full((20, 20), np.nan, np.float32), {}, "400 NaN or infinite pixels"),
         (np.full((20, 20), 70000.0, np.float32), {}, "outside the declared range"),
+        (FAINT, {}, "values from 0 to 255, 0.00% of them between background_intensity 10000 and bone_intensity 30000"),
+        (FAINT + 50000, {}, "values from 50000 to 50255, 0.00% of them between"),
+        (FAINT, {"bone_intensity": 900, "background_intensity": 400}, "(python -m scripts.intensities finds them)"),
+        (FAINT / 512, NO_LEVELS, "values from 0 to 0.498047, less than one of 256 grey levels of the declared range"),
         (np.zeros((3, 20, 20), np.uint8), {}, "has 3 channels but SR-µCT declares 1"),
         (np.zeros((5, 20), np.uint8), {}, "at least 8×8"),
         (GREY, {"direction": "back"}, "direction is 'back'"),

@@ -527,9 +527,9 @@ def one_infinite(scan):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (nan_everywhere, "holds values that are not finite"),
-        (one_nan, "holds values that are not finite"),
-        (one_infinite, "holds values that are not finite"),
+        (nan_everywhere, "NaN or infinite pixels; fill or crop them; NaN outside the reconstruction circle alone"),
+        (one_nan, "NaN or infinite pixels; fill or crop them; NaN outside the reconstruction circle alone"),
+        (one_infinite, "NaN or infinite pixels; fill or crop them; NaN outside the reconstruction circle alone"),
         (np.zeros_like, "is empty: every voxel seen is 0."),
         (lambda scan: scan[:1], "a scan is one volume of at least 2 slices of 2×2 px"),
         (lambda scan: scan[:20], "the scan is only 20×112×112 voxels of 8 µm"),

@@ -238,7 +238,7 @@ def imagej_calibration(folder):
     tifffile.imwrite(path, stored, imagej=True, metadata={"cf": 0, "c0": 5, "c1": 0.5})
     np.testing.assert_allclose(read_slide(path).pixels[0], 5 + stored / 2)
     tifffile.imwrite(path, stored, imagej=True, metadata={"cf": 3, "c0": 5, "c1": 0.5})
-    refused(path, "calibrated in ImageJ by its function 3")
+    refused(path, "calibrated in ImageJ by a function that is no line (cf 3")
 
 
 def ome_of_several_files(folder):
@@ -263,10 +263,10 @@ def ome_of_several_files(folder):
     assert one_of_each("source", [folder / name for name in names], notes) == [folder / names[0]]
     assert notes == ["source: one.ome.tif, two.ome.tif are one slide, 'one'"]
     (folder / names[1]).unlink()
-    refused(folder / names[0], "two.ome.tif is missing")
+    refused(folder / names[0], "two.ome.tif, which is missing")
     elsewhere = xml.replace("{}", "0").replace("two.ome.tif", "../two.ome.tif")
     tifffile.imwrite(folder / names[0], planes[0], description=elsewhere, metadata=None)
-    refused(folder / names[0], "same folder")
+    refused(folder / names[0], "not beside it")
 
 
 def several_images(folder):

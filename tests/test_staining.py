@@ -379,6 +379,28 @@ def test_values_the_model_was_not_trained_on_are_refused_before_anything_is_stai
         stain(bundle, write_scan(tmp_path / "nan.nii.gz", holes), tmp_path / "out")
 
 
+def test_nan_outside_the_circle_becomes_what_it_is_told(bundle, tmp_path):
+    voxels = make_voxels((8, 64, 64))
+    rows, columns = np.mgrid[:64, :64]
+    outside = np.hypot(rows - 31.5, columns - 31.5) > 31
+    scan = write_scan(tmp_path / "s.nii.gz", np.where(outside, np.nan, voxels).astype(np.float32))
+    with pytest.raises(InputError, match=r"slice 0, has .* NaN(.|\n)*--fill_nan VALUE, the grey value of air"):
+        stain(bundle, scan, tmp_path / "out")
+    stain(bundle, scan, tmp_path / "out", fill_nan=10000, sigma=0, window=None)
+    air = np.where(outside, 10000, voxels).astype(np.float32)
+    assert np.array_equal(result(tmp_path / "out"), stained_whole(bundle, air, 0, sigma=0, window=None))
+
+
+def test_a_scan_outside_the_two_intensities_is_refused(levelled, voxels, tmp_path):
+    scan = write_scan(tmp_path / "s.nii.gz", (voxels // 256).astype(np.uint8))
+    with pytest.raises(InputError, match=r"0.00% of them between background_intensity .*scripts.intensities finds"):
+        stain(levelled, scan, tmp_path / "out")
+    high = (voxels // 4 + 49000).astype(np.uint16)
+    with pytest.raises(InputError, match=r"values from 49\d+ to 6\d+, 0.00% of them between"):
+        stain(levelled, write_scan(tmp_path / "t.nii.gz", high), tmp_path / "out")
+    assert not (tmp_path / "out" / "volume.json").exists()
+
+
 def test_a_scan_without_a_voxel_size_is_refused(bundle, voxels, tmp_path):
     tifffile.imwrite(tmp_path / "scan.tif", voxels)
     with pytest.raises(InputError, match=r"states no voxel size; give it in µm with --voxel_um"):

@@ -17,7 +17,7 @@ from PIL import Image
 from skimage.measure import block_reduce
 
 from bundle.errors import InputError
-from bundle.volume_io import load, open_volume, resample
+from bundle.volume_io import described, load, open_unsized, open_volume, resample
 
 SHAPE = (11, 14, 17)  # three sizes, so that axes cannot be mistaken
 SPACING = (0.007, 0.006, 0.005)  # mm, z y x
@@ -243,7 +243,10 @@ STATED = {
         {"imagej": True, "resolution": (200, 200), "metadata": {"axes": "ZYX", "spacing": 0.005, "unit": "mm"}},
         (5, 5, 5),
     ),
-    "imagej_1.tif": ({"imagej": True, "resolution": (1, 1), "metadata": {"axes": "ZYX", "unit": "um"}}, (1, 1, 1)),
+    "imagej_1.tif": (
+        {"imagej": True, "resolution": (1, 1), "metadata": {"axes": "ZYX", "spacing": 1, "unit": "um"}},
+        (1, 1, 1),
+    ),
     "s.ome.tif": (
         {"metadata": {"axes": "ZYX", "PhysicalSizeX": 5, "PhysicalSizeY": 6000, "PhysicalSizeYUnit": "nm"}
          | {"PhysicalSizeZ": 0.007, "PhysicalSizeZUnit": "mm"}},
@@ -483,8 +486,8 @@ def test_a_number_left_out_of_a_folder_is_named(suffix, tmp_path):
         [f"2x_{number}_rec.tif" for number in range(0, 110, 10)],  # each tenth, as they were kept
         [f"scan_{number}_{number % 2}.tif" for number in [*range(10), 12]],  # two numbers: which counts is not known
         [f"{name}.tif" for name in "abcdefghijk"],
-        [f"slice_{number}.tif" for number in range(10)] + ["slice_last.tif"],
-        [f"{number}.tif" for number in range(10)] + ["01.tif"],
+        [f"z{number}_{900 + 7 * number}.tif" for number in range(11)],  # and a time of day
+        [f"slice_{number / 2:.1f}.tif" for number in range(11)],
     ],
 )
 def test_names_without_a_gap_are_taken(names, tmp_path):
@@ -603,6 +606,29 @@ def test_resampling_holds_a_few_slices_only(name, tmp_path):
     tracemalloc.stop()
     assert averaged[:, 5, 7] == pytest.approx(4 * np.arange(100) + 1.5)
     assert peak < size / 2
+
+
+def test_a_scan_is_described_in_one_line(tmp_path):
+    itk_write(tmp_path / "s.nrrd", random())
+    volume = open_volume(str(tmp_path / "s.nrrd"))  # a string is a path, too
+    assert described(volume, 5, 70.5, 11) == (
+        f"{tmp_path / 's.nrrd'}: 11×14×17 voxels (z×y×x) of 7×6×5 µm, uint16, values 5 to 70.5, "
+        "origin (x, y, z) 1, -2, 3.5 mm"
+    )
+    assert ", values 0 to 1 in 3 slices, " in described(volume, 0, 1, 3)
+    tifffile.imwrite(tmp_path / "s.tif", random(), photometric="minisblack")
+    assert "(z×y×x) of a size that is not stated, uint16" in described(open_unsized(str(tmp_path / "s.tif")), 0, 1, 11)
+    assert open_unsized(tmp_path / "s.nrrd").geometry.spacing_um == (7, 6, 5)
+
+
+def test_a_slice_that_memory_does_not_hold_is_one_line(tmp_path):
+    itk_write(tmp_path / "s.nrrd", random())
+
+    def slices(start, stop):
+        raise MemoryError
+
+    with pytest.raises(InputError, match=r"s.nrrd needs 4.76e-07 GB a slice, more memory than there is"):
+        replace(open_volume(tmp_path / "s.nrrd"), slices=slices).read(0, 2)
 
 
 def test_a_nifti_without_a_unit_is_told_what_its_numbers_would_be_in_mm(tmp_path):

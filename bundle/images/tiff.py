@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 import tifffile
 
+from bundle.calibration import Line, in_real_values, real_dtype
 from bundle.errors import InputError
 from bundle.images.turning import ORIENTATIONS, UPRIGHT
 
@@ -21,6 +22,7 @@ ALPHA = (EXTRA.ASSOCALPHA, EXTRA.UNASSALPHA)
 PACKED = (1, 5, 8, 32773, 32946, 34925, 50000)  # none, LZW, deflate (two codes), PackBits, LZMA, Zstandard
 DECODED = (6, 7)  # JPEG, whose decoder gives RGB
 APERIO_YCBCR = 33003  # JPEG 2000 of YCbCr, whatever the photometric tag says
+FUNCTIONS = {None: "none", 0: "line", 20: "none"}  # ImageJ's cf: y = c0 + c1 x, and no function
 BT601 = (0.299, 0.587, 0.114)
 
 
@@ -60,7 +62,7 @@ def meaning_of(path: Path, file: tifffile.TiffFile, series: Any = None) -> Meani
             grey levels or RGB without a guess, or it is one of several files of which one is missing.
     """
     series = series or file.series[0]
-    check_parts(path, file)
+    ome_files(path, file)  # of which none may be missing
     page: Any = series.keyframe
     samples = next((series.shape[series.axes.index(axis)] for axis in "SC" if axis in series.axes), 1)
     if page.photometric in COLOURS and samples < 3:
@@ -120,9 +122,9 @@ def _conversion(path: Path, file: tifffile.TiffFile, page: Any, series: Any) -> 
         )
     if kind == PHOTOMETRIC.MINISWHITE:
         return _inverted(path, page, dtype), 1, dtype
-    calibration = calibration_of(path, file)
-    if calibration is not None:
-        return lambda pixels: calibrated(pixels, calibration), 1, calibrated(np.zeros(1, dtype), calibration).dtype
+    line = line_of(path, file)
+    if line is not None and not line.is_nothing:
+        return lambda pixels: in_real_values(pixels, line), 1, real_dtype(dtype, line)
     return (_widened(page.bitspersample, dtype) if page.bitspersample < 8 else _same), 1, dtype
 
 
@@ -215,62 +217,45 @@ def ycbcr_to_rgb(pixels: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(rgb), 0, 255).astype(np.uint8)
 
 
-def calibration_of(path: Path, file: tifffile.TiffFile) -> tuple[float, float] | None:
-    """What ImageJ says a stored value v means: c0 + c1·v.
-
-    Returns:
-        c0 and c1; None if v is what it says, as everywhere else.
+def line_of(path: Path, file: tifffile.TiffFile) -> Line | None:
+    """The line by which ImageJ says to turn stored into real values; None for as they are.
 
     Raises:
-        InputError: if ImageJ's calibration is no straight line.
+        InputError: if it is another function.
     """
-    said: dict[str, Any] = (file.imagej_metadata if file.is_imagej else None) or {}
-    if said.get("cf", 0) != 0 and ("c0" in said or "c1" in said):
+    stated: dict[str, Any] = (file.imagej_metadata if file.is_imagej else None) or {}
+    function = stated.get("cf")
+    coefficients = {name: stated[name] for name in ("c0", "c1", "c2") if name in stated}
+    if FUNCTIONS.get(function) == "line" and set(coefficients) == {"c0", "c1"}:
+        return Line(float(stated["c1"]), float(stated["c0"]))
+    if coefficients or function not in FUNCTIONS:
         raise InputError(
-            f"{path} is calibrated in ImageJ by its function {said['cf']}, no straight line (0); apply it there "
-            "(Process > Math) and save the values themselves."
+            f"{path} is calibrated in ImageJ by a function that is no line (cf {function}, {coefficients}); apply it "
+            "there and save real values."
         )
-    line = float(said.get("c0", 0)), float(said.get("c1", 1))
-    return None if line == (0, 1) else line
+    return None
 
 
-def calibrated(pixels: np.ndarray, line: tuple[float, float]) -> np.ndarray:
-    """Stored values as calibrated: int16 where ImageJ stores signed values as unsigned ones, else float32."""
-    if line == (-32768, 1) and pixels.dtype == np.uint16:  # how ImageJ writes signed 16 bits
-        return (pixels.astype(np.int32) - 32768).astype(np.int16)
-    return (pixels * line[1] + line[0]).astype(np.float32)
-
-
-def parts_of(path: Path, file: tifffile.TiffFile) -> list[Path]:
-    """The files that one OME-TIFF lies in, itself among them; only itself if it is whole.
+def ome_files(path: Path, file: tifffile.TiffFile) -> list[Path]:
+    """The files over which an OME-TIFF says that it goes, itself among them; none if it is alone.
 
     Raises:
-        InputError: if it names a file in another folder.
+        InputError: if one lies elsewhere or does not exist, or its metadata are in a file of their own.
     """
     if not file.is_ome:
-        return [path]
-    nodes = ElementTree.fromstring(file.ome_metadata or "<OME/>").iter()
-    names = sorted(
-        {node.attrib["FileName"] for node in nodes if node.tag.endswith("UUID") and "FileName" in node.attrib}
-    )
-    if len(names) < 2:  # one name is the file's own, and stays in it when the file is renamed
-        return [path]
-    for name in names:
-        if Path(name).name != name or "\\" in name:
-            raise InputError(f"{path} names {name!r} as a part of its image; parts lie in the same folder.")
-    return [path.parent / name for name in names]
-
-
-def check_parts(path: Path, file: tifffile.TiffFile) -> None:
-    """See that all files of an OME-TIFF are there; where one is not, its pixels would be read as 0.
-
-    Raises:
-        InputError: naming those that are not.
-    """
-    parts = parts_of(path, file)
-    missing = [part.name for part in parts if not part.is_file()]
+        return []
+    root = ElementTree.fromstring(file.ome_metadata or "<OME/>")
+    for node in root.iter():
+        if node.tag.endswith("BinaryOnly"):
+            raise InputError(f"{path} is part of an OME-TIFF, {node.get('MetadataFile')}; export it as one file.")
+    names = {node.get("FileName", path.name) for node in root.iter() if node.tag.endswith("UUID")} - {""}
+    odd = sorted(name for name in names if Path(name).name != name or "\\" in name)
+    if odd:
+        raise InputError(f"{path} takes slices from {odd[0]}, which is not beside it; put all files into one folder.")
+    files = [path.parent / name for name in sorted(names)]
+    missing = [each.name for each in files if not each.is_file()]
     if missing:
         raise InputError(
-            f"{path} is one of {len(parts)} files of an image, and {', '.join(missing)} is missing beside it; put it "
-            "there, or save this one as an image of its own."
+            f"{path} takes slices from {missing[0]}, which is missing ({len(missing)} in all); put it there."
         )
+    return files if len(files) > 1 or (files and files[0] != path) else []

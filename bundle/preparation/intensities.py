@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
 from skimage.filters import threshold_otsu
 
 from bundle.commands import as_bool
 from bundle.datalist import is_number
 from bundle.errors import InputError
+from bundle.fill import Fill, find_fill, some_slices
+from bundle.finite import nan_faults
 from bundle.image_io import read_slide, suffix_of, write_slide
 from bundle.preparation.normalisation import SourceScale, source_scale
 from bundle.preparation.proposal import (
@@ -25,12 +26,12 @@ from bundle.preparation.proposal import (
     mode,
     pieces,
     saturation,
+    smoothed,
 )
 from bundle.preparation.rois import paint_rectangles, read_label_image, read_object
 from bundle.report.preparation import BACKGROUND_COLOUR, BONE_COLOUR, outlined, shown_source
-from bundle.volume_io import open_volume
+from bundle.volume_io import described, open_unsized
 
-SLICES = 9  # of a scan, evenly spaced
 SHOWN = 3  # slices in the picture
 # How far from background metal is, in units of bone (ours). Phantom titanium is 1.75 to 2.4; bone itself is 4 times and
 # more as far as soft tissue, so an unknown body beyond 3 may be bone.
@@ -45,10 +46,19 @@ class Sampled:
     Attributes:
         slices: (N, H, W), the scan's own type and grey values.
         places: which slices of the scan they are, from 0.
+        fill: what lies outside the reconstruction circle, if one value does.
+        scan: what was understood of it, in one line; empty for a slide.
     """
 
     slices: np.ndarray
     places: list[int]
+    fill: Fill | None
+    scan: str = ""
+
+    @property
+    def inside(self) -> np.ndarray:
+        """Where there is a scan, (H, W) bool."""
+        return np.ones(self.slices.shape[1:], bool) if self.fill is None else ~self.fill.outside
 
 
 @dataclass(frozen=True)
@@ -96,16 +106,16 @@ def intensities(
     drawn = None if rois is None else Path(str(rois))
     if drawn is None:
         sampled = sample(path)
-        found = propose_alone(sampled.slices, None if metal is None else as_bool("metal", metal))
+        found = propose_alone(sampled.slices, None if metal is None else as_bool("metal", metal), sampled.inside)
     else:
         sampled = sample(path, _drawn_slice(drawn, slice))
-        labels = _drawn_labels(drawn, sampled.slices.shape[1:])
+        labels = np.where(sampled.inside, _drawn_labels(drawn, sampled.slices.shape[1:]), 0).astype(np.uint8)
         found = Found(labels[None], _scale(sampled.slices, labels[None]), False)
     write_slide(picture, picture_of(sampled, found))
     return summary(path, sampled, found, drawn, picture)
 
 
-def sample(path: Path, place: int | None = None) -> Sampled:
+def sample(path: Path | str, place: int | None = None) -> Sampled:
     """Read a slide, or evenly spaced slices of a scan.
 
     Args:
@@ -118,12 +128,13 @@ def sample(path: Path, place: int | None = None) -> Sampled:
     Raises:
         InputError: if neither can read it, it has colour, or ``place`` is not in it.
     """
+    path = Path(path)
     if not is_slide(path):
         return _sample_volume(path, place)
     pixels = read_slide(path).pixels
     if len(pixels) != 1:
         raise InputError(f"{path} has {len(pixels)} channels; a scan has one.")
-    return Sampled(_finite(path, pixels), [0])
+    return _sampled(path, pixels, [0])
 
 
 def is_slide(path: Path) -> bool:
@@ -134,7 +145,7 @@ def is_slide(path: Path) -> bool:
         read_slide(path)
     except InputError:
         try:
-            open_volume(path, voxel_um=1.0)
+            open_unsized(path)
         except InputError:
             return True
         return False
@@ -142,25 +153,25 @@ def is_slide(path: Path) -> bool:
 
 
 def _sample_volume(path: Path, place: int | None) -> Sampled:
-    # the voxel size plays no part here, so a scan that states none is as good
-    volume = open_volume(path, voxel_um=1.0)
+    volume = open_unsized(path)
     depth = volume.shape[0]
     if place is not None and not 0 <= place < depth:
         raise InputError(f"slice is {place}, but {path} has slices 0 to {depth - 1}.")
-    count = min(SLICES, depth)
-    # the middle 80 %: a scan's ends are often outside the beam
-    places = [place] if place is not None else sorted({round(z) for z in np.linspace(0.1, 0.9, count) * (depth - 1)})
-    return Sampled(_finite(path, np.concatenate([volume.read(z, z + 1) for z in places])), places)
+    slices, places = some_slices(volume) if place is None else (volume.read(place, place + 1), [place])
+    sampled = _sampled(path, slices, places)
+    least, greatest = np.nanmin(slices), np.nanmax(slices)
+    return replace(sampled, scan=described(volume, float(least), float(greatest), len(places)))
 
 
-def _finite(path: Path, slices: np.ndarray) -> np.ndarray:
-    if slices.dtype.kind == "f" and not np.isfinite(slices).all():
-        bad = int((~np.isfinite(slices)).sum())
-        raise InputError(f"{path} has {bad} NaN or infinite pixels in the slices read; fill or crop them.")
-    return slices
+def _sampled(path: Path, slices: np.ndarray, places: list[int]) -> Sampled:
+    sampled = Sampled(slices, places, find_fill(slices))
+    faults = nan_faults(f"{path}, in the slices read,", slices[:, sampled.inside])
+    if faults:
+        raise InputError("\n".join(faults))
+    return sampled
 
 
-def propose_alone(slices: np.ndarray, metal: bool | None = None) -> Found:
+def propose_alone(slices: np.ndarray, metal: bool | None = None, inside: np.ndarray | None = None) -> Found:
     """Propose bone and background from grey values alone.
 
     Metal is left out (:func:`bone_and_metal`). Background is the darkest peak of what is dark, bone the highest of
@@ -170,6 +181,7 @@ def propose_alone(slices: np.ndarray, metal: bool | None = None) -> Found:
     Args:
         slices: (N, H, W), any units.
         metal: whether there is metal brighter than bone; None decides by grey.
+        inside: (H, W), bool, where there is a scan; None for everywhere.
 
     Returns:
         Regions and means.
@@ -178,13 +190,14 @@ def propose_alone(slices: np.ndarray, metal: bool | None = None) -> Found:
         InputError: if one of the two is not found.
     """
     end = saturation(slices)
-    smooth = np.stack([gaussian_filter(plane.astype(np.float32), SMOOTH_PX) for plane in slices])
-    wide = np.stack([gaussian_filter(plane.astype(np.float32), MODE_PX) for plane in slices])
-    low, high = np.percentile(smooth, (0.1, 99.9))
+    scanned = np.ones(slices.shape[1:], bool) if inside is None else inside
+    smooth = np.stack([smoothed(plane, scanned, SMOOTH_PX) for plane in slices])
+    wide = np.stack([smoothed(plane, scanned, MODE_PX) for plane in slices])
+    low, high = np.percentile(smooth[:, scanned], (0.1, 99.9))
     if high <= low:
         raise InputError("the slices hold one grey value only, so no bone can be found.")
-    bright, metallic = bone_and_metal(smooth, low, high, metal)
-    areas = {BONE: bright & ~metallic, BACKGROUND: ~bright}
+    bright, metallic = bone_and_metal(smooth, low, high, metal, scanned)
+    areas = {BONE: bright & ~metallic, BACKGROUND: ~bright & scanned}
     labels = np.zeros(slices.shape, np.uint8)
     for value, area in areas.items():
         inner = np.stack([eroded(plane, KEEP_OFF_PX) for plane in area]) & (slices < end)
@@ -197,7 +210,7 @@ def propose_alone(slices: np.ndarray, metal: bool | None = None) -> Found:
 
 
 def bone_and_metal(
-    smooth: np.ndarray, low: float, high: float, metal: bool | None = None
+    smooth: np.ndarray, low: float, high: float, metal: bool | None, inside: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """What is bright, and what of it is metal.
 
@@ -210,19 +223,20 @@ def bone_and_metal(
         low: the lowest that counts.
         high: the highest that counts.
         metal: whether there is metal, if it is known; the upper limit of 3 does not hold then.
+        inside: (H, W), bool, where there is a scan.
 
     Returns:
         Two (N, H, W) bool: bone and metal, and metal alone, which may be empty.
     """
-    first = threshold_otsu(np.clip(smooth, low, high))
-    upper = smooth > first
+    first = threshold_otsu(np.clip(smooth[:, inside], low, high))
+    upper, lower = inside & (smooth > first), inside & (smooth <= first)
     none = np.zeros_like(upper)
-    if metal is False or upper.all() or not upper.any():
+    if metal is False or not lower.any() or not upper.any():
         return upper, none
-    background, _ = mode(smooth, highest=False, share=0.1)
+    background, _ = mode(smooth[:, inside], highest=False, share=0.1)
     second = threshold_otsu(np.clip(smooth[upper], low, high))
-    third = threshold_otsu(np.clip(smooth[~upper], low, high))
-    for above, below in ((smooth > second, upper & (smooth <= second)), (upper, ~upper & (smooth > third))):
+    third = threshold_otsu(np.clip(smooth[lower], low, high))
+    for above, below in ((upper & (smooth > second), upper & (smooth <= second)), (upper, lower & (smooth > third))):
         inner = [np.stack([eroded(plane, KEEP_OFF_PX) for plane in area]) for area in (above, below)]
         if min(area.sum() for area in inner) < LEAST_SHARE * smooth.size:
             continue
@@ -272,16 +286,29 @@ def picture_of(sampled: Sampled, found: Found) -> np.ndarray:
     return np.concatenate(shown, axis=2)
 
 
+def one_valued(values: np.ndarray) -> bool:
+    """Whether nine in ten values are one and the same."""
+    return bool(np.unique(values, return_counts=True)[1].max(initial=0) > 0.9 * values.size)
+
+
 def summary(path: Path, sampled: Sampled, found: Found, drawn: Path | None, picture: Path) -> str:
     """The two numbers and what they rest on, as text."""
     shares = {value: float((found.labels == value).mean()) for value in (BONE, BACKGROUND)}
     count = len(sampled.places)
     slices = "the slide" if count == 1 and sampled.places == [0] else f"slices {', '.join(map(str, sampled.places))}"
     lines = [
+        *([sampled.scan] if sampled.scan else []),
         f"{path}, {slices}, regions {'proposed' if drawn is None else f'of {drawn}'}:",
         f"bone        {found.scale.bone:.6g}, from {shares[BONE]:.2%} of the voxels read",
         f"background  {found.scale.background:.6g}, from {shares[BACKGROUND]:.2%}",
     ]
+    if sampled.fill is not None:
+        lines.append(f"Left out: {sampled.fill}.")
+    if drawn is None and one_valued(sampled.slices[found.labels == BACKGROUND]):
+        lines.append(
+            "Nearly all of background is one exact value; measured air has noise, so look whether it is a fill, and "
+            "draw air yourself (--rois) if so."
+        )
     if found.metal:
         lines.append("Something brighter than bone was taken for metal and left out.")
     elif drawn is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt, gaussian_filter, gaussian_filter1d
+from scipy.ndimage import distance_transform_edt, gaussian_filter, gaussian_filter1d, maximum_filter, minimum_filter
 from skimage.filters import threshold_otsu
 from skimage.measure import label
 from skimage.morphology import disk, opening, remove_small_holes, remove_small_objects
@@ -22,6 +22,7 @@ SMALLEST_PX = 40  # of an area worth showing
 GLASS, BLACK = 0.85, 0.2  # of the way from the darkest to the brightest of the section
 SCREW_SHARE = 0.005  # of the field; a smaller black area is no screw
 AIR_SHARE = 0.03  # of the field: whole slices have 10 % or more, spots of lost tissue (not air in the scan) under 2 %
+FLAT_PX = 5  # side of a square of one exact value, as noise in even 8 bits has none
 BINS = 256
 
 
@@ -156,11 +157,12 @@ def propose(source: np.ndarray, target: np.ndarray, field: np.ndarray) -> tuple[
     seen = appearance(target, field)
     smooth, wide = (smoothed(source, field, sigma) for sigma in (SMOOTH_PX, MODE_PX))
     allowed = eroded(field, KEEP_OFF_PX) & ~dilated(seen.black, KEEP_OFF_PX + 1) & (source < saturation(source))
-    threshold = bone_threshold(smooth, seen, allowed)
+    clear = without_flat(seen.glass, source, AIR_SHARE * field.sum())
+    threshold = bone_threshold(smooth[allowed & seen.stained], smooth[allowed & clear])
     rigid = remove_small_holes(seen.stained & (smooth > threshold), max_size=30)
     rigid = eroded(rigid, KEEP_OFF_PX) & allowed
     bone = near_mode(wide, rigid, highest=True)
-    air = eroded(seen.glass & (smooth < threshold), KEEP_OFF_PX) & allowed
+    air = eroded(clear & (smooth < threshold), KEEP_OFF_PX) & allowed
     air = near_mode(wide, air, highest=False)
     air &= air.sum() >= AIR_SHARE * field.sum()
     labels = np.zeros((2, *field.shape), np.uint8)
@@ -170,16 +172,34 @@ def propose(source: np.ndarray, target: np.ndarray, field: np.ndarray) -> tuple[
     return labels[0], labels[1]
 
 
-def bone_threshold(smooth: np.ndarray, seen: Appearance, allowed: np.ndarray) -> float:
+def without_flat(glass: np.ndarray, source: np.ndarray, least: float) -> np.ndarray:
+    """Glass without what a reconstruction filled up with one value: measured air has noise.
+
+    Args:
+        glass: (H, W), bool.
+        source: (H, W), any units.
+        least: pixels that must be left; with fewer, the flat part is all the air there is, and stays.
+
+    Returns:
+        (H, W), bool.
+    """
+    flat = maximum_filter(source, FLAT_PX) == minimum_filter(source, FLAT_PX)
+    measured = glass & ~dilated(glass & flat, KEEP_OFF_PX + FLAT_PX)
+    return measured if measured.sum() >= least else glass
+
+
+def bone_threshold(tissue: np.ndarray, air: np.ndarray) -> float:
     """Otsu's threshold between bone and the rest of the scan, the screw left out.
 
     Glass counts where it is no brighter in the scan than half of what is stained: a screw that is not in the section
     (laser-cut H&E, §2.1) leaves glass behind.
+
+    Args:
+        tissue: (N,), smoothed grey values of what is stained.
+        air: (M,), likewise, of glass.
     """
-    tissue = smooth[allowed & seen.stained]
     if tissue.size == 0:
         return np.inf
-    air = smooth[allowed & seen.glass]
     values = np.concatenate([tissue, air[air <= np.median(tissue)]])
     low, high = np.percentile(values, (0.1, 99.9))
     return float(threshold_otsu(np.clip(values, low, high))) if high > low else np.inf

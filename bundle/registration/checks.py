@@ -12,6 +12,7 @@ import numpy as np
 from bundle.commands import as_bool
 from bundle.datalist import is_number
 from bundle.errors import InputError
+from bundle.finite import FILL, nan_faults
 from bundle.registration.pair import Pair
 from bundle.section_io import Section
 from bundle.volume_io import SAME, Volume
@@ -156,8 +157,9 @@ def check_images(scan: Volume, greys: np.ndarray, slide: Section, section: np.nd
         InputError: naming the one.
     """
     sample = greys[:: max(1, len(greys) // 32)]
-    if greys.dtype.kind == "f" and not all(np.isfinite(part).all() for part in greys):
-        raise InputError(f"{scan.path} holds values that are not finite (NaN or infinite); replace them.")
+    faults = nan_faults(str(scan.path), greys, f"fill or crop them; {FILL}")
+    if faults:
+        raise InputError("\n".join(faults))
     if sample.min() == sample.max():
         raise InputError(f"{scan.path} is empty: every voxel seen is {sample.flat[0]:g}.")
     spread = float(section.mean(0).std())

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from bundle.atomic import check_writable, whole_folder, write_json
 from bundle.commands import as_bool
+from bundle.fill import with_air
 from bundle.image_io import write_slide
 from bundle.registration.checks import (
     check_images,
@@ -43,7 +44,7 @@ from bundle.registration.pose import Pose
 from bundle.registration.warp import jacobian, without_folds
 from bundle.report.registration import write_page
 from bundle.section_io import open_section
-from bundle.volume_io import Geometry, load, open_volume
+from bundle.volume_io import Geometry, described, load, open_volume
 
 NEXT = (
     "; if edges fall together all over it, it is right all the same: scripts.prepare --keep {name} takes it. Else "
@@ -71,6 +72,7 @@ def register(
     volume_landmarks: str | None = None,
     section_landmarks: str | None = None,
     dark_background: bool = False,
+    fill_nan: float | None = None,
     seed: int = 0,
 ) -> str:
     """Find the plane of a scan that a section shows, and write the pair.
@@ -95,6 +97,7 @@ def register(
         volume_landmarks: CSV with z, y, x (voxels of the scan's file), to check the result by.
         section_landmarks: CSV with row, column (pixels of the slide), the same points line for line.
         dark_background: the section is bright on dark, and that is meant.
+        fill_nan: grey value of air, in place of NaN outside the scan's reconstruction circle.
         seed: of the random poses.
 
     Returns:
@@ -114,7 +117,7 @@ def register(
     marks = None
     if volume_landmarks or section_landmarks:
         marks = read_pairs(Path(str(volume_landmarks)), Path(str(section_landmarks)))
-    scan = open_volume(Path(str(volume)), voxel_sizes(scan_voxel_um))
+    scan = with_air(open_volume(Path(str(volume)), voxel_sizes(scan_voxel_um)), fill_nan)
     slide = open_section(Path(str(section)), pixel_um)
     step = float(voxel_um or np.mean(scan.geometry.spacing_um))
     area = crop_of(slide, crop)
@@ -128,6 +131,8 @@ def register(
     step = geometry.spacing_um[0]  # a size within 1 % of the scan's own leaves the scan as it is
     flat, corner = read_cropped(slide, area, step)
     check_images(scan, greys, slide, flat)
+    averaged = f", averaged to {step:g} µm" if voxel_um is not None else ""
+    print(described(scan, float(greys.min()), float(greys.max()), scan.shape[0]) + averaged)
     about = None
     if guess is not None:
         about = read_guess(guess, turn_deg, mirrored, guess_deg, guess_um, scan.geometry, geometry, greys.shape)

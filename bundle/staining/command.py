@@ -13,16 +13,17 @@ from typing import Any
 from bundle.atomic import check_writable
 from bundle.datalist import Modality, is_number
 from bundle.errors import InputError
+from bundle.fill import with_air
 from bundle.inference import modality, setting_faults
 from bundle.report.page import RESEARCH
 from bundle.report.records import sha256_of
 from bundle.runs import code_version
-from bundle.serving import recalibrated
+from bundle.serving import levels_of, recalibrated
 from bundle.staining.job import Settings, begin, is_first, room_faults, scan_faults, survey
 from bundle.staining.outcome import show
 from bundle.staining.run import Run, bar, explained
 from bundle.staining.stainer import Stainer
-from bundle.volume_io import SAME, Volume, open_volume
+from bundle.volume_io import SAME, Volume, described, open_volume
 from bundle.workflow import merged_config
 
 RGB = 3  # channels
@@ -44,6 +45,7 @@ def check(
     source: Mapping[str, Any],
     bone_intensity: float | None,
     background_intensity: float | None,
+    fill_nan: float | None = None,
     **ids: Any,
 ) -> Volume:
     """Check all that a run is given but the voxels; nothing is written.
@@ -58,6 +60,7 @@ def check(
         source: what the model was trained on.
         bone_intensity: mean grey value of bone in the scan; None where the dataset declared none.
         background_intensity: likewise, of background.
+        fill_nan: grey value in place of NaN outside the scan's reconstruction circle; None refuses NaN there too.
         ids: others of ``inference.json`` that :func:`bundle.inference.setting_faults` checks.
 
     Returns:
@@ -101,7 +104,7 @@ def check(
         raise InputError("\n".join(faults))
     if size is not None and is_first():
         _tell_other_size(volume)
-    return volume
+    return with_air(volume, fill_nan)
 
 
 def _tell_other_size(volume: Volume) -> None:
@@ -160,10 +163,13 @@ def stain(
     folder, shown, given = Path(str(output_dir)), is_first(), modality(source)
     if recalibrated(source, bone_intensity, background_intensity):
         given = Modality(given.name, given.channels, -float("inf"), float("inf"))
+    known = levels_of(bone_intensity, background_intensity)
     check_writable(folder)
     with explained(folder):
         with bar("reading the scan", "slice", shown) as report:
-            scan, values = survey(volume, given, report)
+            scan, values = survey(volume, given, known, report)
+        if shown:
+            print(described(volume, *values, volume.shape[0]))
         config = merged_config()
         fingerprint = {
             "scan": scan,
@@ -189,11 +195,6 @@ def stain(
         }
         record = {**about, **_origin(volume, Path(bundle_root)), "values": list(values)}
         _warn_of_size(volume, settings.axes, record["model_pixel_um"], shown)
-        known = (
-            None
-            if bone_intensity is None or background_intensity is None
-            else (float(bone_intensity), float(background_intensity))
-        )
         _finish(Run(volume, settings, stainer, known, folder, about, record, shown), finished)
 
 

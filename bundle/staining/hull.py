@@ -9,6 +9,7 @@ import numpy as np
 from scipy.spatial import ConvexHull, QhullError
 
 from bundle.errors import InputError
+from bundle.fill import find_fill, some_slices, without_fill
 from bundle.preparation.masks import MARGIN_PX, main_parts
 from bundle.volume_io import Volume, resample
 
@@ -66,7 +67,8 @@ def find_hull(
 ) -> Hull:
     """Convex hull, in 3D, of what is brighter than half-way from background to bone, without specks and tube walls.
 
-    As the masks of a pair are made from its µCT (§2.8), on a copy of at most 96 voxels along the longest axis.
+    As the masks of a pair are made from its µCT (§2.8), on a copy of at most 96 voxels along the longest axis. What
+    lies outside a reconstruction circle is background (:func:`bundle.fill.find_fill`).
 
     Args:
         volume: the scan.
@@ -84,7 +86,9 @@ def find_hull(
     spacing_um = np.asarray(volume.geometry.spacing_um)
     extent_um = spacing_um * volume.shape
     box_um = max(float(spacing_um.max()), min(float(extent_um.max()) / COARSE, float(extent_um.min())))
-    coarse = resample(volume, box_um, report)
+    fill = find_fill(some_slices(volume)[0])
+    scan = volume if fill is None else without_fill(volume, fill, background_intensity)
+    coarse = resample(scan, box_um, report)
     sign = 1 if bone_intensity > background_intensity else -1
     bright = sign * coarse > sign * (bone_intensity + background_intensity) / 2
     parts = np.stack([main_parts(each) if each.any() else each for each in bright])

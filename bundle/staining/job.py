@@ -19,6 +19,8 @@ from bundle.atomic import write_json
 from bundle.data import image_faults
 from bundle.datalist import Modality, is_number
 from bundle.errors import InputError
+from bundle.finite import FILL
+from bundle.serving import share_between, value_faults
 from bundle.stain_io import FORMATS, file_name
 from bundle.staining.fusion import FUSIONS
 from bundle.volume_io import SAME, Volume
@@ -90,42 +92,54 @@ def scan_faults(volume: Volume, settings: Settings) -> list[str]:
 
 
 def survey(
-    volume: Volume, given: Modality, report: Callable[[int, int], None] | None = None
+    volume: Volume,
+    given: Modality,
+    levels: tuple[float, float] | None = None,
+    report: Callable[[int, int], None] | None = None,
 ) -> tuple[str, tuple[float, float]]:
     """Read a whole scan once: nothing that it holds stops a run hours later, and another scan is known for another.
 
     Args:
         volume: the scan.
         given: the values that it may hold.
+        levels: bone and background in it; None where the dataset declared none.
         report: called with the slices read and the slices in all.
 
     Returns:
         SHA-256 of its voxels and geometry, and its least and greatest value.
 
     Raises:
-        InputError: naming the first slice that cannot be read, or the slices with values that may not be.
+        InputError: naming the first slice that cannot be read, or the slices with values that may not be; or if all
+            values lie outside ``levels``.
     """
     digest = hashlib.sha256(repr((volume.shape, volume.dtype.str)).encode())
     digest.update(repr((volume.geometry.spacing_um, volume.geometry.origin_mm)).encode())
     digest.update(np.asarray(volume.geometry.direction, np.float64).tobytes())
     faults: list[str] = []
-    low, high = np.inf, -np.inf
+    low, high, between = np.inf, -np.inf, 0.0
     for start, stop in blocks(volume.shape[0], volume.shape[1] * volume.shape[2], volume.depth):
         slab = volume.read(start, stop)
         digest.update(slab.data)
         for number, pixels in enumerate(slab, start):
             faults += image_faults(Path(f"{volume.path}, slice {number},"), pixels[None], given)
         low, high = min(low, float(slab.min())), max(high, float(slab.max()))
+        between += share_between(slab, levels) * len(slab) if levels else 0.0
         if report:
             report(stop, volume.shape[0])
     if faults:
         rest = [f"… and {len(faults) - SHOWN} more slices."] if len(faults) > SHOWN else []
+        if volume.dtype.kind == "f" and any("NaN" in fault for fault in faults):
+            rest.append(f"{FILL}.")
         if given.bone_intensity is not None:
             rest.append(
                 "If these are the scan's own units, pass --bone_intensity and --background_intensity; "
                 "python -m scripts.intensities finds them."
             )
         raise InputError("\n".join(faults[:SHOWN] + rest))
+    span = given.high - given.low
+    faults = value_faults(str(volume.path), low, high, between / volume.shape[0], levels, span)
+    if faults:
+        raise InputError("\n".join(faults))
     return digest.hexdigest(), (low, high)
 
 

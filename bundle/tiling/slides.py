@@ -15,7 +15,7 @@ import tifffile
 from bundle.datalist import checksum
 from bundle.errors import InputError
 from bundle.image_io import TIFF, reading
-from bundle.images.tiff import parts_of
+from bundle.images.tiff import ome_files
 from bundle.preparation.table import listed
 from bundle.section_io import SUFFIXES
 
@@ -100,7 +100,7 @@ def _slide_of(path: Path) -> Any:
             return pydicom.dcmread(path, specific_tags=["SeriesInstanceUID"]).get("SeriesInstanceUID", path)
         if suffix in TIFF:
             with tifffile.TiffFile(path) as file:
-                return tuple(parts_of(path, file))
+                return tuple(ome_files(path, file)) or path
     return path
 
 

@@ -186,7 +186,8 @@ def _check_pixels(dataset: Dataset) -> None:
     if syntax is not None and not decodable(syntax):
         raise InputError(
             f"its pixels are compressed as {plain(UID(syntax).name)} ({plain(syntax)}), which cannot be decoded here;"
-            " have them sent uncompressed (Explicit VR Little Endian), or decompress them (dcmdjpeg, dcmdjpls of dcmtk)"
+            " have them sent uncompressed (Explicit VR Little Endian), decompress them (dcmdjpeg, dcmdjpls of dcmtk) or"
+            " pip install python-gdcm"
         )
 
 

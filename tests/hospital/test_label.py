@@ -125,6 +125,9 @@ def test_clients_and_other_web_sites_change_nothing(before_folder: str, folder: 
         refused(requests.request(method, f"{before_folder}{where}", timeout=30, **sent), 403, "not served")
     elsewhere = {"Origin": "http://elsewhere.example"}
     refused(requests.get(f"{before_folder}/info/", headers=elsewhere, timeout=30), 403, "other web sites")
+    for host in ("rebound.example:8000", ""):  # a name of theirs that leads here
+        said = requests.get(f"{before_folder}/info/", headers={"Host": host, "Origin": f"http://{host}"}, timeout=30)
+        refused(said, 403, "this server is not called", "--names")
     assert {path: path.read_bytes() for path in (folder / "scans").iterdir()} == before
     assert not list(folder.rglob("evil*"))
 

@@ -288,6 +288,13 @@ def _size(pixels: np.ndarray) -> str:
     return f"{pixels.shape[-2]}×{pixels.shape[-1]}"
 
 
+def finite_fault(path: Path | str, pixels: np.ndarray) -> str | None:
+    """One line if pixels are NaN or infinite: what they stand for is for the user to say, in every command."""
+    if not np.issubdtype(pixels.dtype, np.floating) or np.isfinite(pixels).all():
+        return None
+    return f"{path} has {int((~np.isfinite(pixels)).sum())} NaN or infinite pixels; fill or crop them."
+
+
 def image_faults(path: Path, pixels: np.ndarray, modality: Modality) -> list[str]:
     """What is wrong with an image for a modality: channels, NaN, values outside the declared range.
 
@@ -305,8 +312,9 @@ def image_faults(path: Path, pixels: np.ndarray, modality: Modality) -> list[str
             f"{path} has {len(pixels)} channels but {modality.name} declares {modality.channels}; "
             "drop an alpha channel, or declare what the files hold."
         )
-    if np.issubdtype(pixels.dtype, np.floating) and not np.isfinite(pixels).all():
-        faults.append(f"{path} has {int((~np.isfinite(pixels)).sum())} NaN or infinite pixels; fill or crop them.")
+    not_finite = finite_fault(path, pixels)
+    if not_finite:
+        faults.append(not_finite)
     elif pixels.min() < modality.low or pixels.max() > modality.high:
         faults.append(
             f"{path} has values from {pixels.min()} to {pixels.max()}, outside the declared range "

@@ -13,7 +13,7 @@ MEND = "a scan is one series, so put it into a folder of its own"
 
 def holds_dicom(folder: Path) -> bool:
     """Whether a folder holds a file that is DICOM by content or name; where it has no slices itself, one in it, too."""
-    from bundle.dicom.source import may_be_dicom  # not every user of scans has pydicom
+    from bundle.dicom.folder import may_be_dicom  # not every user of scans has pydicom
 
     def others(paths: Iterable[Path]) -> Iterator[Path]:
         return (path for path in paths if path.suffix.lower() not in SUFFIXES)

@@ -115,7 +115,7 @@ def test_grey_values_of_a_series_are_taken_as_those_of_a_slide():
         json.loads((CONFIGS / name).read_text())["preprocessing"]["transforms"]
         for name in ("inference.json", "series.json")
     )
-    assert slide[2:] == series[4:]
+    assert slide[2:] == series[5:]
     assert len(slide) > 4
 
 

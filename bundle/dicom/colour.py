@@ -12,7 +12,7 @@ from pydicom.tag import Tag
 
 from bundle.atomic import whole_file
 from bundle.dicom.files import PIXELS, Slab, as_bytes, slabs, write_file
-from bundle.dicom.frames import LIMIT, add_frames, spans
+from bundle.dicom.frames import LIMIT, add_frames, as_numbered, spans
 from bundle.dicom.icc import srgb
 from bundle.dicom.made import Made
 from bundle.dicom.source import Source
@@ -30,16 +30,19 @@ def write_frames(folder: Path, source: Source, slab: Slab, made: Made, limit_byt
     Args:
         folder: where to; the files are named by their UIDs.
         source: the series of the scan.
-        slab: gives slices start to stop of the stain, (n, Y, X, 3) uint8, on the scan's grid; asked for in order.
+        slab: gives slices start to stop of the stain, (n, Y, X, 3) uint8, on the scan's grid; asked for in order,
+            or backwards where the scan's InstanceNumber falls.
         made: the model.
         limit_bytes: of the pixels of one object.
 
     Returns:
-        The files, in order of their frames; all of them, or none if anything fails.
+        The files, in order of their frames, which is that of the scan's InstanceNumber; all of them, or none if
+        anything fails.
 
     Raises:
         InputError: if a frame is larger than the limit, or the stain is not on the scan's grid.
     """
+    source, slab = as_numbered(source, slab)
     _, rows, columns = source.shape
     frame_bytes = rows * columns * 3
     written = []
@@ -68,11 +71,12 @@ def write_slices(folder: Path, source: Source, slab: Slab, made: Made) -> list[P
         made: the model.
 
     Returns:
-        The files, in order; all of them, or none if anything fails.
+        The files, likewise; all of them, or none if anything fails.
 
     Raises:
         InputError: if the stain is not on the scan's grid.
     """
+    source, slab = as_numbered(source, slab)
     slices, rows, columns = source.shape
     places = positions(source)
     written: list[Path] = []

@@ -3,17 +3,49 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from itertools import pairwise
 
 from pydicom import Dataset
 from pydicom.sequence import Sequence as Items
 from pydicom.tag import Tag
 
+from bundle.dicom.files import Slab
 from bundle.dicom.source import Source
 from bundle.dicom.synthetic import decimals, positions
 from bundle.dicom.words import uid_for
 from bundle.errors import InputError
 
 LIMIT = 2**32 - 2  # bytes: the longest even length that PixelData can state; one longer would mean "unknown"
+
+
+def as_numbered(source: Source, slab: Slab) -> tuple[Source, Slab]:
+    """A scan and its stain from the other end where the scan's InstanceNumber falls along the normal.
+
+    Viewers show slices in the order of their InstanceNumber and frames as they come (OHIF does), and a stain is to run
+    the way that its scan runs. Numbers that neither rise nor fall throughout say nothing.
+
+    Args:
+        source: the series.
+        slab: gives slices start to stop of its stain.
+
+    Returns:
+        Both as they are, or both turned round.
+    """
+    numbers = [header.number for header in source.headers if header.number is not None]
+    count = source.shape[0]
+    if len(numbers) < count or any(after >= before for before, after in pairwise(numbers)):
+        return source, slab
+    last = source.headers[-1].position_mm
+    turned = replace(
+        source,
+        instances=source.instances[::-1],
+        headers=source.headers[::-1],
+        paths=source.paths[::-1],
+        origin_mm=(float(last[0]), float(last[1]), float(last[2])),
+        direction=source.direction * (1, 1, -1),
+    )
+    return turned, lambda start, stop: slab(count - stop, count - start)[::-1]
 
 
 def spans(source: Source, frame_bytes: int, limit_bytes: int) -> list[tuple[int, int]]:

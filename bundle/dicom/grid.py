@@ -12,6 +12,7 @@ from bundle.errors import InputError
 PLACE = 0.1  # slices: how far one may be from its even place; scanners write positions rounded to a µm
 DRIFT = 0.5  # pixels: how far the last slice may be beside the first
 TURN = 1e-4  # how far direction cosines may differ between slices; a tenth of a pixel in a thousand
+ROUNDED_MM = 0.01  # exporters round positions to a µm or to this; what is coarser is meant as it stands
 FEW = 0.25  # of the steps: so many gaps of whole slices are slices missing, more are mixed spacing
 
 
@@ -40,13 +41,52 @@ def grid(headers: Sequence[Header]) -> tuple[list[int], float, np.ndarray]:
     heights = positions @ normal
     order = np.argsort(heights, kind="stable").tolist()
     in_order = [headers[place] for place in order]
+    step = float((heights[order[-1]] - heights[order[0]]) / (len(order) - 1))
+    rounding_mm = 0.0
     faults = _uneven(in_order, heights[order])
+    numbered = _as_numbered(headers, heights, _rounding(positions) * np.abs(normal).sum()) if faults else None
+    if numbered:
+        order, step, rounding_mm = numbered
+        in_order, faults = [headers[place] for place in order], []
     if not faults:
-        faults = _tilted(in_order, normal)
+        faults = _tilted(in_order, normal, rounding_mm)
     if faults:
         raise InputError("\n".join(f"{series} {fault}" for fault in faults))
-    step = (heights[order[-1]] - heights[order[0]]) / (len(order) - 1)
     return order, float(f"{step:.9g}"), np.stack([row, column, normal], axis=1)
+
+
+def _rounding(positions: np.ndarray) -> float:
+    """To what, mm, all coordinates are rounded; at most ROUNDED_MM, and 0 if to nothing that would matter."""
+    units = (ROUNDED_MM, 0.001, 0.0001)
+    return next((unit for unit in units if np.abs(np.rint(positions / unit) * unit - positions).max() < 1e-9), 0.0)
+
+
+def _as_numbered(
+    headers: Sequence[Header], heights: np.ndarray, rounding_mm: float
+) -> tuple[list[int], float, float] | None:
+    """Order and step of slices by what they say of them, where positions are rounded too coarsely to tell.
+
+    Slices of 5 µm whose positions are written to 10 µm lie two at a place. They are even if their instance numbers
+    count on without a gap, they state one step, and all positions are those of such a stack, rounded. A step of whole
+    units is not changed by rounding, so that its positions are taken as they stand.
+
+    Returns:
+        Places in ``headers`` in order, the step and the rounding, mm; None if that is not so.
+    """
+    numbers = [header.number for header in headers if header.number is not None]
+    steps = {header.step_mm for header in headers}
+    step = steps.pop()
+    if len(numbers) < len(headers) or steps or step is None or rounding_mm <= PLACE * step:
+        return None
+    order = np.argsort(numbers)
+    if heights[order[-1]] < heights[order[0]]:
+        order = order[::-1]
+    counted = np.abs(np.diff(np.asarray(numbers)[order])) == 1
+    units = step / rounding_mm
+    off = heights[order] - step * np.arange(len(order))
+    if not counted.all() or abs(units - round(units)) < 1e-6 or np.ptp(off) > rounding_mm * (1 + 1e-6):
+        return None
+    return order.tolist(), step, rounding_mm
 
 
 def _differences(headers: Sequence[Header]) -> list[str]:
@@ -114,14 +154,14 @@ def _uneven(headers: Sequence[Header], heights: np.ndarray) -> list[str]:
     return []
 
 
-def _tilted(headers: Sequence[Header], normal: np.ndarray) -> list[str]:
-    """Whether the stack leans: its slices are not above each other."""
+def _tilted(headers: Sequence[Header], normal: np.ndarray, rounding_mm: float) -> list[str]:
+    """Whether the stack leans by more than its positions are rounded: its slices are not above each other."""
     way = headers[-1].position_mm - headers[0].position_mm
     beside = way - (way @ normal) * normal
     row_mm, column_mm = headers[0].pixel_mm
     across, down = headers[0].orientation @ beside
-    if abs(across) <= DRIFT * column_mm and abs(down) <= DRIFT * row_mm:
-        return _wandering(headers, normal, min(row_mm, column_mm))
+    if abs(across) <= max(DRIFT * column_mm, rounding_mm) and abs(down) <= max(DRIFT * row_mm, rounding_mm):
+        return _wandering(headers, normal, max(2 * DRIFT * min(row_mm, column_mm), rounding_mm))
     angle = np.degrees(np.arctan2(np.linalg.norm(beside), way @ normal))
     return [
         f"is tilted: its last slice lies {np.linalg.norm(beside):g} mm beside its first, an angle of {angle:.2g}°"
@@ -129,11 +169,11 @@ def _tilted(headers: Sequence[Header], normal: np.ndarray) -> list[str]:
     ]
 
 
-def _wandering(headers: Sequence[Header], normal: np.ndarray, pixel_mm: float) -> list[str]:
-    """Whether a slice lies beside the others."""
+def _wandering(headers: Sequence[Header], normal: np.ndarray, most_mm: float) -> list[str]:
+    """Whether a slice lies beside the others, by more than may be."""
     ways = np.stack([header.position_mm - headers[0].position_mm for header in headers])
     beside = np.linalg.norm(ways - np.outer(ways @ normal, normal), axis=1)
     worst = int(beside.argmax())
-    if beside[worst] <= 2 * DRIFT * pixel_mm:
+    if beside[worst] <= most_mm:
         return []
     return [f"has {_at(headers[worst])} {beside[worst]:g} mm beside the first slice; give the slices of one scan."]

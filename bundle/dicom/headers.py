@@ -35,6 +35,8 @@ class Header:
         bits: BitsAllocated, BitsStored.
         signed: whether stored values are signed.
         slope, intercept: from a stored value to the scan's.
+        number: InstanceNumber; None if there is none.
+        step_mm: how far slices are said to be apart: SpacingBetweenSlices, else SliceThickness; None likewise.
     """
 
     name: str
@@ -48,6 +50,8 @@ class Header:
     signed: bool
     slope: float
     intercept: float
+    number: int | None
+    step_mm: float | None
 
 
 def name_of(dataset: Dataset) -> str:
@@ -144,7 +148,27 @@ def read_header(dataset: Dataset, stored_values: bool = False) -> Header:
         signed=whole_of(dataset, "PixelRepresentation", (0, 1)) == 1,
         slope=slope,
         intercept=intercept,
+        number=_number(dataset),
+        step_mm=_step(dataset),
     )
+
+
+def _number(dataset: Dataset) -> int | None:
+    try:
+        return int(numbers_of(dataset, "InstanceNumber", 1)[0])
+    except InputError:  # it is asked for where nothing depends on it alone
+        return None
+
+
+def _step(dataset: Dataset) -> float | None:
+    for keyword in ("SpacingBetweenSlices", "SliceThickness"):
+        try:
+            step = numbers_of(dataset, keyword, 1)[0]
+        except InputError:  # likewise
+            continue
+        if step > 0:
+            return step
+    return None
 
 
 def _check_pixels(dataset: Dataset) -> None:
@@ -162,7 +186,8 @@ def _check_pixels(dataset: Dataset) -> None:
     if syntax is not None and not decodable(syntax):
         raise InputError(
             f"its pixels are compressed as {plain(UID(syntax).name)} ({plain(syntax)}), which cannot be decoded here;"
-            " have them sent uncompressed (Explicit VR Little Endian), or decompress them (dcmdjpeg, dcmdjpls of dcmtk)"
+            " have them sent uncompressed (Explicit VR Little Endian), decompress them (dcmdjpeg, dcmdjpls of dcmtk) or"
+            " pip install python-gdcm"
         )
 
 

@@ -77,8 +77,8 @@ def made(bundle_root: str | Path, settings: Mapping[str, Any]) -> Made:
 
 
 def _word(text: object) -> str:
-    """A text as LO takes it: a backslash there would part it in two."""
-    return plain(text).replace("\\", "/")
+    """A text as LO takes it, in ASCII, which no character set takes for other; a backslash would part it in two."""
+    return plain(text).encode("ascii", "replace").decode().replace("\\", "/")
 
 
 def code() -> str:

@@ -11,7 +11,7 @@ from pydicom.sequence import Sequence as Items
 
 from bundle.atomic import whole_file
 from bundle.dicom.files import FLOATS, Slab, as_bytes, slabs, write_file
-from bundle.dicom.frames import LIMIT, add_dimension, add_frames, spans
+from bundle.dicom.frames import LIMIT, add_dimension, add_frames, as_numbered, spans
 from bundle.dicom.made import Made
 from bundle.dicom.source import Source
 from bundle.dicom.synthetic import code_item, new_object
@@ -43,7 +43,7 @@ def write_map(
         limit_bytes: of the pixels of one object.
 
     Returns:
-        The files, in order of their frames; all of them, or none if anything fails.
+        The files, in the order of :func:`bundle.dicom.colour.write_frames`; all of them, or none if anything fails.
 
     Raises:
         InputError: if a frame is larger than the limit, the label or the range cannot be, or the map is not on the
@@ -55,6 +55,7 @@ def write_map(
     least, most = (float(each) for each in value_range)
     if not (np.isfinite([least, most]).all() and least < most):
         raise InputError(f"value_range is {value_range}; it must be two numbers, the least and the most.")
+    source, slab = as_numbered(source, slab)
     _, rows, columns = source.shape
     frame_bytes = rows * columns * FLOAT.itemsize
     written = []

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pydicom
 from pydicom import Dataset
+from pydicom.datadict import dictionary_has_tag
 from pydicom.uid import UID
 
 from bundle.dicom.tags import quietly, value_of
@@ -20,6 +21,27 @@ DEFLATED = "1.2.840.10008.1.2.1.99"
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
 IMPLICIT = "1.2.840.10008.1.2"
 UNKNOWN_LENGTH = 0xFFFFFFFF
+REPRESENTATIONS = (b"UL", b"UI", b"CS", b"DA", b"TM", b"DT", b"SH", b"LO", b"OB", b"UN")  # of what a file begins with
+LONGEST_FIRST = 1024  # bytes of a first element: types of image and UIDs are shorter, a text file's letters say more
+
+
+def begins_as_dicom(head: bytes) -> bool:
+    """Whether a file that begins so, with 132 bytes or all that it has, is DICOM."""
+    return head[128:132] == b"DICM" or is_bare(head)
+
+
+def is_bare(head: bytes) -> bool:
+    """Whether a file begins with a data set and not with a preamble: older archives and some exporters leave it out.
+
+    It begins with an element of group 2 or 8 that the standard knows, and then a representation or a short length.
+    """
+    if len(head) < 8 or head[:2] not in (b"\2\0", b"\x08\0", b"\0\x08"):
+        return False
+    order = ">" if head[:1] == b"\0" else "<"
+    group, element = struct.unpack(order + "HH", head[:4])
+    known = element == 0 or dictionary_has_tag((group, element))
+    explicit = head[4:6] in REPRESENTATIONS
+    return known and (explicit or (order == "<" and struct.unpack("<I", head[4:8])[0] <= LONGEST_FIRST))
 
 
 def read_file(path: Path) -> Dataset:
@@ -31,7 +53,7 @@ def read_file(path: Path) -> Dataset:
     with quietly():
         try:
             with path.open("rb") as file:
-                dataset = pydicom.dcmread(file, stop_before_pixels=True)
+                dataset = _read(file, stop_before_pixels=True)
                 dataset.filename = str(path)
                 if "Rows" in dataset:
                     _check_length(dataset, file.read(12), path.stat().st_size - file.tell())
@@ -41,6 +63,23 @@ def read_file(path: Path) -> Dataset:
             raise InputError(
                 f"{printable(path)} cannot be read, it may be truncated or corrupt: {plain(error)}"
             ) from error
+    return dataset
+
+
+def read_whole(path: Path) -> Dataset:
+    """A file with its pixels; pydicom raises a dozen kinds for a broken one."""
+    with quietly(), path.open("rb") as file:
+        return _read(file, stop_before_pixels=False)
+
+
+def _read(file: BinaryIO, stop_before_pixels: bool) -> Dataset:
+    """A file as pydicom reads it; one without a preamble is uncompressed if it does not say how it is encoded."""
+    bare = is_bare(file.read(132))
+    file.seek(0)
+    dataset = pydicom.dcmread(file, stop_before_pixels=stop_before_pixels, force=bare)
+    if bare and "TransferSyntaxUID" not in dataset.file_meta:
+        explicit = UNCOMPRESSED[1] if dataset.is_little_endian else BIG_ENDIAN
+        dataset.file_meta.TransferSyntaxUID = UID(IMPLICIT if dataset.is_implicit_VR else explicit)
     return dataset
 
 

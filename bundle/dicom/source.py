@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pydicom
 from pydicom import Dataset
 
+from bundle.dicom.folder import left_out, series_in, slices_of
 from bundle.dicom.grid import grid
 from bundle.dicom.headers import Header, name_of, read_header
-from bundle.dicom.slices import decoded, read_file
+from bundle.dicom.slices import decoded, read_whole
 from bundle.dicom.tags import quietly, value_of
 from bundle.dicom.words import plain, printable
 from bundle.errors import InputError
 
-DIRECTORY = "1.2.840.10008.1.3.10"  # a DICOMDIR
-SUFFIXES = (".dcm", ".dicom", ".ima")
 WHOLE = (np.uint8, np.int8, np.uint16, np.int16, np.int32, np.int64)
 MEND = "choose one with --series UID"
 
@@ -90,8 +89,7 @@ class Source:
             return self.instances[number]
         path = self.paths[number]
         try:
-            with quietly():
-                dataset = pydicom.dcmread(path)
+            dataset = read_whole(path)
         except Exception as error:  # pydicom raises a dozen kinds for a broken file
             raise InputError(f"{printable(path)} cannot be read any more: {plain(error)}") from error
         if value_of(dataset, "SOPInstanceUID") != header.uid:
@@ -173,7 +171,8 @@ def _dtype(headers: Sequence[Header]) -> np.dtype:
 def open_folder(folder: Path, series_uid: str | None = None, stored_values: bool = False, mend: str = MEND) -> Source:
     """Open the series in a folder and the folders in it; headers alone are read.
 
-    Files that are not DICOM, a DICOMDIR, and objects of other series that are no images are passed over.
+    Files that are not DICOM, a DICOMDIR, and objects of other series that are no images are passed over; an object of
+    the series that is plainly no slice of it is, too, and that is said.
 
     Args:
         folder: where its files are.
@@ -190,53 +189,21 @@ def open_folder(folder: Path, series_uid: str | None = None, stored_values: bool
     if series_uid is not None:
         if series_uid not in found:
             raise InputError(f"{printable(folder)} holds no series {plain(series_uid)}; it holds {_listed(found)}.")
-        return ordered(found[series_uid], stored_values)
+        return ordered(_slices(found[series_uid]), stored_values)
     images = {uid: each for uid, each in found.items() if any("Rows" in dataset for dataset in each)}
     if not images:
         raise InputError(f"{printable(folder)} holds no DICOM images; give the folder that holds a series.")
     if len(images) > 1:
         raise InputError(f"{printable(folder)} holds {len(images)} series; {mend}: {_listed(images)}.")
-    return ordered(next(iter(images.values())), stored_values)
+    return ordered(_slices(next(iter(images.values()))), stored_values)
 
 
-@quietly()
-def series_in(folder: Path) -> dict[str, list[Dataset]]:
-    """Headers of the DICOM files in a folder and the folders in it, by SeriesInstanceUID.
-
-    Raises:
-        InputError: if a file that is DICOM by its content or its name cannot be read; a line per file.
-    """
-    found: dict[str, list[Dataset]] = {}
-    faults = []
-    for path in sorted(folder.rglob("*")):
-        if not may_be_dicom(path):
-            continue
-        try:
-            dataset = read_file(path)
-        except InputError as fault:
-            faults.append(str(fault))
-            continue
-        series_uid = value_of(dataset, "SeriesInstanceUID")
-        if series_uid is not None:
-            found.setdefault(str(series_uid), []).append(dataset)
-        elif value_of(dataset.file_meta, "MediaStorageSOPClassUID") != DIRECTORY:
-            faults.append(f"{printable(path)} says of no series that it is its, it may be truncated; copy it again.")
-    if faults:
-        raise InputError("\n".join(faults))
-    return found
-
-
-def may_be_dicom(path: Path) -> bool:
-    """Whether a file begins as DICOM does, whatever its name is, or is named as if it did."""
-    if not path.is_file():
-        return False
-    if path.suffix.lower() in SUFFIXES:
-        return True
-    try:
-        with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
-        return True  # whoever reads it says why it cannot be read
+def _slices(instances: list[Dataset]) -> list[Dataset]:
+    """The slices among the objects of a series; what is left out is said."""
+    slices, others = slices_of(instances)
+    if others:
+        print(left_out(others, slices), file=sys.stderr)
+    return slices
 
 
 def _listed(found: dict[str, list[Dataset]]) -> str:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 from pydicom import Dataset
@@ -14,6 +13,7 @@ from pydicom.sequence import Sequence as Items
 from bundle.dicom.made import Made
 from bundle.dicom.source import Source
 from bundle.dicom.tags import quietly, value_of
+from bundle.dicom.verbatim import CHARACTERS, copy_text, first_of
 
 PATIENT = (  # of the Patient and Patient Study modules: who, and what animal
     "PatientName",
@@ -87,7 +87,7 @@ def new_object(
     series: int = 0,
     instances: Sequence[Dataset] | None = None,
 ) -> Dataset:
-    """An object made from a series, without its pixels.
+    """An object made from a series, without its pixels; what we add is ASCII, the same in any character set.
 
     Args:
         source: the series.
@@ -124,50 +124,19 @@ def new_object(
     new.SourceImageSequence = Items(_origin(each) for each in instances or source.instances)
     new.ReferencedSeriesSequence = Items([_references(source, instances or source.instances)])
     new.ContributingEquipmentSequence = Items([_equipment(made, date + time)])
-    if not all(text.isascii() for text in _texts(new)):
-        new.SpecificCharacterSet = "ISO_IR 192"
     return new
 
 
 def whose(new: Dataset, source: Source) -> None:
-    """Copy patient, study, frame of reference, part of the body and losses from a series."""
-    first = source.instances[0]
-    for keyword in (*PATIENT, *STUDY, *FRAME, *PART, *LOSSY):
-        value = value_of(first, keyword)
-        if value is not None:
-            setattr(new, keyword, _copied(value))
-        elif keyword in ALWAYS:
+    """Copy character set, patient, study, frame of reference, part of the body and losses, to the byte."""
+    first = first_of(source)
+    for keyword in (CHARACTERS, *PATIENT, *STUDY, *FRAME, *PART, *LOSSY):
+        copy_text(new, first, keyword)
+    for keyword in (*ALWAYS, "PositionReferenceIndicator"):
+        if keyword not in new:
             setattr(new, keyword, None)
     if not any(keyword in new for keyword in PART):
         new.Laterality = ""  # type 2C: unknown
-    new.PositionReferenceIndicator = new.get("PositionReferenceIndicator")
-
-
-def _copied(value: Any) -> Any:
-    """A value without what another file's reader tied it to; sequences without private and unknown tags."""
-    if isinstance(value, Items):
-        items = []
-        for item in value:
-            copy = Dataset()
-            for element in item:
-                if not element.tag.is_private and element.keyword:
-                    setattr(copy, element.keyword, _copied(element.value))
-            items.append(copy)
-        return Items(items)
-    if isinstance(value, bytes):
-        return value.decode("ascii", "replace")
-    if isinstance(value, (list, tuple)) or type(value).__name__ == "MultiValue":
-        return [str(each) for each in value]
-    return str(value)
-
-
-def _texts(dataset: Dataset) -> Iterator[str]:
-    for element in dataset:
-        if isinstance(element.value, Items):
-            for item in element.value:
-                yield from _texts(item)
-        else:
-            yield str(element.value)
 
 
 def _series_number(source: Source) -> int:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import socket
 import ssl
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +16,26 @@ from pydicom.multival import MultiValue
 from pynetdicom import AE, _config, build_role, evt
 from pynetdicom.association import Association
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
-    CTImageStorage,
-    EnhancedCTImageStorage,
-    MRImageStorage,
-    MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
-    MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
-    MultiFrameTrueColorSecondaryCaptureImageStorage,
-    PositronEmissionTomographyImageStorage,
-    SecondaryCaptureImageStorage,
     StudyRootQueryRetrieveInformationModelFind,
     StudyRootQueryRetrieveInformationModelGet,
     StudyRootQueryRetrieveInformationModelMove,
-    XRay3DAngiographicImageStorage,
 )
 
+from bundle.dicom.implicit import write_implicit
 from bundle.dicom.words import plain
 from bundle.pacs.address import Dimse as Address
 from bundle.pacs.address import is_loopback, tls_context
 from bundle.pacs.faults import FullError, PacsError, Patience, RefusedError, UnreachableError
 from bundle.pacs.inbox import Inbox
+from bundle.pacs.limits import (
+    LONGEST_LIST_S,
+    LONGEST_OBJECT_S,
+    MOST_LIST_BYTES,
+    MOST_OBJECT_BYTES,
+    Guard,
+)
 from bundle.pacs.series import INSTANCE_KEYS, SERIES_KEYS, STUDY_KEYS, Answer, Keep, Told
+from bundle.pacs.syntaxes import EXPLICIT, IMPLICIT, PLAIN_SYNTAXES, SCANS, packed_syntaxes
 
 _config.STORE_SEND_CHUNKED_DATASET = True  # a file of gigabytes is sent from the disk, never whole in memory
 MOST_WAITING = 64  # PDUs, of 16 KiB with most PACS
@@ -43,26 +44,18 @@ FIND = StudyRootQueryRetrieveInformationModelFind
 GET = StudyRootQueryRetrieveInformationModelGet
 MOVE = StudyRootQueryRetrieveInformationModelMove
 PENDING = (0xFF00, 0xFF01)
-SCANS = (  # what a scan may be stored as; bundle.dicom.source says which of them can be stained
-    *(CTImageStorage, EnhancedCTImageStorage, MRImageStorage, PositronEmissionTomographyImageStorage),
-    *(XRay3DAngiographicImageStorage, SecondaryCaptureImageStorage),
-    *(MultiFrameGrayscaleByteSecondaryCaptureImageStorage, MultiFrameGrayscaleWordSecondaryCaptureImageStorage),
-    MultiFrameTrueColorSecondaryCaptureImageStorage,
-)
-PLAIN_SYNTAXES = ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2"]
-PACKED_SYNTAXES = [  # lossless JPEG, JPEG-LS, JPEG 2000, RLE, deflated; then those with loss
-    *("1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.90"),
-    *("1.2.840.10008.1.2.5", "1.2.840.10008.1.2.1.99"),
-    *("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.81", "1.2.840.10008.1.2.4.91"),
-]
+QUERY = "answering a query"
+FAILED_SOME, CANCELLED = 0xB000, 0xFE00
+OUT_OF_RESOURCES, WARNINGS = range(0xA700, 0xA800), range(0xB000, 0xC000)
 STATUSES = {  # PS3.4 annexes B and C
     0x0110: "processing failure",
     0x0122: "it does not take objects of this class",
     0x0124: "not authorised",
     0xA801: "it does not know where to move to",
     0xA900: "identifier does not match the class",
-    0xB000: "warning: one or more objects failed",
-    0xFE00: "cancelled",
+    FAILED_SOME: "warning: one or more objects failed; if it keeps them compressed in a way that is not decoded here,"
+    " have them sent uncompressed, or pip install python-gdcm",
+    CANCELLED: "cancelled",
 }
 
 
@@ -120,25 +113,28 @@ class Dimse:
 
     def store(self, paths: Sequence[Path], told: Told) -> None:
         """Store files over one association."""
-        heads = [dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"]) for path in paths]
-        kinds = sorted(
-            {(str(head.file_meta.MediaStorageSOPClassUID), str(head.file_meta.TransferSyntaxUID)) for head in heads}
-        )
+        kinds = [_kind(path) for path in paths]
         if not kinds:
             return
         ae = self._ae()
-        for sop_class, syntax in kinds:
+        for sop_class, syntax in sorted(set(kinds)):
             ae.add_requested_context(sop_class, syntax)
-        with self._association(ae) as association:
+            if syntax == EXPLICIT:  # a context of its own, so that a PACS that takes both takes the file as it is
+                ae.add_requested_context(sop_class, IMPLICIT)
+        with self._association(ae, "storing objects", LONGEST_OBJECT_S) as (association, guard):
             self._pace(association)
-            for path in paths:
+            taken = {(each.abstract_syntax, each.transfer_syntax[0]) for each in association.accepted_contexts}
+            for path, (sop_class, syntax) in zip(paths, kinds, strict=True):
+                only_implicit = (sop_class, syntax) not in taken and (sop_class, IMPLICIT) in taken
                 try:
-                    status = association.send_c_store(path)
+                    with _implicit(path) if only_implicit else nullcontext(path) as sent:
+                        status = association.send_c_store(sent)
                 except ValueError as error:  # no presentation context was accepted for this one
                     raise RefusedError(
                         f"{self.peer} does not take object {path.name}: not its class of objects."
                     ) from error
                 self._check(status, f"storing object {path.name}")
+                guard.anew()
                 told(path, f"C-STORE {status.Status:04X}h")
 
     def _find(self, level: str, keywords: Sequence[str], filters: Mapping[str, str]) -> list[Answer]:
@@ -151,30 +147,35 @@ class Dimse:
         ae = self._ae()
         ae.add_requested_context(FIND, PLAIN_SYNTAXES)
         answers: list[Answer] = []
-        with self._association(ae) as association:
+        with self._association(ae, QUERY, LONGEST_LIST_S) as (association, guard):
             for status, found in association.send_c_find(asked, FIND):
-                self._check(status, "answering a query")
+                self._check_list(status, len(answers))
                 if status.Status in PENDING and found is not None:
                     answers.append({keyword: _text(found, keyword) for keyword in keywords})
+                guard.count(len(answers))
         return answers
 
     def _get(self, asked: Dataset, inbox: Inbox) -> None:
         ae = self._ae()
         ae.add_requested_context(GET, PLAIN_SYNTAXES)
+        packed = packed_syntaxes()
         for sop_class in SCANS:
             ae.add_requested_context(sop_class, PLAIN_SYNTAXES)
-            ae.add_requested_context(sop_class, PACKED_SYNTAXES)
+            ae.add_requested_context(sop_class, packed)
         roles = [build_role(sop_class, scp_role=True) for sop_class in SCANS]
-        with self._association(ae, ext_neg=roles, evt_handlers=[(evt.EVT_C_STORE, inbox.take)]) as association:
+        doing = "sending objects (C-GET)"
+        handlers = [(evt.EVT_C_STORE, inbox.take)]
+        with self._association(ae, doing, LONGEST_OBJECT_S, MOST_OBJECT_BYTES, handlers, roles) as (association, guard):
+            inbox.took = guard.anew
             for status, _ in association.send_c_get(asked, GET):
                 inbox.raise_own()
-                self._check(status, "sending objects (C-GET)")
+                self._check(status, doing)
 
     def _move(self, asked: Dataset, inbox: Inbox, port: int) -> None:
         receiver = AE(self.aet)
         receiver.require_called_aet = True
         for sop_class in SCANS:
-            receiver.add_supported_context(sop_class, PLAIN_SYNTAXES + PACKED_SYNTAXES)
+            receiver.add_supported_context(sop_class, PLAIN_SYNTAXES + packed_syntaxes())
         receiver.network_timeout = self.timeout_s
         here = "127.0.0.1" if is_loopback(self.address.host) else ""
         try:
@@ -186,10 +187,12 @@ class Dimse:
         ae = self._ae()
         ae.add_requested_context(MOVE, PLAIN_SYNTAXES)
         try:
-            with self._association(ae) as association:
+            doing = f"moving objects to {self.aet} (C-MOVE)"
+            with self._association(ae, doing, LONGEST_OBJECT_S) as (association, guard):
+                inbox.took = guard.anew
                 for status, _ in association.send_c_move(asked, self.aet, MOVE):
                     inbox.raise_own()
-                    self._check(status, f"moving objects to {self.aet} (C-MOVE)")
+                    self._check(status, doing)
         finally:
             server.shutdown()  # type: ignore[union-attr]  # there is one, unless it blocks
 
@@ -199,17 +202,44 @@ class Dimse:
         return ae
 
     @contextmanager
-    def _association(self, ae: AE, **given: Any) -> Iterator[Association]:
-        """An association that is released at the end."""
+    def _association(
+        self,
+        ae: AE,
+        doing: str,
+        longest_s: float,
+        most_bytes: int = MOST_LIST_BYTES,
+        handlers: Sequence[Any] = (),
+        roles: Sequence[Any] = (),
+    ) -> Iterator[tuple[Association, Guard]]:
+        """An association that is released at the end, and what holds it to its limits."""
         address = self.address
-        association = ae.associate(address.host, address.port, ae_title=address.aet, tls_args=self.tls, **given)
-        if not association.is_established:
-            raise self._why_not(association)
-        try:
-            yield association
-        finally:
-            if association.is_established:
-                association.release()
+        opened: list[Association] = []  # before it is established, too
+
+        def cut() -> None:
+            for each in opened:
+                with suppress(OSError, AttributeError):  # it has ended by itself
+                    each.dul.socket.socket.shutdown(socket.SHUT_RDWR)  # type: ignore[union-attr]
+
+        with Guard(self.peer, doing, longest_s, most_bytes, cut) as guard:
+            watching = [
+                (evt.EVT_CONN_OPEN, lambda event: opened.append(event.assoc)),
+                (evt.EVT_DATA_RECV, lambda event: guard.add(len(event.data))),
+            ]
+            association = ae.associate(
+                address.host,
+                address.port,
+                ae_title=address.aet,
+                tls_args=self.tls,
+                ext_neg=list(roles),
+                evt_handlers=[*watching, *handlers],
+            )
+            if not association.is_established:
+                raise self._why_not(association)
+            try:
+                yield association, guard
+            finally:
+                if association.is_established:
+                    association.release()
 
     def _pace(self, association: Association) -> None:
         """Let no more of a file wait in memory than a few PDUs, and count the timeout from when the last has gone.
@@ -258,6 +288,16 @@ class Dimse:
             f"{self.peer} takes connections but did not answer as DICOM within {self.timeout_s:g} s (--timeout)."
         )
 
+    def _check_list(self, status: Dataset, answers: int) -> None:
+        """Raise what a status of C-FIND says; a list that is not whole is none."""
+        code = status.get("Status", 0)
+        if code in OUT_OF_RESOURCES or code in WARNINGS or code == CANCELLED:
+            raise PacsError(
+                f"{self.peer}: status {code:04X}h after {answers} answers to a query, so it gives no more to one query"
+                " (too many match); raise its limit, or ask for less (--patient, --study, --days)."
+            )
+        self._check(status, QUERY)
+
     def _check(self, status: Dataset, doing: str) -> None:
         """Raise what a status of DIMSE says, if it is no good one."""
         if "Status" not in status:
@@ -267,18 +307,32 @@ class Dimse:
             )
         code = status.Status
         # B000h to BFFFh are warnings: an object was stored, though perhaps not with all of its attributes
-        if code == 0 or code in PENDING or (0xB001 <= code <= 0xBFFF):
+        if code == 0 or code in PENDING or (code in WARNINGS and code != FAILED_SOME):
             return
         comment = plain(str(status.get("ErrorComment", "")))
         said = ": ".join(part for part in (STATUSES.get(code, ""), comment) if part)
         text = f"{self.peer}: status {code:04X}h while {doing}{f' ({said})' if said else ''}"
-        if code in range(0xA700, 0xA800):
+        if code in OUT_OF_RESOURCES:
             raise FullError(f"{text}: out of resources; make room there.")
         if code == 0xA801:
             raise PacsError(f"{text}; have {self.aet}, this machine and port {self.receive_port} entered there.")
         if "C-MOVE" in doing:
             text += f"; {self.aet} must be entered there with this machine and port {self.receive_port}"
         raise RefusedError(f"{text}.")
+
+
+def _kind(path: Path) -> tuple[str, str]:
+    """SOP class and transfer syntax of a file."""
+    meta = dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"]).file_meta
+    return str(meta.MediaStorageSOPClassUID), str(meta.TransferSyntaxUID)
+
+
+@contextmanager
+def _implicit(path: Path) -> Iterator[Path]:
+    """The same object in implicit VR, while it is sent."""
+    with tempfile.TemporaryDirectory(dir=path.parents[1]) as folder:  # beside its folder, of which each file is stored
+        write_implicit(path, Path(folder) / path.name)
+        yield Path(folder) / path.name
 
 
 def _text(found: Dataset, keyword: str) -> str:

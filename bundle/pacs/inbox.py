@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pynetdicom import evt
@@ -18,6 +18,7 @@ class Inbox:
         self.awaited = set(sop_uids)
         self.keep = keep
         self.own_fault: Exception | None = None
+        self.took: Callable[[], None] = lambda: None  # called after each object
 
     def take(self, event: evt.Event) -> int:
         """Answer a C-STORE request of the PACS; runs in a thread of pynetdicom."""
@@ -31,6 +32,7 @@ class Inbox:
             self.own_fault = error
             return 0xA700
         self.awaited.discard(sop_uid)
+        self.took()
         return 0
 
     def raise_own(self) -> None:

@@ -88,7 +88,8 @@ def stain_series(desk: Desk, series: Series, wanted: Wanted) -> str:
     if not listed or series.count not in (None, len(listed)):
         raise LaterError(
             f"{desk.pacs.peer} says that series {series.series_uid} has {series.count} objects, but lists "
-            f"{len(listed)}; it may still be receiving it. The same command looks again."
+            f"{len(listed)}; it may still be receiving it, and the same command looks again. If it stays so, its "
+            "answers have a limit (LimitFindInstances of Orthanc): raise it."
         )
     job = Job(desk, series, wanted, made_by, audit)
     key = [

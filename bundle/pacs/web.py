@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from ssl import SSLCertVerificationError
 from typing import Any
@@ -15,15 +16,20 @@ from dicomweb_client.api import DICOMwebClient
 from pydicom.datadict import tag_for_keyword
 from pydicom.errors import InvalidDicomError
 
+from bundle.dicom.slices import decodable
 from bundle.dicom.words import plain
 from bundle.errors import InputError, causes
 from bundle.pacs.address import PASSWORD, TOKEN, USER
 from bundle.pacs.address import Web as Address
 from bundle.pacs.faults import FullError, PacsError, Patience, RefusedError, UnreachableError
+from bundle.pacs.fetching import syntax_of
+from bundle.pacs.limits import LONGEST_LIST_S, LONGEST_OBJECT_S, MOST_LIST_BYTES, MOST_OBJECT_BYTES, check_count
+from bundle.pacs.line import Line
 from bundle.pacs.series import INSTANCE_KEYS, SERIES_KEYS, STUDY_KEYS, Answer, Keep, Told
 
 BOUNDARY = "virtual-staining-fe0d1c9a6b3f4e58"
 QUERY = "answering a query"
+EXPLICIT = "1.2.840.10008.1.2.1"
 BLOCK = 1 << 20
 PAGE = 500  # answers asked for at once
 WORTH_ANOTHER_TRY = (408, 425, 429, 500, 502, 503, 504)
@@ -47,6 +53,9 @@ class Web:
         self.timeout_s = patience.timeout_s
         self.session = requests.Session()
         self.session.trust_env = False  # no proxy, no ~/.netrc, no other list of certificates than what is given here
+        self.line = Line(address.url)
+        for scheme in ("http://", "https://"):
+            self.session.mount(scheme, self.line)
         self.session.max_redirects = 0  # credentials and images go where they are told to, and nowhere else
         self.session.hooks["response"].append(_heed_odd_status)
         self.session.verify = ca_file or True
@@ -83,18 +92,27 @@ class Web:
         return self._all(search, "SOPInstanceUID", INSTANCE_KEYS)
 
     def fetch(self, study_uid: str, series_uid: str, sop_uids: Sequence[str], keep: Keep) -> None:
-        """Get objects as they were stored, whatever their transfer syntax."""
+        """Get objects as they were stored, but unpacked where their compression is not decoded here."""
         for sop_uid in sop_uids:
-            with self._spoken(f"sending object {sop_uid}"):
-                dataset = self.client.retrieve_instance(study_uid, series_uid, sop_uid)
-                file = io.BytesIO()
-                dataset.save_as(file)
-            keep(sop_uid, file.getvalue())
+            place = f"{self.peer}/studies/{study_uid}/series/{series_uid}/instances/{sop_uid}"
+            content = self._object(place, sop_uid, "*")
+            syntax = syntax_of(content)
+            if syntax is not None and not decodable(syntax):
+                content = self._object(place, sop_uid, EXPLICIT)
+            keep(sop_uid, content)
+
+    def _object(self, place: str, sop_uid: str, syntax: str) -> bytes:
+        """An object's file."""
+        with self._spoken(f"sending object {sop_uid}", LONGEST_OBJECT_S, MOST_OBJECT_BYTES):
+            kind = f'multipart/related; type="application/dicom"; transfer-syntax={syntax}'
+            answer = self.session.get(place, headers={"Accept": kind}, timeout=self.timeout_s)
+            answer.raise_for_status()
+            return _only_part(answer.content)
 
     def store(self, paths: Sequence[Path], told: Told) -> None:
         """Store files, one a request, so that the PACS's answer is about one object."""
         for path in paths:
-            with self._spoken(f"storing {path.name}"):
+            with self._spoken(f"storing {path.name}", LONGEST_OBJECT_S, MOST_LIST_BYTES):
                 answer = self.session.post(
                     f"{self.peer}/studies",
                     data=_Body(path),  # type: ignore[arg-type]  # requests takes what has a length and gives bytes
@@ -116,17 +134,21 @@ class Web:
     def _all(self, search: Callable[..., list[Any]], uid: str, keywords: Sequence[str]) -> list[Answer]:
         """All answers, page by page, up to a page with nothing new: a PACS may give fewer than asked for."""
         found: dict[str, Answer] = {}
-        while True:
-            with self._spoken(QUERY):
+        end = time.monotonic() + LONGEST_LIST_S
+        for pages in count(1):
+            with self._spoken(QUERY, max(0.0, end - time.monotonic()), MOST_LIST_BYTES):
                 page = [_read(item, keywords) for item in search(offset=len(found), limit=PAGE)]
             new = {answer[uid]: answer for answer in page if answer[uid] not in found}
             if not new:
-                return list(found.values())
+                break
             found |= new
+            check_count(self.peer, len(found), pages)
+        return list(found.values())
 
     @contextmanager
-    def _spoken(self, doing: str) -> Iterator[None]:
-        """Turn what goes wrong in a request into a fault of ours."""
+    def _spoken(self, doing: str, longest_s: float, most_bytes: int) -> Iterator[None]:
+        """Hold a request to its limits, and turn what goes wrong in it into a fault of ours."""
+        self.line.doing, self.line.longest_s, self.line.most_bytes = doing, longest_s, most_bytes
         try:
             yield
         except requests.HTTPError as error:
@@ -205,6 +227,22 @@ def _heed_odd_status(answer: requests.Response, **_: Any) -> None:
     """An answer that is neither a success nor a failure nor leads elsewhere is no empty list."""
     if 300 <= answer.status_code < 400 and not answer.is_redirect:
         raise requests.HTTPError(response=answer)
+
+
+def _only_part(content: bytes) -> bytes:
+    """The one part of a multipart body, or a body that is the object itself.
+
+    Raises:
+        ValueError: if it has no end.
+    """
+    if content[128:132] == b"DICM":
+        return content
+    boundary, _, rest = content.lstrip(b"\r\n").partition(b"\r\n")
+    _, blank, part = rest.partition(b"\r\n\r\n")
+    end = part.rfind(b"\r\n" + boundary)
+    if not boundary.startswith(b"--") or not blank or end < 0:
+        raise ValueError("no whole part")
+    return part[:end]
 
 
 def _failures(answer: requests.Response) -> list[int]:

@@ -165,8 +165,8 @@ def check_series(series: DICOMSeries, folder: Path) -> Source:
     loaded = {str(each.get_native_sop_instance().SOPInstanceUID) for each in series.get_sop_instances()}
     if loaded != set(source.instance_uids):
         raise InputError(
-            f"series {plain(source.series_uid)} has {source.shape[0]} slices, but the SDK loaded "
-            f"{len(loaded)} of them; look for broken files in {folder}."
+            f"series {plain(source.series_uid)} has {source.shape[0]} slices, but the SDK loaded {len(loaded)} objects"
+            f" of it; take what is no slice out of {folder}, and give files with a preamble (dcmconv)."
         )
     for each in series.get_sop_instances():
         each.get_native_sop_instance().pop("PixelData", None)  # SeriesToVolume reads from the files; 2 bytes per voxel

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,6 +18,9 @@ from bundle.serving import fingerprint, intensity_faults, read_config
 SECRETS = "MONAI_LABEL_DICOMWEB_USERNAME and MONAI_LABEL_DICOMWEB_PASSWORD"  # of the environment
 HERE = Path(__file__).resolve().parent
 ENVIRONMENT = "VIRTUAL_STAINING_LABEL"
+NAMES = "VIRTUAL_STAINING_LABEL_NAMES"  # for lib/server.py
+NAME = re.compile(r"[0-9A-Za-z]([0-9A-Za-z.-]*[0-9A-Za-z])?|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*")
+EVERYWHERE = ("0.0.0.0", "::")
 # What MONAI Label is told by its environment: no training, no file of its own outside the work folder
 QUIET = {
     "MONAI_LABEL_TASKS_TRAIN": "false",
@@ -33,6 +38,7 @@ def main(
     stow: bool = False,
     host: str = "127.0.0.1",
     port: int = 8000,
+    names: str | Sequence[str] = (),
     name: str = "virtual_staining",
     work_dir: str = "output/label",
 ) -> None:
@@ -46,6 +52,7 @@ def main(
         stow: put each result into the PACS.
         host: address to listen on.
         port: likewise.
+        names: by which clients may call the server besides localhost, its address and ``host``: machine.lab,10.1.2.3.
         name: of the model, for clients.
         work_dir: for the application, its log, and what it fetches from the PACS.
     """
@@ -59,6 +66,7 @@ def main(
         raise InputError(f"stow is true, but studies is {studies}, not the address of a DICOMweb server.")
     if not remote and not Path(studies).is_dir():
         raise InputError(f"studies {studies} is no folder; give one, or http://HOST:PORT/dicom-web.")
+    called = " ".join(own_names(host, names))
     python = _python()
     _check_port(host, port)
     app = make_app(Path(work_dir), name, root)
@@ -73,11 +81,29 @@ def main(
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(mode=0o700)
     environment = {**QUIET, "MONAI_LABEL_SESSION_PATH": str(app / "sessions"), **os.environ, "TMPDIR": str(scratch)}
+    environment[NAMES] = called
     environment["PATH"] = f"{python.parent}{os.pathsep}{os.environ.get('PATH', '')}"
     print(f"the server answers at http://{host}:{port} in some 10 s; its log: {app / 'logs' / 'app.log'}", flush=True)
     os.umask(0o077)  # what is fetched says who the patient is
     os.chdir(app)  # `lib` is found where Python starts; and MONAI Label reads a file .env there
     os.execve(python, words, environment)
+
+
+def own_names(host: str, names: str | Sequence[str]) -> list[str]:
+    """Names and addresses by which the server may be called, besides those that are always its own.
+
+    Args:
+        host: the address that it listens on; of all addresses the machine's name is one.
+        names: what the user adds, as a list or parted by commas.
+
+    Raises:
+        InputError: if one is neither a name nor an address; a port and ``*`` are none.
+    """
+    added = [each.strip() for each in (names.split(",") if isinstance(names, str) else map(str, names))]
+    for each in added:
+        if not NAME.fullmatch(each):
+            raise InputError(f"names has {each!r}; give names or addresses without port, such as machine.lab,10.1.2.3.")
+    return [socket.gethostname() if host in EVERYWHERE else host, *added]
 
 
 def make_app(work: Path, name: str, bundle: Path) -> Path:

@@ -179,5 +179,5 @@ def files_in(orthanc: Orthanc, series: dict, folder: Path) -> list[Dataset]:
 
 
 def pixels(datasets: list[Dataset]) -> np.ndarray:
-    """(Z, Y, X, 3) of a result."""
-    return np.concatenate([each.pixel_array.reshape(-1, *SHAPE[1:], 3) for each in datasets])
+    """(Z, Y, X, 3) of a result, along the normal: ``make_ct`` counts its slices down, and the result follows it."""
+    return np.concatenate([each.pixel_array.reshape(-1, *SHAPE[1:], 3) for each in datasets])[::-1]

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from pydicom import Dataset, dcmread
-from pynetdicom import AE, evt
+from pynetdicom import AE, DEFAULT_TRANSFER_SYNTAXES, evt
 from pynetdicom.sop_class import (
     CTImageStorage,
     MultiFrameTrueColorSecondaryCaptureImageStorage,
@@ -34,6 +34,7 @@ class SmallPacs:
         status: to a C-STORE that is not taken; 0 to drop the association instead.
         gives: so many more objects are given by C-GET; then the association is dropped.
         lists: whether it lists what it was given.
+        syntaxes: transfer syntaxes of the objects that it takes and gives; set before it is started.
     """
 
     aet = "SMALL"
@@ -44,6 +45,7 @@ class SmallPacs:
         self.takes = self.gives = 10**9
         self.status = 0xA700
         self.lists = True
+        self.syntaxes = list(DEFAULT_TRANSFER_SYNTAXES)
 
     def __enter__(self) -> SmallPacs:
         """Start it."""
@@ -52,7 +54,7 @@ class SmallPacs:
         for model in (StudyRootQueryRetrieveInformationModelFind, StudyRootQueryRetrieveInformationModelGet):
             ae.add_supported_context(model)
         for kind in (CTImageStorage, SecondaryCaptureImageStorage, MultiFrameTrueColorSecondaryCaptureImageStorage):
-            ae.add_supported_context(kind, scu_role=True, scp_role=True)
+            ae.add_supported_context(kind, self.syntaxes, scu_role=True, scp_role=True)
         handlers: list[Any] = [
             (evt.EVT_C_FIND, self.find),
             (evt.EVT_C_GET, self.give),

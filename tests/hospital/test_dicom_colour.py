@@ -160,6 +160,46 @@ def test_what_a_hostile_source_says_of_its_patient_goes_no_further_than_these_ta
     assert sum(hostile in text for text in texts(read)) == 1
 
 
+def numbered(numbers: list[int], folder: Path) -> Source:
+    """The series with other instance numbers, along its normal."""
+    slices = ct_series()
+    for z, number in enumerate(numbers):
+        at(z, slices).InstanceNumber = number
+    return open_folder(save(folder, slices))
+
+
+def test_frames_run_the_way_the_instance_numbers_of_the_scan_run(tmp_path: Path) -> None:
+    falling = numbered([10 - z for z in range(SHAPE[0])], tmp_path / "ct")
+    assert falling.shape == SHAPE  # the scan itself stays along its normal
+    paths = write_frames(tmp_path, falling, slab, MADE, limit_bytes=SHAPE[1] * SHAPE[2] * 3 * 3)
+    read = [pydicom.dcmread(path) for path in paths]
+    np.testing.assert_array_equal(np.concatenate([each.pixel_array for each in read]), STAIN[::-1])
+    places = [
+        frame.PlanePositionSequence[0].ImagePositionPatient
+        for each in read
+        for frame in each.PerFrameFunctionalGroupsSequence
+    ]
+    assert places == [at(number, ct_series()).ImagePositionPatient for number in reversed(range(SHAPE[0]))]
+    assert [item.ReferencedSOPInstanceUID for item in read[0].SourceImageSequence] == falling.instance_uids[::-1]
+    for dataset in read:  # another library puts them where the scan lies
+        volume = highdicom.image.Image.from_dataset(dataset).get_volume(apply_icc_profile=False)
+        middle = volume.affine @ [0, 0, 0, 1]
+        assert min(np.linalg.norm(middle[:3] - header.position_mm) for header in falling.headers) < 1e-9
+    for path, header in zip(write_slices(tmp_path, falling, slab, MADE), falling.headers[::-1], strict=True):
+        one = pydicom.dcmread(path)
+        np.testing.assert_allclose(one.ImagePositionPatient, header.position_mm)
+        np.testing.assert_array_equal(one.pixel_array, STAIN[falling.headers.index(header)])
+        assert one.SourceImageSequence[0].ReferencedSOPInstanceUID == header.uid
+
+
+@pytest.mark.parametrize("numbers", [[1, 1, 1, 1, 1, 1], [6, 5, 4, 3, 1, 2], [1, 2, 3, 4, 5, 7]])
+def test_numbers_that_do_not_fall_throughout_leave_the_order_along_the_normal(
+    numbers: list[int], tmp_path: Path
+) -> None:
+    (path,) = write_frames(tmp_path, numbered(numbers, tmp_path / "ct"), slab, MADE)
+    np.testing.assert_array_equal(pydicom.dcmread(path).pixel_array, STAIN)
+
+
 def test_past_the_limit_there_are_several_objects_of_whole_frames(source: Source, tmp_path: Path) -> None:
     frame = SHAPE[1] * SHAPE[2] * 3
     paths = write_frames(tmp_path, source, slab, MADE, limit_bytes=frame * 3 - 1)

@@ -97,6 +97,10 @@ def test_a_file_that_a_client_sends_is_stained(before_folder: str, folder: Path)
     elsewhere = b"NRRD0004\ntype: uint8\ndimension: 3\nsizes: 8 8 8\nencoding: raw\ndata file: /etc/passwd\n"
     refused(requests.post(url, files={"file": ("x.nrrd", elsewhere)}, timeout=30), 422, "no NIfTI")
     refused(requests.post(url, files={"file": ("x.nii", elsewhere)}, timeout=30), 422, "cannot be read as an image")
+    hole = make_voxels((6, 40, 48)).astype(np.float32)
+    hole[2, 20, 20] = np.nan
+    file = write_scan(folder / "hole.nii", hole)
+    refused(requests.post(url, files={"file": ("x.nii", file.read_bytes())}, timeout=30), 422, "has 1 NaN or infinite")
     assert set(scratch.glob("tmp*.n*")) <= kept
     assert scratch.is_dir()
 
@@ -125,6 +129,9 @@ def test_clients_and_other_web_sites_change_nothing(before_folder: str, folder: 
         refused(requests.request(method, f"{before_folder}{where}", timeout=30, **sent), 403, "not served")
     elsewhere = {"Origin": "http://elsewhere.example"}
     refused(requests.get(f"{before_folder}/info/", headers=elsewhere, timeout=30), 403, "other web sites")
+    for host in ("rebound.example:8000", ""):  # a name of theirs that leads here
+        said = requests.get(f"{before_folder}/info/", headers={"Host": host, "Origin": f"http://{host}"}, timeout=30)
+        refused(said, 403, "this server is not called", "--names")
     assert {path: path.read_bytes() for path in (folder / "scans").iterdir()} == before
     assert not list(folder.rglob("evil*"))
 

@@ -84,7 +84,7 @@ def test_what_was_stored_by_each_way_comes_back_by_each_way_to_the_bit(orthanc, 
             frames = DICOMwebClient(orthanc.web, session=session).retrieve_instance_frames(
                 STUDY, uid, objects[0], [1, SHAPE[0]], media_types=("application/octet-stream",)
             )
-            for frame, z in zip(frames, (0, -1), strict=True):
+            for frame, z in zip(frames, (-1, 0), strict=True):
                 np.testing.assert_array_equal(np.frombuffer(frame, np.uint8).reshape(truth[z].shape), truth[z])
     (stored,) = files_in(orthanc, made, tmp_path / "result")
     assert stored.FrameOfReferenceUID == open_folder(scan).headers[0].one["FrameOfReferenceUID"]

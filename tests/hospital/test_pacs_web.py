@@ -70,7 +70,7 @@ def test_the_result_is_in_the_study_of_the_scan_voxel_by_voxel(orthanc, scan, bu
     source = open_folder(scan)
     np.testing.assert_array_equal(pixels([result]), colours(source.read(0, SHAPE[0])))
     frames = [each.PlanePositionSequence[0].ImagePositionPatient for each in result.PerFrameFunctionalGroupsSequence]
-    np.testing.assert_allclose(frames, [[1.5, -2.25, 0.005 * z] for z in range(SHAPE[0])], atol=1e-9)
+    np.testing.assert_allclose(frames, [[1.5, -2.25, 0.005 * z] for z in reversed(range(SHAPE[0]))], atol=1e-9)
     shared = result.SharedFunctionalGroupsSequence[0]
     assert list(shared.PlaneOrientationSequence[0].ImageOrientationPatient) == [0.8, 0.6, 0, -0.6, 0.8, 0]
     assert list(shared.PixelMeasuresSequence[0].PixelSpacing) == [0.005, 0.005]
@@ -102,7 +102,8 @@ def test_single_frames_lie_where_the_slices_lie(orthanc, scan, bundle, tmp_path)
     results = files_in(orthanc, only(orthanc), tmp_path / "result")
     source = open_folder(scan)
     np.testing.assert_array_equal(pixels(results), colours(source.read(0, SHAPE[0])))
-    for one, other in zip(results, source.instances, strict=True):
+    for one, other in zip(results, source.instances[::-1], strict=True):
+        assert one.InstanceNumber == other.InstanceNumber
         for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "FrameOfReferenceUID"):
             assert one[keyword].value == other[keyword].value
 

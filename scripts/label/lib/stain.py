@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import psutil
 import SimpleITK as sitk  # noqa: N813
@@ -18,6 +19,7 @@ from fastapi import HTTPException
 from lib.answers import BROKEN
 from lib.colour import WRITERS
 from lib.question import LEVELS, number
+from lib.sent import FORMATS
 from monai.bundle import ConfigParser
 from monailabel.interfaces.tasks.infer_v2 import InferType
 from monailabel.tasks.infer.bundle import BundleInferTask
@@ -25,6 +27,7 @@ from torch import nn
 
 from bundle.checkpoints import load_network
 from bundle.errors import InputError
+from bundle.finite import nan_faults
 from bundle.serving import config_files, fingerprint, intensity_faults, read_config, stock_settings
 
 logger = logging.getLogger(__name__)
@@ -134,10 +137,10 @@ class StainTask(BundleInferTask):
 
 
 def check_scan(path: str) -> None:
-    """Read the header of a scan, before anything is computed.
+    """Read the header of a scan, and its values if they may be none, before anything is computed.
 
     Raises:
-        InputError: if it is no grey volume, or one that does not fit into memory.
+        InputError: if it is no grey volume, one that does not fit into memory, or has NaN or infinite values.
     """
     name = Path(path).name
     reader = sitk.ImageFileReader()
@@ -156,3 +159,10 @@ def check_scan(path: str) -> None:
             f"{name} is {shown}, for which MONAI's own parts need some {needed / GIB:.0f} GiB of memory, and "
             f"{free / GIB:.0f} GiB are free; configs/volume.json and python -m scripts.pacs need little."
         )
+    if reader.GetPixelID() in (sitk.sitkFloat32, sitk.sitkFloat64):
+        # ITK reads a NaN of a NIfTI as 0
+        nifti = path.endswith(FORMATS)
+        values = nibabel.load(path).dataobj if nifti else sitk.GetArrayViewFromImage(reader.Execute())
+        faults = nan_faults(name, np.asarray(values))
+        if faults:
+            raise InputError(faults[0])

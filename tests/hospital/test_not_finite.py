@@ -1,0 +1,54 @@
+"""A scan with NaN or infinite values is refused by each way to stain it, wherever they are in whatever format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import itk
+import numpy as np
+import pytest
+from monai.bundle import ConfigParser
+
+from bundle.errors import InputError
+from tests.hospital.pacs_parts import make_bundle
+from tests.volumes import make_voxels, stain, write_scan
+
+LEVELS = {"bone_intensity": 30000, "background_intensity": 10000}
+BAD = {"NaN inside": ((2, 20, 20), np.nan), "NaN at a corner": ((0, 0, 0), np.nan), "infinite": ((2, 20, 20), np.inf)}
+
+
+def spoilt(path: Path, place: tuple[int, int, int], value: float) -> Path:
+    """A scan of floating point values with one that is none."""
+    voxels = make_voxels((6, 40, 48)).astype(np.float32)
+    voxels[place] = value
+    if path.suffix == ".nrrd":
+        image = itk.image_from_array(voxels)
+        image.SetSpacing([0.005] * 3)
+        itk.imwrite(image, str(path))
+    else:
+        write_scan(path, voxels)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd"])
+@pytest.mark.parametrize(("place", "value"), BAD.values(), ids=list(BAD))
+def test_the_config_of_monai_s_own_parts_refuses_it(
+    place: tuple[int, int, int], value: float, suffix: str, tmp_path: Path
+) -> None:
+    bundle = make_bundle(tmp_path / "bundle")
+    parser = ConfigParser()
+    parser.read_config([str(bundle / "configs" / name) for name in ("inference.json", "series.json")])
+    parser.update({"bundle_root": str(bundle), "device": "cpu", **LEVELS})
+    transforms = parser.get_parsed_content("preprocessing")
+    good = spoilt(tmp_path / f"good{suffix}", place, 20000.0)
+    assert np.isfinite(transforms({"image": str(good)})["image"]).all()
+    with pytest.raises(RuntimeError) as fault:
+        transforms({"image": str(spoilt(tmp_path / f"bad{suffix}", place, value))})
+    assert "must not contain infs or NaNs" in str(fault.value.__cause__)
+
+
+def test_the_config_for_volumes_refuses_it_in_a_line(tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "bundle")
+    bad = spoilt(tmp_path / "bad.nii.gz", (2, 20, 20), np.nan)
+    with pytest.raises(InputError, match=r"slice 2, has 1 NaN or infinite pixels; fill or crop them\."):
+        stain(bundle, bad, tmp_path / "out", **LEVELS)

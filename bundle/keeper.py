@@ -24,6 +24,7 @@ from bundle.checkpoints import load_newest, load_weights, save_tensors
 from bundle.datalist import SPLITS, Datalist, name_in
 from bundle.errors import InputError
 from bundle.faults import explained
+from bundle.folder_lock import release
 from bundle.patches import PatchSampler
 from bundle.randomness import random_state, set_random_state
 from bundle.resumption import INSIST
@@ -236,6 +237,7 @@ class RunKeeper:
 
     def finish(self) -> None:
         """Last step of a run: say how to go on if it was stopped, with exit code 128 + the signal's number."""
+        release(self.folder)
         self.stopped_by = distributed.greatest(self.asked_by or self.stopped_by or 0)  # none ends well if one fails
         if self.stopped_by:
             logger.info("stopped; %s is written, --resume true goes on from it", self.folder / LATEST)

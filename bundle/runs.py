@@ -22,6 +22,7 @@ from bundle.arithmetic import precision_fault
 from bundle.atomic import write_json
 from bundle.datalist import Datalist, checksum
 from bundle.errors import FULL, InputError
+from bundle.folder_lock import hold
 from bundle.machine import code_version, hardware, versions
 from bundle.resumption import INSIST, changes
 from bundle.workflow import current_parser, merged_config
@@ -84,6 +85,22 @@ def folder_faults(folder: Path, resume: bool | str) -> list[str]:
     other = changes(read_record(path), merged_config())[1]
     way = f"resume with what the run in {folder} had, start another --output_dir, or insist: --resume {INSIST}."
     return [*other, way] if other else []
+
+
+def begin(output_dir: str, resume: bool | str) -> None:
+    """Keep other trainings out of the folder until this process ends, and see that none has been there meanwhile.
+
+    Args:
+        output_dir: the run's folder, which is there.
+        resume: the id.
+
+    Raises:
+        InputError: if another training is at work in it, or was since :func:`check`.
+    """
+    hold(output_dir)
+    faults = folder_faults(Path(output_dir), resume)
+    if faults:
+        raise InputError("\n".join(faults))
 
 
 def read_record(path: Path) -> dict[str, Any]:

@@ -144,6 +144,10 @@ def validation_faults(parser: ConfigParser) -> list[str]:
     metrics = locate(parser["train#slides"]["_target_"]).metrics  # type: ignore[attr-defined]
     if metric not in metrics:
         faults.append(f"validation_metric is {metric!r}; it must be one of {', '.join(metrics)}.")
+    weights = parser.get_parsed_content("objective#weights")
+    checkpoints = (LATEST.stem, *(f"best_{name}" for name in (*filter(weights.get, weights), *metrics)))
+    if deployed not in checkpoints:
+        faults.append(f"deploy_checkpoint is {deployed!r}; it must be one of {', '.join(checkpoints)}.")
     asking = [f"patience is {patience!r}"] if patience is not None else []
     asking += [f"deploy_checkpoint is {deployed!r}"] if deployed in {f"best_{name}" for name in metrics} else []
     if fold is None or not every:

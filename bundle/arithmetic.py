@@ -15,7 +15,7 @@ from bundle import distributed
 from bundle.acceleration import Autocast, cpu_has_bf16
 from bundle.errors import InputError
 from bundle.shards import Shards
-from bundle.twins import make_twin
+from bundle.twins import make_twin, with_shifted_norms
 
 logger = logging.getLogger("bundle")
 
@@ -51,9 +51,9 @@ def apply(network: nn.Module, arithmetic: str) -> nn.Module:
         taps = dtype == torch.bfloat16 and torch.cpu._is_amx_tile_supported()
         return Shards(make_twin(network, dtype, winograd, taps), dtype)
     if arithmetic == "autocast":
-        return Autocast(network, torch.bfloat16)
+        return Autocast(with_shifted_norms(network), torch.bfloat16)
     if arithmetic == "compiled":
-        return Autocast(torch.compile(network), torch.bfloat16)  # type: ignore[arg-type]
+        return Autocast(torch.compile(with_shifted_norms(network)), torch.bfloat16)  # type: ignore[arg-type]
     return network
 
 

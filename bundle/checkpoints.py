@@ -98,6 +98,25 @@ def load_newest(path: Path, earlier: Path) -> tuple[Any, Path]:
     return content, earlier
 
 
+def check_finite(weights: Mapping[str, Any], path: Path) -> None:
+    """See that a network can stain: with NaN among its weights everything would come out black.
+
+    Args:
+        weights: a state dict.
+        path: where they come from, for the message.
+
+    Raises:
+        InputError: with the first layer that has NaN or infinite weights.
+    """
+    for name, value in weights.items():
+        lost = 0 if not isinstance(value, torch.Tensor) else int((~torch.isfinite(value)).sum())
+        if lost:
+            raise InputError(
+                f"{path}: {lost} of {value.numel()} weights of {name} are NaN or infinite; use another checkpoint, or "
+                "train again."
+            )
+
+
 def load_weights(network: nn.Module, weights: Mapping[str, Any], path: Path) -> nn.Module:
     """Load weights that must fit the network exactly.
 
@@ -110,7 +129,7 @@ def load_weights(network: nn.Module, weights: Mapping[str, Any], path: Path) -> 
         The network.
 
     Raises:
-        InputError: if they belong to another architecture.
+        InputError: if they belong to another architecture, or are not finite.
     """
     expected = network.state_dict()
     if not isinstance(weights, Mapping) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
@@ -123,6 +142,7 @@ def load_weights(network: nn.Module, weights: Mapping[str, Any], path: Path) -> 
                 f"{path} is of another architecture: {name} is {found} in the file but {wanted} in the network; "
                 "use the width, blocks and upsampling that it was trained with."
             )
+    check_finite(weights, path)
     network.load_state_dict(weights)
     return network
 
@@ -131,6 +151,6 @@ def load_network(network: nn.Module, path: str, device: str | torch.device = "cp
     """A network with the weights of a file such as ``models/model.pt``, ready for inference.
 
     Raises:
-        InputError: if the file is missing, corrupt or of another architecture.
+        InputError: if the file is missing, corrupt or of another architecture, or its weights are not finite.
     """
     return load_weights(network, load_tensors(Path(path)), Path(path)).to(torch.device(device)).eval()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
@@ -11,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 logger = logging.getLogger("bundle")
 
@@ -23,7 +25,9 @@ STALE_SECONDS = 600.0  # without one, the process is taken for dead
 def claimed(folder: Path) -> Iterator[bool]:
     """Hold a folder, if nobody else does: a file in it that shows a sign of life every half minute.
 
-    Works on any file system that makes files exclusively, so machines can share the work.
+    Machines can share the work on any file system that makes files exclusively. A claim that was left behind is taken
+    over only where files can be locked, because only a lock keeps two from doing so at once: the second would remove
+    the fresh claim of the first.
 
     Args:
         folder: made if it is not there.
@@ -33,35 +37,70 @@ def claimed(folder: Path) -> Iterator[bool]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     claim = folder / CLAIM
-    if claim.exists() and _is_stale(claim):
-        stale = claim.with_name(f".claim.{socket.gethostname()}.{os.getpid()}")
-        try:
-            os.rename(claim, stale)  # of several who see it stale, one succeeds
-            stale.unlink()
-            logger.info("%s was left behind by a process that is gone; going on with it", folder.name)
-        except FileNotFoundError:
-            pass
+    _remove_stale(claim)
     try:
-        with claim.open("x", encoding="utf-8") as file:
-            json.dump({"host": socket.gethostname(), "pid": os.getpid()}, file)
+        file = claim.open("x", encoding="utf-8")
     except FileExistsError:
         yield False
         return
-    over = threading.Event()
+    with file:
+        json.dump({"host": socket.gethostname(), "pid": os.getpid()}, file)
+        file.flush()
+        over = threading.Event()
 
-    def beat() -> None:
-        while not over.wait(BEAT_SECONDS):
-            if claim.exists():
-                os.utime(claim)
+        def beat() -> None:
+            while not over.wait(BEAT_SECONDS):
+                os.utime(file.fileno())  # not the name, which another may have taken over
 
-    thread = threading.Thread(target=beat, daemon=True)
-    thread.start()
+        thread = threading.Thread(target=beat, daemon=True)
+        thread.start()
+        try:
+            yield True
+        finally:
+            over.set()
+            thread.join()
+            with _locked(file):
+                if _is_named(file, claim):
+                    claim.unlink()
+
+
+def _remove_stale(claim: Path) -> None:
+    """Remove a claim that was left behind; of several who would, one does."""
+    try:
+        file = claim.open("r+", encoding="utf-8")
+    except FileNotFoundError:
+        return
+    with file, _locked(file) as locked:
+        # while we waited for the lock another may have removed it, and the name may be of a fresh one
+        if not _is_named(file, claim) or not _is_stale(claim):
+            return
+        if not locked:
+            logger.warning("%s was left behind and cannot be locked here; remove it if nobody is at work.", claim)
+            return
+        claim.unlink()
+        logger.info("%s was left behind by a process that is gone; going on with it", claim.parent.name)
+
+
+@contextmanager
+def _locked(file: IO[str]) -> Iterator[bool]:
+    """Hold the kernel's lock on an open file, waiting for it; yields False on a file system that has none."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError:
+        yield False
+        return
     try:
         yield True
     finally:
-        over.set()
-        thread.join()
-        claim.unlink(missing_ok=True)
+        fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def _is_named(file: IO[str], path: Path) -> bool:
+    """Whether a name is still that of an open file."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _is_stale(claim: Path) -> bool:

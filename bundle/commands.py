@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
 import sys
 from collections.abc import Callable, Mapping
@@ -16,13 +17,14 @@ from bundle.errors import InputError, plain_errors
 def command(function: Callable[..., Any]) -> None:
     """Run a function with the options of the command line, and print what it returns.
 
-    fire alone would run the function first and find a mistyped option afterwards.
+    fire alone would run the function first and find a mistyped option afterwards, and take the word ``false`` for a
+    text, which is true.
 
     Args:
         function: its arguments are the options; see its ``Args`` for ``--help``.
 
     Raises:
-        InputError: if an option is none of its arguments.
+        InputError: if an option is none of its arguments, or neither true nor false where its default is one.
     """
     plain_errors()
     known = list(inspect.signature(function).parameters)
@@ -38,7 +40,7 @@ def command(function: Callable[..., Any]) -> None:
         hint = f"did you mean --{nearest[0]}?" if nearest else f"there are --{', --'.join(known)}."
         raise InputError(f"--{name} is not an option; {hint}")
     try:
-        fire.Fire(function, serialize=lambda result: None if result is None else str(result))
+        fire.Fire(with_words(function), serialize=lambda result: None if result is None else str(result))
     except KeyboardInterrupt:
         print("\nstopped; nothing half-written is left, so the same command starts again", file=sys.stderr)
         sys.exit(130)
@@ -66,6 +68,21 @@ def commands(functions: Mapping[str, Callable[..., Any]]) -> None:
         raise InputError(f"{word!r} is not a command; {hint}")
     sys.argv[:2] = [f"{sys.argv[0]} {word}"]
     command(functions[word])
+
+
+def with_words(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function, which takes ``true`` and ``false`` as words where an argument's default is one of them."""
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def strict(*given: Any, **named: Any) -> Any:
+        bound = signature.bind(*given, **named)
+        for name, value in bound.arguments.items():
+            if isinstance(signature.parameters[name].default, bool):
+                bound.arguments[name] = as_bool(name, value)
+        return function(*bound.args, **bound.kwargs)
+
+    return strict
 
 
 def as_bool(name: str, value: Any) -> bool:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from bundle.atomic import whole_folder, write_json
 from bundle.averaging import deployable
-from bundle.checkpoints import load_tensors, save_tensors
+from bundle.checkpoints import check_finite, load_tensors, save_tensors
 from bundle.config_text import as_text
 from bundle.datalist import Datalist, Modality
 from bundle.errors import InputError
@@ -161,7 +161,7 @@ def load_generators(run: Path, deploy_checkpoint: str) -> dict[str, Any]:
     """The generators' weights of a checkpoint, by id.
 
     Raises:
-        InputError: if there is no such checkpoint in the run.
+        InputError: if there is no such checkpoint in the run, or its weights are not finite.
     """
     path = run / LATEST.parent / f"{deploy_checkpoint}.pt"
     if not path.is_file():
@@ -169,7 +169,10 @@ def load_generators(run: Path, deploy_checkpoint: str) -> dict[str, Any]:
         raise InputError(f"deploy_checkpoint is {deploy_checkpoint!r}; this run has {', '.join(there) or 'none'}.")
     content = load_tensors(path)
     content = content.get("parts", content)
-    return deployable(content)
+    generators = deployable(content)
+    for name, weights in generators.items():
+        check_finite({f"{name}.{layer}": value for layer, value in weights.items()}, path)
+    return generators
 
 
 def save_torchscript(network_def: Mapping[str, Any], weights: Mapping[str, Tensor], path: Path) -> None:

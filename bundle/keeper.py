@@ -24,8 +24,10 @@ from bundle.checkpoints import load_newest, load_weights, save_tensors
 from bundle.datalist import SPLITS, Datalist, name_in
 from bundle.errors import InputError
 from bundle.faults import explained
+from bundle.folder_lock import release
 from bundle.patches import PatchSampler
 from bundle.randomness import random_state, set_random_state
+from bundle.resumption import INSIST
 from bundle.runs import LATEST, PREVIOUS, log_end
 from bundle.trainers import CycleTrainer
 
@@ -44,9 +46,9 @@ class RunKeeper:
         output_dir: the run's folder.
         sampler: set to where each epoch begins.
         batch_size: patches in a step.
-        resume: go on from ``latest.pt`` if there is one.
+        resume: go on from ``latest.pt`` if there is one; ``changed``: even if the data have changed.
         save_minutes: longest time between two saves.
-        data: what the run trains on, which must be the same when it is resumed; None does not compare it.
+        data: what the run trains on, which must be the same when it is resumed with ``true``; None does not compare it.
         parts: what else has a state to keep, with ``state_dict`` and ``load_state_dict``; a checkpoint may
             lack them.
     """
@@ -56,7 +58,7 @@ class RunKeeper:
         output_dir: str,
         sampler: PatchSampler,
         batch_size: int,
-        resume: bool,
+        resume: bool | str,
         save_minutes: float = 15,
         data: Datalist | None = None,
         parts: Mapping[str, Any] | None = None,
@@ -193,10 +195,13 @@ class RunKeeper:
         changed = changed_data(content["data"], self.data)
         if changed:
             more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
-            raise InputError(
-                f"{', '.join(changed[:5])}{more} changed since the run in {self.folder} began; a resumed run would not "
-                "be the same run: restore it, or start another --output_dir."
-            )
+            what = f"{', '.join(changed[:5])}{more} changed since the run in {self.folder} began"
+            if self.resume != INSIST:
+                raise InputError(
+                    f"{what}; a resumed run would not be the same run: restore it, start another --output_dir, or "
+                    f"insist: --resume {INSIST}."
+                )
+            logger.warning("%s; it goes on with what is there now.", what)
         done = content["iteration"] // content["epoch_length"]
         if done > engine.state.max_epochs:
             raise InputError(f"epochs is {engine.state.max_epochs}, but the run in {self.folder} has done {done}.")
@@ -232,6 +237,7 @@ class RunKeeper:
 
     def finish(self) -> None:
         """Last step of a run: say how to go on if it was stopped, with exit code 128 + the signal's number."""
+        release(self.folder)
         self.stopped_by = distributed.greatest(self.asked_by or self.stopped_by or 0)  # none ends well if one fails
         if self.stopped_by:
             logger.info("stopped; %s is written, --resume true goes on from it", self.folder / LATEST)

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from monai.data import DataLoader
+from torch.utils.data import default_collate
 
 from bundle.errors import InputError
 from bundle.patches import PatchDataset, PatchSampler
@@ -32,7 +33,8 @@ class PatchLoader(DataLoader):
         seed: of torch's generator in the processes; nothing here draws from it.
 
     Raises:
-        InputError: if ``num_workers`` is not a whole number, or when a batch is asked for and a process has died.
+        InputError: if ``num_workers`` is not a whole number, or when a batch is asked for and a process has died or
+            found no shared memory.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class PatchLoader(DataLoader):
             batch_size=batch_size,
             pin_memory=kind == "cuda",
             persistent_workers=number > 0,
+            collate_fn=default_collate,  # MONAI's own prints hundreds of lines before it fails
             worker_init_fn=leave_signals_to_the_run,
             generator=torch.Generator().manual_seed(seed),
         )
@@ -71,6 +74,11 @@ class PatchLoader(DataLoader):
         try:
             yield from one_ahead(batches) if self.num_workers else batches
         except (RuntimeError, EOFError, OSError) as error:
+            if "shared memory" in str(error):  # as PyTorch says it, of a process that lives on
+                raise InputError(
+                    f"/dev/shm has no room for the batches of num_workers = {self.num_workers} processes; make it "
+                    "larger (in Docker: --shm-size 1g), or go on with --resume true --num_workers 0."
+                ) from error
             how = death(getattr(batches, "_workers", ()))
             if how is None:
                 raise

@@ -18,11 +18,17 @@ f32 = np.float32
 
 @kernel
 def normalise(image: np.ndarray, eps: float, slope: float, moments: np.ndarray, out: np.ndarray) -> None:
-    """One image, (P, C); moments (2, C) become the mean and 1 / √(variance + eps)."""
+    """One image, (P, C); moments (2, C) become the mean and 1 / √(variance + eps), or 0 where the channel is flat.
+
+    Rounding that is left in a flat channel, and every gradient through it, would be multiplied by 1/√eps = 316 in each
+    of a network's norms: with no variance at all, the output is 0 and its gradient is taken as 0.
+    """
     pixels, channels = image.shape
     mean, scale, steep = moments[0], moments[1], f32(slope)
     row, part, sums = np.empty((1, channels), f32), np.empty(channels, f32), np.zeros(channels, np.float64)
     line, bits = row[0], row.view(np.uint32)[0]
+    load(image[0], line, bits)
+    mean[:] = line  # what is summed is the difference from the first pixel, of a flat channel exactly 0
     for moment in range(2):
         sums[:] = 0.0
         for start in range(0, pixels, BLOCK):
@@ -31,7 +37,7 @@ def normalise(image: np.ndarray, eps: float, slope: float, moments: np.ndarray, 
                 load(image[p], line, bits)
                 if moment == 0:
                     for c in range(channels):
-                        part[c] += line[c]
+                        part[c] += line[c] - mean[c]
                 else:
                     for c in range(channels):
                         part[c] += (line[c] - mean[c]) * (line[c] - mean[c])
@@ -39,10 +45,10 @@ def normalise(image: np.ndarray, eps: float, slope: float, moments: np.ndarray, 
                 sums[c] += part[c]
         if moment == 0:
             for c in range(channels):
-                mean[c] = f32(sums[c] / pixels)
+                mean[c] = f32(mean[c] + sums[c] / pixels)
         else:
             for c in range(channels):
-                scale[c] = f32(1.0 / np.sqrt(sums[c] / pixels + eps))
+                scale[c] = f32(1.0 / np.sqrt(sums[c] / pixels + eps)) if sums[c] != 0.0 else f32(0)
     for p in range(pixels):
         load(image[p], line, bits)
         for c in range(channels):
@@ -55,7 +61,7 @@ def normalise(image: np.ndarray, eps: float, slope: float, moments: np.ndarray, 
 def normalise_gradient(
     gradient: np.ndarray, image: np.ndarray, slope: float, moments: np.ndarray, out: np.ndarray
 ) -> None:
-    """∂x = (g − mean(g) − x̂ mean(g x̂)) / σ, where g has gone back through the ReLU."""
+    """∂x = (g − mean(g) − x̂ mean(g x̂)) / σ, where g has gone back through the ReLU, as PyTorch's does at 0."""
     pixels, channels = image.shape
     mean, scale, steep = moments[0], moments[1], f32(slope)
     rows, sums = np.empty((2, channels), f32), np.zeros((2, channels), np.float64)
@@ -70,7 +76,7 @@ def normalise_gradient(
             load(gradient[p], g, g_bits)
             for c in range(channels):
                 value = (x[c] - mean[c]) * scale[c]
-                back = steep * g[c] if value < f32(0) else g[c]
+                back = g[c] if value > f32(0) else steep * g[c]
                 part[c] += back
                 product[c] += back * value
         for c in range(channels):
@@ -83,7 +89,7 @@ def normalise_gradient(
         load(gradient[p], g, g_bits)
         for c in range(channels):
             value = (x[c] - mean[c]) * scale[c]
-            back = steep * g[c] if value < f32(0) else g[c]
+            back = g[c] if value > f32(0) else steep * g[c]
             g[c] = (back - first[c] - value * second[c]) * scale[c]
         store(g, g_bits, out[p])
 

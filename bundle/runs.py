@@ -22,23 +22,25 @@ from bundle.arithmetic import precision_fault
 from bundle.atomic import write_json
 from bundle.datalist import Datalist, checksum
 from bundle.errors import FULL, InputError
+from bundle.folder_lock import hold
 from bundle.machine import code_version, hardware, versions
+from bundle.resumption import INSIST, changes
 from bundle.workflow import current_parser, merged_config
 
 LATEST = Path("checkpoints") / "latest.pt"
 PREVIOUS = LATEST.with_name("previous.pt")
-PROVENANCE = "provenance.json"
+PROVENANCE, CONFIG = "provenance.json", "config.json"
 MODEL = Path("bundle") / "models" / "model.pt"
 WHOLE_NUMBERS = ("epochs", "batch_size", "patch_size", "patches_per_pair")
 logger = logging.getLogger("bundle")
 
 
-def check(output_dir: str, resume: bool, precision: str) -> None:
+def check(output_dir: str, resume: bool | str, precision: str) -> None:
     """Refuse ids that make no sense and a folder that holds another run; nothing is written.
 
     Args:
         output_dir: the run's folder.
-        resume: go on from ``checkpoints/latest.pt`` if there is one.
+        resume: go on from ``checkpoints/latest.pt`` if there is one; ``changed``: whatever else has changed.
         precision: ``fp32``, ``fast``, or one arithmetic.
 
     Raises:
@@ -52,12 +54,68 @@ def check(output_dir: str, resume: bool, precision: str) -> None:
             f"torchrun started {os.environ['WORLD_SIZE']} processes, but this config does not share a training out; "
             "put 'configs/multi_gpu_train.json' right after 'configs/train.json'."
         )
-    if any((Path(output_dir) / kept).exists() for kept in (LATEST, PREVIOUS)) and not resume:
-        faults.append(
-            f"output_dir {output_dir} already holds a run; pass --resume true to go on, or another --output_dir."
-        )
+    faults += folder_faults(Path(output_dir), resume)
     if faults:
         raise InputError("\n".join(faults))
+
+
+def holds_run(folder: Path) -> bool:
+    """Whether there is a checkpoint to go on from."""
+    return any((folder / kept).exists() for kept in (LATEST, PREVIOUS))
+
+
+def folder_faults(folder: Path, resume: bool | str) -> list[str]:
+    """Why the current config cannot train in a folder, a line each.
+
+    Args:
+        folder: of the run, which may hold one.
+        resume: the id.
+    """
+    if resume not in (True, False, INSIST):
+        return [
+            f"resume is {resume!r}; it must be true, false, or {INSIST} to go on with another config or other data."
+        ]
+    if not holds_run(folder) or resume == INSIST:
+        return []
+    if not resume:
+        return [f"output_dir {folder} already holds a run; pass --resume true to go on, or another --output_dir."]
+    path = folder / CONFIG
+    if not path.exists():
+        return [f"{path} is missing, so it cannot be told what the run there was; restore it, or --resume {INSIST}."]
+    other = changes(read_record(path), merged_config())[1]
+    way = f"resume with what the run in {folder} had, start another --output_dir, or insist: --resume {INSIST}."
+    return [*other, way] if other else []
+
+
+def begin(output_dir: str, resume: bool | str) -> None:
+    """Keep other trainings out of the folder until this process ends, and see that none has been there meanwhile.
+
+    Args:
+        output_dir: the run's folder, which is there.
+        resume: the id.
+
+    Raises:
+        InputError: if another training is at work in it, or was since :func:`check`.
+    """
+    hold(output_dir)
+    faults = folder_faults(Path(output_dir), resume)
+    if faults:
+        raise InputError("\n".join(faults))
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """What a run wrote of itself.
+
+    Raises:
+        InputError: if it is no JSON object.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({error}); restore it, or start another --output_dir.") from error
+    if not isinstance(record, dict):
+        raise InputError(f"{path} is not the record of a run; restore it, or start another --output_dir.")
+    return record
 
 
 def number_faults(parser: ConfigParser) -> list[str]:
@@ -86,6 +144,10 @@ def validation_faults(parser: ConfigParser) -> list[str]:
     metrics = locate(parser["train#slides"]["_target_"]).metrics  # type: ignore[attr-defined]
     if metric not in metrics:
         faults.append(f"validation_metric is {metric!r}; it must be one of {', '.join(metrics)}.")
+    weights = parser.get_parsed_content("objective#weights")
+    checkpoints = (LATEST.stem, *(f"best_{name}" for name in (*filter(weights.get, weights), *metrics)))
+    if deployed not in checkpoints:
+        faults.append(f"deploy_checkpoint is {deployed!r}; it must be one of {', '.join(checkpoints)}.")
     asking = [f"patience is {patience!r}"] if patience is not None else []
     asking += [f"deploy_checkpoint is {deployed!r}"] if deployed in {f"best_{name}" for name in metrics} else []
     if fold is None or not every:
@@ -105,12 +167,15 @@ def record(data: Datalist, output_dir: str) -> None:
     """
     folder = Path(output_dir)
     config = merged_config()
-    write_json(folder / "config.json", config)
+    resumed = holds_run(folder)
+    if resumed and (folder / CONFIG).exists():
+        for line in sum(changes(read_record(folder / CONFIG), config), []):
+            logger.warning("resumed with another config: %s", line)
+    write_json(folder / CONFIG, config)
     device = str(current_parser().get_parsed_content("device"))
     now, path = {**provenance(data, config), "device": device, "config": config}, folder / PROVENANCE
-    resumed = any((folder / kept).exists() for kept in (LATEST, PREVIOUS))
     if resumed and path.exists():  # what the run began with stays on record
-        began = json.loads(path.read_text(encoding="utf-8"))
+        began = read_record(path)
         if {**config, "resume": None} == {**began["config"], "resume": None}:
             del now["config"]
         now = {**began, "resumed": [*began.get("resumed", []), now]}

@@ -148,6 +148,25 @@ class TwinNorm(nn.Module):
         return NormFunction.apply(x, self.eps, self.slope)
 
 
+class ShiftedNorm(nn.Module):
+    """Group norm of the differences from each channel's first pixel: the same function, exactly 0 where it is flat.
+
+    PyTorch's own leaves rounding there, which a network's next norms multiply by 1/√eps = 316 each, and ReLUs that see
+    more than 0 let the gradient grow alike, past what fp32 holds.
+
+    Args:
+        norm: the layer.
+    """
+
+    def __init__(self, norm: nn.GroupNorm) -> None:
+        super().__init__()
+        self.norm = norm
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) → the same, fp32."""
+        return self.norm(x - x[:, :, :1, :1].detach().float())  # of which the norm's gradient does not depend
+
+
 class TwinDropout(nn.Module):
     """Dropout whose draws are its thread's own, so that they depend on no other thread.
 
@@ -167,6 +186,21 @@ class TwinDropout(nn.Module):
         return x * (kept / (1 - self.p)).to(x.dtype)
 
 
+def copied(network: nn.Module) -> nn.Module:
+    """A copy whose parameters are the network's own."""
+    return copy.deepcopy(network, {id(weight): weight for weight in network.parameters()})
+
+
+def with_shifted_norms(network: nn.Module) -> nn.Module:
+    """A copy, with the network's own parameters, whose group norms of one channel each are :class:`ShiftedNorm`."""
+    twin = copied(network)
+    for parent in list(twin.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.GroupNorm) and is_instance_norm(child):
+                setattr(parent, name, ShiftedNorm(child))
+    return twin.train()
+
+
 def make_twin(network: nn.Module, dtype: torch.dtype, winograd: bool, taps: bool = False) -> nn.Module:
     """A network's twin for one thread on the CPU; modules it does not know stay what they are.
 
@@ -179,7 +213,7 @@ def make_twin(network: nn.Module, dtype: torch.dtype, winograd: bool, taps: bool
     Returns:
         A module whose layers of type :class:`Derived` need their ``current`` before it is called.
     """
-    twin = copy.deepcopy(network, {id(weight): weight for weight in network.parameters()})
+    twin = copied(network)
     for parent in list(twin.modules()):
         if isinstance(parent, nn.Sequential):
             _join(parent, dtype, winograd)

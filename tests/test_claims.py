@@ -8,8 +8,18 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 
-from bundle.claims import STALE_SECONDS, claimed
+from bundle import claims
+from bundle.claims import CLAIM, STALE_SECONDS, claimed
+
+
+def leave_behind(folder, age=0.0):
+    """A claim of a process that is gone."""
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    (folder / CLAIM).write_text(json.dumps({"host": socket.gethostname(), "pid": gone.pid}))
+    os.utime(folder / CLAIM, (time.time() - age,) * 2)
 
 
 def test_a_claim_keeps_others_out_until_it_ends(tmp_path):
@@ -45,3 +55,63 @@ def test_a_process_that_ended_unnoticed_by_its_parent_is_gone(tmp_path):
     with claimed(tmp_path) as ours:
         assert ours
     child.wait()
+
+
+def test_of_two_that_found_one_left_behind_the_slower_does_not_take_the_claim_of_the_faster(tmp_path, monkeypatch):
+    leave_behind(tmp_path)
+    lock = claims.fcntl.flock
+    with ExitStack() as faster:
+
+        def overtaken(file, operation):
+            monkeypatch.setattr(claims.fcntl, "flock", lock)
+            assert faster.enter_context(claimed(tmp_path)), "it takes over what was left behind"
+            lock(file, operation)
+
+        monkeypatch.setattr(claims.fcntl, "flock", overtaken)  # the slower has opened the old claim by then
+        fresh = []
+        with claimed(tmp_path) as ours:
+            assert not ours
+            fresh.append((tmp_path / CLAIM).read_text())
+        assert json.loads(fresh[0])["pid"] == os.getpid()
+        assert (tmp_path / CLAIM).exists(), "the faster still holds it"
+
+
+def test_many_processes_that_find_one_left_behind_are_never_two(tmp_path):
+    leave_behind(tmp_path)
+    code = (
+        "import sys, time; from pathlib import Path; from bundle.claims import claimed\n"
+        "folder, start = Path(sys.argv[1]), float(sys.argv[2])\n"
+        "time.sleep(max(0, start - time.time()))\n"
+        "with claimed(folder) as ours:\n"
+        "    print(ours); time.sleep(1 if ours else 0)"
+    )
+    start = str(time.time() + 1.5)
+    words = [sys.executable, "-c", code, str(tmp_path), start]
+    running = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    assert sorted(process.communicate()[0].strip() for process in running) == ["False", "False", "False", "True"]
+
+
+def test_who_slept_too_long_leaves_the_claim_that_another_took(tmp_path, monkeypatch):
+    with ExitStack() as sleeper, ExitStack() as other:
+        assert sleeper.enter_context(claimed(tmp_path))
+        os.utime(tmp_path / CLAIM, (time.time() - STALE_SECONDS - 5,) * 2)
+        assert other.enter_context(claimed(tmp_path))
+        sleeper.close()
+        assert (tmp_path / CLAIM).exists()
+        with claimed(tmp_path) as third:
+            assert not third
+
+
+def test_without_locks_nothing_is_taken_over_and_the_file_is_named(tmp_path, monkeypatch, caplog):
+    def unsupported(file, operation):
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(claims.fcntl, "flock", unsupported)
+    leave_behind(tmp_path)
+    with claimed(tmp_path) as ours:
+        assert not ours
+    assert f"{tmp_path / CLAIM} was left behind and cannot be locked here; remove it" in caplog.text
+    (tmp_path / CLAIM).unlink()
+    with claimed(tmp_path) as ours:
+        assert ours
+    assert not (tmp_path / CLAIM).exists()

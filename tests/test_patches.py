@@ -73,6 +73,24 @@ def test_a_process_that_dies_ends_the_run_with_one_clear_line(patches):
         list(batches)
 
 
+def test_too_little_shared_memory_ends_the_run_with_one_clear_line(patches, monkeypatch, capfd):
+    def full(*given, **named):
+        raise RuntimeError(
+            "unable to allocate shared memory(shm) for file </torch_1_2_0>: No space left on device (28)"
+        )
+
+    monkeypatch.setattr(torch.UntypedStorage, "_new_shared", full)  # the processes are forks, so they have it too
+    loader = PatchLoader(patches, PatchSampler(patches, seed=3), 1, 1)
+    with pytest.raises(InputError) as raised:
+        list(loader)
+    loader.close()
+    assert str(raised.value) == (
+        "/dev/shm has no room for the batches of num_workers = 1 processes; make it larger (in Docker: --shm-size 1g), "
+        "or go on with --resume true --num_workers 0."
+    )
+    assert capfd.readouterr() == ("", "")
+
+
 def test_processes_live_through_the_signals_that_end_the_run_after_its_step(patches):
     loader = PatchLoader(patches, PatchSampler(patches, seed=3), 1, 1)
     batches = iter(loader)

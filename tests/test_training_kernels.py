@@ -75,6 +75,48 @@ def test_norm_and_its_gradient_are_pytorchs(dtype, slope):
     assert error(gradient, right) < limit
 
 
+def nearly_flat(kind):
+    """(1, 32, 12, 12): what instance norm sees of white glass, at the first layer and further on."""
+    x = torch.linspace(-2, 2, 32).view(1, 32, 1, 1).expand(1, 32, 12, 12).clone()
+    if kind == "half":
+        x[..., 6:] += torch.randn(1, 32, 12, 6)
+    elif kind == "one pixel":
+        x[..., 5, 7] += 0.1
+    elif kind == "noise":
+        x += 0.02 * torch.randn_like(x)
+    return x.to(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("dtype", ROUNDING, ids=str)
+@pytest.mark.parametrize("slope", [0.0, 0.2, 1.0])
+@pytest.mark.parametrize("kind", ["half", "one pixel", "noise"])
+def test_a_nearly_flat_channel_has_pytorchs_gradient(dtype, slope, kind):
+    torch.manual_seed(0)
+    given = nearly_flat(kind).to(dtype).requires_grad_()
+    exact = given.detach().double().requires_grad_()
+    found, expected = NormFunction.apply(given, 1e-5, slope), F.leaky_relu(F.instance_norm(exact), slope)
+    upper = torch.randn_like(expected).to(dtype)
+    (gradient,) = torch.autograd.grad(found, given, upper)
+    (right,) = torch.autograd.grad(expected, exact, upper.double())
+    limit = 1e-4 if dtype == torch.float32 else 0.005
+    assert error(found, expected) < limit
+    assert error(gradient, right) < limit
+
+
+@pytest.mark.parametrize("dtype", ROUNDING, ids=str)
+@pytest.mark.parametrize("slope", [0.0, 0.2, 1.0])
+def test_a_flat_channel_is_exactly_0_and_passes_no_gradient(dtype, slope):
+    torch.manual_seed(0)
+    x = nearly_flat("half").to(dtype)
+    x[:, ::2] = x[:, ::2, :1, :1]
+    given = x.requires_grad_()
+    found = NormFunction.apply(given, 1e-5, slope)
+    (gradient,) = torch.autograd.grad(found, given, torch.randn_like(found))
+    assert (found[:, ::2] == 0).all()
+    assert (gradient[:, ::2] == 0).all()
+    assert (gradient[:, 1::2] != 0).any(dim=(2, 3)).all()
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_what_is_not_finite_stays_so(value):
     x = images(1, 32, 8, 8, dtype=torch.bfloat16)

@@ -258,6 +258,11 @@ def test_random_states_are_kept():
         ({"patience": 0, "fold": 0}, "patience is 0; it must be a whole number of at least 1, or null."),
         ({"patience": 3}, "patience is 3, but fold is null: no slide would be validated; pass --fold N"),
         ({"patience": 3, "fold": 0, "validate_every": 0}, "patience is 3, but validate_every is 0: no slide would be"),
+        (
+            {"deploy_checkpoint": "best_foo"},
+            "is 'best_foo'; it must be one of latest, best_adv, best_cycle, best_identity",
+        ),
+        ({"deploy_checkpoint": "best_structure"}, "deploy_checkpoint is 'best_structure'; it must be one of"),  # λ is 0
         ({"deploy_checkpoint": "best_ssim"}, "deploy_checkpoint is 'best_ssim', but fold is null: no slide"),
     ],
 )

@@ -11,7 +11,7 @@ from bundle import distributed
 from bundle.datalist import is_number
 from bundle.errors import InputError
 from bundle.nuclei.losses import StarLoss
-from bundle.runs import LATEST, PREVIOUS
+from bundle.runs import LATEST, folder_faults
 from bundle.workflow import current_parser
 
 LEAST = {
@@ -22,12 +22,12 @@ THRESHOLDS = ("probability_threshold", "nms_threshold")
 CHECKPOINTS = (LATEST.stem, *(f"best_{term}" for term in StarLoss.terms))
 
 
-def check(output_dir: str, resume: bool) -> None:
+def check(output_dir: str, resume: bool | str) -> None:
     """Refuse ids that make no sense and a folder that holds another run; nothing is written.
 
     Args:
         output_dir: the run's folder.
-        resume: go on from ``checkpoints/latest.pt`` if there is one.
+        resume: go on from ``checkpoints/latest.pt`` if there is one; ``changed``: whatever else has changed.
 
     Raises:
         InputError: with one line for each fault.
@@ -38,10 +38,7 @@ def check(output_dir: str, resume: bool) -> None:
             f"torchrun started {os.environ['WORLD_SIZE']} processes, but nuclei are learned by one; start it with "
             "python -m monai.bundle."
         )
-    if any((Path(output_dir) / kept).exists() for kept in (LATEST, PREVIOUS)) and not resume:
-        faults.append(
-            f"output_dir {output_dir} already holds a run; pass --resume true to go on, or another --output_dir."
-        )
+    faults += folder_faults(Path(output_dir), resume)
     if faults:
         raise InputError("\n".join(faults))
 

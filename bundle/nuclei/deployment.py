@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from bundle.atomic import whole_folder, write_json
-from bundle.checkpoints import load_tensors, save_tensors
+from bundle.checkpoints import check_finite, load_tensors, save_tensors
 from bundle.config_text import as_text
 from bundle.deployment import HOME, save_torchscript
 from bundle.errors import InputError
@@ -85,7 +85,9 @@ def _weights(run: Path, deploy_checkpoint: str) -> Any:
         there = sorted(file.stem for file in path.parent.glob("*.pt"))
         raise InputError(f"deploy_checkpoint is {deploy_checkpoint!r}; this run has {', '.join(there) or 'none'}.")
     content = load_tensors(path)
-    return content.get("parts", content)["network"]
+    weights = content.get("parts", content)["network"]
+    check_finite(weights, path)
+    return weights
 
 
 def described_inference(data: NucleiList, segmentation: Mapping[str, Any]) -> dict[str, Any]:

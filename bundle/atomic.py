@@ -106,6 +106,10 @@ def check_writable(output_dir: str | Path) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON in the house's style, whole or not at all."""
+    """Write JSON in the house's style, whole or not at all.
+
+    What UTF-8 cannot hold, the stray bytes of a file's name, is written as JSON's own escapes.
+    """
+    text = json.dumps(content, indent=4, ensure_ascii=False, default=str) + "\n"
     with whole_file(path) as partial:
-        partial.write_text(json.dumps(content, indent=4, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from bundle.config_text import config_fault
 from bundle.errors import InputError
+from bundle.values import is_number
 
 DATALIST = "datalist.json"  # the list of a dataset, if no other is named
 SPLITS = ("training", "validation", "testing")
@@ -207,11 +206,6 @@ def read_json(path: Path) -> dict[str, Any]:
     if fault := config_fault(f"{path.name}: description", listed.get("description")):
         raise InputError(fault)
     return listed
-
-
-def is_number(value: Any) -> bool:
-    """Whether a value of JSON is a finite number."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and bool(np.isfinite(value))
 
 
 def modality(listed: Mapping[str, Any], key: str, datalist: str, faults: list[str]) -> Modality | None:

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from bundle.errors import InputError
+from bundle.leaks import same_files
 from bundle.preparation.table import listed
 from bundle.section_io import SUFFIXES
+from bundle.values import first_spelling
 
 
 def find_files(option: str, value: Any) -> list[Path]:
@@ -64,7 +66,7 @@ def slide_name(path: Path) -> str:
 
 
 def check_names(option: str, files: Sequence[Path]) -> None:
-    """See that no two slides of a side have one name.
+    """See that no two slides of a side have one name, and that none is there twice under two.
 
     Raises:
         InputError: with a line for each name that two have.
@@ -75,6 +77,7 @@ def check_names(option: str, files: Sequence[Path]) -> None:
         alike = [str(path) for path, own in zip(files, names, strict=True) if own == name]
         if len(alike) > 1:
             faults.append(f"{option}: {listed(alike)} are both slide {name!r}; rename one.")
+    faults += [f"{option}: {path} is the same file as {first}; leave one out." for first, path in same_files(files)]
     if faults:
         raise InputError("\n".join(faults))
 
@@ -120,7 +123,8 @@ def read_specimens(path: str | Path, names: Collection[str]) -> dict[str, str]:
     faults += [f"specimens {file}: slide {name!r} has no line; add one." for name in names if name not in found]
     if faults:
         raise InputError("\n".join(faults))
-    return found
+    spelled = first_spelling(found.values())
+    return {name: spelled[specimen] for name, specimen in found.items()}
 
 
 def pair_up(source: Sequence[str], target: Sequence[str]) -> dict[str, str]:

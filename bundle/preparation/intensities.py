@@ -10,6 +10,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 from skimage.filters import threshold_otsu
 
+from bundle.atomic import check_writable
 from bundle.commands import as_bool
 from bundle.datalist import is_number
 from bundle.errors import InputError
@@ -92,6 +93,7 @@ def intensities(
     picture = Path(str(output))
     if picture.suffix.lower() != ".png":
         raise InputError(f"output is {picture}; name a .png file.")
+    check_writable(picture.parent, "the folder of output")
     path = Path(str(input))
     drawn = None if rois is None else Path(str(rois))
     if drawn is None:

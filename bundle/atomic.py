@@ -89,8 +89,12 @@ def whole_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def check_writable(output_dir: str | Path) -> None:
+def check_writable(output_dir: str | Path, option: str = "output_dir") -> None:
     """Make a folder and see that a file can be made in it.
+
+    Args:
+        output_dir: the folder.
+        option: what names it, for the message.
 
     Raises:
         InputError: if not.
@@ -102,10 +106,14 @@ def check_writable(output_dir: str | Path) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise InputError(f"output_dir {folder} cannot be written ({error.strerror}); choose another folder.") from error
+        raise InputError(f"{option} {folder} cannot be written ({error.strerror}); choose another folder.") from error
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON in the house's style, whole or not at all."""
+    """Write JSON in the house's style, whole or not at all.
+
+    What UTF-8 cannot hold, the stray bytes of a file's name, is written as JSON's own escapes.
+    """
+    text = json.dumps(content, indent=4, ensure_ascii=False, default=str) + "\n"
     with whole_file(path) as partial:
-        partial.write_text(json.dumps(content, indent=4, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -19,19 +19,21 @@ from bundle.datalist import (
     Modality,
     Pair,
     checksum,
-    entries,
-    is_number,
     modality,
     name_in,
     read_json,
     tissues_of,
 )
+from bundle.entries import entries
 from bundle.errors import InputError
 from bundle.finite import nan_faults
 from bundle.folds import assign_folds
 from bundle.image_io import read_labels, read_mask, read_slide
+from bundle.leaks import content, repeated, shared_images, shared_specimens
+from bundle.values import is_number, shown
 
 Entry = TypeVar("Entry", Pair, Image)
+MOST_UM = 1e4  # of a pixel: no image of tissue has larger ones
 
 
 def load_datalist(
@@ -65,17 +67,17 @@ def load_datalist(
     faults: list[str] = []
     listed = read_json(folder / datalist)
     for key in sorted(set(listed) - LIST_KEYS):
-        faults.append(f"{datalist}: unknown key {key!r}; known are {', '.join(sorted(LIST_KEYS))}.")
+        faults.append(f"{datalist}: unknown key {shown(key)}; known are {', '.join(sorted(LIST_KEYS))}.")
     pixel_um: Any = listed.get("pixel_um")
-    if not is_number(pixel_um) or pixel_um <= 0:
-        faults.append(f"{datalist}: pixel_um is {pixel_um!r}; give the pixel size in µm, it is never assumed.")
+    if not is_number(pixel_um) or not 0 < pixel_um <= MOST_UM:
+        faults.append(f"{datalist}: pixel_um is {shown(pixel_um)}; give the pixel size in µm, it is never assumed.")
     allow = listed.get("allow_same_specimen", False)
     if not isinstance(allow, bool):
-        faults.append(f"{datalist}: allow_same_specimen is {allow!r}; it must be true or false.")
+        faults.append(f"{datalist}: allow_same_specimen is {shown(allow)}; it must be true or false.")
     source, target = (modality(listed, key, datalist, faults) for key in ("source", "target"))
     training, alone = entries(listed, "training", folder, datalist, faults, paired)
     testing, alone_testing = entries(listed, "testing", folder, datalist, faults, paired)
-    if not listed.get("training"):
+    if listed.get("training", []) == []:
         faults.append(f"{datalist}: training is empty; list at least one {'pair' if paired else 'image of each side'}.")
     if source is None or target is None:
         raise InputError("\n".join(faults))
@@ -89,12 +91,12 @@ def load_datalist(
         pixel_um,
         source,
         target,
-        bool(allow),
+        allow is True,
         paired,
         testing=testing,
         single={"testing": alone_testing},
         tissues=tissues_of(listed, datalist, faults),
-        description=str(listed.get("description", "")),
+        description=listed.get("description", ""),
     )
     _divide(data, training, alone, fold, datalist, faults)
     if not paired and not faults:
@@ -106,6 +108,8 @@ def load_datalist(
     _check_specimens(data, datalist, faults)
     data.checksums[datalist] = checksum(folder / datalist)
     _check_files(data, datalist, patch_size, faults)
+    if not faults:
+        _check_images(data, faults)
     if faults:
         raise InputError("\n".join(faults))
     return data
@@ -153,17 +157,20 @@ def _numbered(entries: Sequence[Entry], numbers: Sequence[int]) -> list[Entry]:
 
 
 def _check_specimens(data: Datalist, datalist: str, faults: list[str]) -> None:
-    if data.allow_same_specimen:
-        return
     specimens = {
         split: {entry.specimen for entry in [*getattr(data, split), *data.single.get(split, [])]} for split in SPLITS
     }
-    for one, other in (("training", "validation"), ("training", "testing"), ("validation", "testing")):
-        for specimen in sorted(specimens[one] & specimens[other]):
-            faults.append(
-                f"{datalist}: specimen {specimen!r} is in {one} and in {other}, so the figures would flatter; "
-                'move it to one side, or say "allow_same_specimen": true.'
-            )
+    if not data.allow_same_specimen:
+        faults += shared_specimens(specimens, datalist)
+
+
+def _check_images(data: Datalist, faults: list[str]) -> None:
+    """See that no image is in two splits under whatever name, and no entry twice in one."""
+    listed = {split: data.listed(split) for split in SPLITS}
+    for entries_of_split in listed.values():
+        faults += repeated(entries_of_split, data.contents)
+    if not data.allow_same_specimen:
+        faults += shared_images(listed, data.contents)
 
 
 class _Outside:
@@ -233,6 +240,7 @@ def _read_checked(data: Datalist, label: str, key: str, path: Path, faults: list
         faults.append(f"{label}: {key} {error}")
         return None
     data.checksums[name_in(data.folder, path)] = checksum(path)
+    data.contents[path] = content(pixels)
     declared = data.source if key == "source" else data.target
     faults.extend(f"{label}: {key} {fault}" for fault in image_faults(path, pixels, declared))
     return pixels

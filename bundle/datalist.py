@@ -9,17 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from bundle.config_text import config_fault
 from bundle.errors import InputError
+from bundle.values import is_number, is_text, shown
 
 DATALIST = "datalist.json"  # the list of a dataset, if no other is named
 SPLITS = ("training", "validation", "testing")
 SIDES = ("source", "target")
 FILE_KEYS = (*SIDES, "mask", "labels", "perfect")
 LIST_KEYS = {"pixel_um", "allow_same_specimen", "source", "target", "tissues", "training", "testing", "description"}
-ENTRY_KEYS = {*FILE_KEYS, "specimen", "group", "fold"}
 
 
 @dataclass(frozen=True)
@@ -133,6 +131,7 @@ class Datalist:
         source_background: mean source outside the training masks, in file units; None if nothing is outside.
         background_rgb: mean target outside the training masks, one value per channel; None likewise.
         checksums: SHA-256 of every file read, by its path in the datalist.
+        contents: of each image what it shows, by its file; see :func:`bundle.leaks.content`.
     """
 
     folder: Path
@@ -150,6 +149,7 @@ class Datalist:
     source_background: list[float] | None = None
     background_rgb: list[float] | None = None
     checksums: dict[str, str] = field(default_factory=dict)
+    contents: dict[Path, str | None] = field(default_factory=dict)
 
     def images(self, split: str, side: str) -> list[Image]:
         """Every image of one side of a split, whether its entry has the other side or not.
@@ -164,6 +164,11 @@ class Datalist:
             for pair in pairs
         ]
         return both + [image for image in self.single.get(split, []) if image.side == side]
+
+    def listed(self, split: str) -> list[tuple[str, dict[str, Path]]]:
+        """The images of each entry of a split, by side, with its label."""
+        pairs = [(pair.label, {side: getattr(pair, side) for side in SIDES}) for pair in getattr(self, split)]
+        return pairs + [(image.label, {image.side: image.path}) for image in self.single.get(split, [])]
 
     def counted(self, split: str) -> str:
         """How many pairs, or images of each side, a split has, in words."""
@@ -203,54 +208,73 @@ def read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"{path} does not exist; a dataset folder holds a datalist.json (README, your own data).")
     try:
-        listed = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not valid JSON: {error}") from error
+        listed = json.loads(path.read_bytes().decode("utf-8-sig"), object_pairs_hook=_each_key_once)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text (byte {error.start}); save it anew as UTF-8.") from error
+    except RecursionError as error:
+        raise InputError(f"{path} is nested deeper than any datalist; look at its brackets.") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}).") from error
+    except ValueError as error:
+        raise InputError(
+            f"{path} is not valid JSON: {error}; JSON has no comments, and no comma after a last item."
+        ) from error
     if not isinstance(listed, dict):
         raise InputError(f"{path} holds a {type(listed).__name__}; it must be one object.")
-    if fault := config_fault(f"{path.name}: description", listed.get("description")):
+    about = listed.get("description", "")
+    if about != "" and not is_text(about):
+        raise InputError(f"{path.name}: description is {shown(about)}; it must be text.")
+    if fault := config_fault(f"{path.name}: description", about):
         raise InputError(fault)
     return listed
 
 
-def is_number(value: Any) -> bool:
-    """Whether a value of JSON is a finite number."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and bool(np.isfinite(value))
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, in which Python would take the last of two values for one key."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in content if keys.count(key) > 1)
+        raise ValueError(f"the key {shown(twice)} stands twice in one object")
+    return content
 
 
 def modality(listed: Mapping[str, Any], key: str, datalist: str, faults: list[str]) -> Modality | None:
     """The source or target as declared; None, and lines in ``faults``, if that is not enough."""
     declared = listed.get(key)
     if not isinstance(declared, dict):
-        faults.append(f"{datalist}: {key} is {declared!r}; declare its name, channels and range.")
+        faults.append(f"{datalist}: {key} is {shown(declared)}; declare its name, channels and range.")
         return None
     name: Any = declared.get("name")
     channels: Any = declared.get("channels")
     limits: Any = declared.get("range")
     found = len(faults)
-    if not isinstance(name, str) or not name:
-        faults.append(f"{datalist}: {key}.name is {name!r}; name the modality, for example 'SR-µCT'.")
+    if not is_text(name):
+        faults.append(f"{datalist}: {key}.name is {shown(name)}; name the modality, for example 'SR-µCT'.")
     elif fault := config_fault(f"{datalist}: {key}.name", name):
         faults.append(fault)
     if not isinstance(channels, int) or isinstance(channels, bool) or channels < 1:
         faults.append(
-            f"{datalist}: {key}.channels is {channels!r}; it must be 1 (grey), 3 (RGB) or another number of channels."
+            f"{datalist}: {key}.channels is {shown(channels)}; it must be 1 (grey), 3 (RGB) or another number of "
+            "channels."
         )
     names = declared.get("channel_names", [])
-    if not isinstance(names, list) or not all(isinstance(one, str) and one for one in names):
-        faults.append(f"{datalist}: {key}.channel_names is {names!r}; it must be a list of names.")
+    if not isinstance(names, list) or not all(is_text(one) for one in names):
+        faults.append(f"{datalist}: {key}.channel_names is {shown(names)}; it must be a list of names.")
     elif found_in := [fault for one in names if (fault := config_fault(f"{datalist}: {key}.channel_names", one))]:
         faults += found_in
     elif names and (len(names) != channels or len(set(names)) != len(names)):
-        faults.append(f"{datalist}: {key}.channel_names is {names}; name each of the {channels} channels, once.")
+        faults.append(f"{datalist}: {key}.channel_names is {shown(names)}; name each of the {channels} channels, once.")
     ordered = isinstance(limits, list) and len(limits) == 2 and all(map(is_number, limits)) and limits[0] < limits[1]
     if not ordered:
         faults.append(
-            f"{datalist}: {key}.range is {limits!r}; give [lowest, highest], it is never taken from the data."
+            f"{datalist}: {key}.range is {shown(limits)}; give [lowest, highest], it is never taken from the data."
         )
     levels = [declared.get("bone_intensity"), declared.get("background_intensity")]
     if levels != [None, None] and not (all(map(is_number, levels)) and levels[0] != levels[1]):
-        faults.append(f"{datalist}: {key}: bone_intensity and background_intensity are {levels}; give both or none.")
+        faults.append(
+            f"{datalist}: {key}: bone_intensity and background_intensity are {shown(levels)}; give both or none."
+        )
     if len(faults) > found:
         return None
     bone, background = levels
@@ -259,63 +283,18 @@ def modality(listed: Mapping[str, Any], key: str, datalist: str, faults: list[st
 
 def tissues_of(listed: Mapping[str, Any], datalist: str, faults: list[str]) -> dict[str, list[int]]:
     """The label values of each tissue, as declared; no value may count as two tissues."""
-    tissues: Any = listed.get("tissues") or {}
+    tissues: Any = listed.get("tissues", {})
     well = isinstance(tissues, dict) and all(
-        isinstance(values, list) and all(isinstance(value, int) and 0 <= value <= 255 for value in values)
+        isinstance(values, list) and all(type(value) is int and 0 <= value <= 255 for value in values)
         for values in tissues.values()
     )
     if not well:
-        faults.append(f'{datalist}: tissues is {tissues!r}; name tissues with their label values, {{"bone": [6, 7]}}.')
+        faults.append(
+            f'{datalist}: tissues is {shown(tissues)}; name tissues with their label values, {{"bone": [6, 7]}}.'
+        )
         return {}
     every = [value for values in tissues.values() for value in values]
     twice = sorted({value for value in every if every.count(value) > 1})
     if twice:
         faults.append(f"{datalist}: tissues gives label {twice} to more than one tissue; give it to one.")
     return tissues
-
-
-def entries(
-    listed: Mapping[str, Any], split: str, folder: Path, datalist: str, faults: list[str], paired: bool = True
-) -> tuple[list[Pair], list[Image]]:
-    """The pairs of a split, and its single images; what may not be there becomes lines in ``faults``.
-
-    Args:
-        listed: the content of a datalist.
-        split: one of ``SPLITS``.
-        folder: of the dataset.
-        datalist: its name, for messages.
-        faults: gets a line for each entry that cannot be used.
-        paired: an entry with a source or a target alone is a fault.
-    """
-    pairs: list[Pair] = []
-    single: list[Image] = []
-    halves: list[str] = []
-    for number, entry in enumerate(listed.get(split) or []):
-        label = f"{datalist}, {split}[{number}]"
-        if not isinstance(entry, dict):
-            faults.append(f"{label}: is {entry!r}; it must be an object with source and target.")
-            continue
-        for key in sorted(set(entry) - ENTRY_KEYS):
-            faults.append(f"{label}: unknown key {key!r}; known are {', '.join(sorted(ENTRY_KEYS))}.")
-        sides = [key for key in SIDES if isinstance(entry.get(key), str)]
-        if paired and len(sides) < len(SIDES):
-            missing = [key for key in SIDES if key not in sides]
-            halves.append(f"{split}[{number}] has no {' and no '.join(missing)}")
-            continue
-        if not sides:
-            faults.append(f"{label}: has no source and no target; name an image.")
-            continue
-        fold = entry.get("fold")
-        if fold is not None and not isinstance(fold, int):
-            faults.append(f"{label}: fold is {fold!r}; it must be a whole number.")
-        specimen, group = str(entry.get("specimen", entry[sides[0]])), entry.get("group")
-        files = {key: folder / entry[key] for key in FILE_KEYS if entry.get(key)}
-        if len(sides) == len(SIDES):
-            about = (files.get("mask"), specimen, group, fold)
-            pairs.append(Pair(label, files["source"], files["target"], *about, *map(files.get, FILE_KEYS[3:])))
-        else:
-            single.append(Image(label, sides[0], files[sides[0]], files.get("mask"), specimen, group, fold))
-    if halves:
-        more = f" and {len(halves) - 1} more are no pairs either" if len(halves) > 1 else ""
-        faults.append(f"{datalist}: {halves[0]}{more}; this method needs pairs, source and target in every entry.")
-    return pairs, single

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+NO_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
 
 
 class InputError(ValueError):
@@ -35,8 +36,24 @@ def full_disk(error: BaseException) -> OSError | None:
     return next((link for link in causes(error) if isinstance(link, OSError) and link.errno in FULL), None)
 
 
+def line_of(error: BaseException) -> str | None:
+    """What to tell of an error that the user can mend, a machine's limits and rights among them; None of any other."""
+    fault, full = input_error(error), full_disk(error)
+    if fault is not None:
+        return str(fault)
+    if full is not None:
+        where = f" at {full.filename}" if full.filename else ""
+        return f"the disk is full{where} ({full.strerror}); make room and run the same command again."
+    for link in causes(error):
+        if isinstance(link, MemoryError):
+            return f"memory does not suffice ({str(link) or 'of this machine'}); ask for less at once."
+        if isinstance(link, OSError) and link.errno in NO_PLACE and link.filename:
+            return f"{link.filename}: {link.strerror}; name another place, or ask for the right to this one."
+    return None
+
+
 def plain_errors(speaks: Callable[[], bool] = lambda: True) -> None:
-    """Print an uncaught :class:`InputError`, or a full disk, as one line; the exit code stays 1.
+    """Print an uncaught error that :func:`line_of` knows as one line; the exit code stays 1.
 
     Any other error keeps its traceback.
 
@@ -47,11 +64,7 @@ def plain_errors(speaks: Callable[[], bool] = lambda: True) -> None:
     def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
         if not speaks():
             return
-        full = full_disk(error)
-        fault: object = input_error(error)
-        if fault is None and full is not None:
-            where = f" at {full.filename}" if full.filename else ""
-            fault = f"the disk is full{where} ({full.strerror}); make room and run the same command again."
+        fault = line_of(error)
         if fault is None:
             sys.__excepthook__(kind, error, traceback)
         else:

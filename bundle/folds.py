@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from bundle.datalist import SIDES, Image, Pair
 from bundle.errors import InputError
+from bundle.values import same_text
 
 FOLDS = 5  # §2.4
 
@@ -30,8 +31,8 @@ def assign_folds(pairs: Sequence[Pair | Image], count: int = FOLDS) -> list[int]
     groups: dict[str, dict[str, None]] = {}
     sides: dict[str, set[str]] = {}
     for pair in pairs:
-        groups.setdefault(pair.group or "", {})[pair.specimen] = None
-        sides.setdefault(pair.specimen, set()).update([pair.side] if isinstance(pair, Image) else SIDES)
+        groups.setdefault(pair.group or "", {})[same_text(pair.specimen)] = None
+        sides.setdefault(same_text(pair.specimen), set()).update([pair.side] if isinstance(pair, Image) else SIDES)
     specimens = list(dict.fromkeys(specimen for group in groups.values() for specimen in group))
     for side in SIDES:
         number = sum(side in sides[specimen] for specimen in specimens)
@@ -48,4 +49,4 @@ def assign_folds(pairs: Sequence[Pair | Image], count: int = FOLDS) -> list[int]
         folds[specimen] = dealt[min(sides[specimen])] % count
         for side in sides[specimen]:
             dealt[side] += 1
-    return [folds[pair.specimen] for pair in pairs]
+    return [folds[same_text(pair.specimen)] for pair in pairs]

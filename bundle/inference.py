@@ -118,6 +118,8 @@ def check(
     given, made = (modality(one) for one in ((source, target) if direction == "forward" else (target, source)))
     if mask is not None and made.channels != 3:
         faults.append(f"a mask is given, but {made} has no colour to set outside it; leave --mask out.")
+    if background_rgb is not None and direction == "forward":
+        faults += colour_faults(background_rgb, made)
     if output_format == "png" and made.channels not in PICTURE_CHANNELS:
         faults.append(f"output_format is 'png', which cannot hold {made}; leave it out, or pass tif.")
     calibrated = direction == "forward" and recalibrated(source, bone_intensity, background_intensity)
@@ -159,6 +161,21 @@ def setting_faults(
         faults.append("normalisation is 'dense', which goes with windows, but window is None; leave one of them out.")
     faults += intensity_faults(source, bone_intensity, background_intensity)
     return faults
+
+
+def colour_faults(background_rgb: Sequence[float], made: Modality) -> list[str]:
+    """What is wrong with the colour outside a mask or hull, a line each.
+
+    Args:
+        background_rgb: as given.
+        made: what the model makes.
+    """
+    if len(background_rgb) == made.channels and all(made.low <= value <= made.high for value in background_rgb):
+        return []
+    return [
+        f"background_rgb is {list(background_rgb)}; it must be {made.channels} numbers from {made.low:g} to "
+        f"{made.high:g}, one a channel of {made.name}."
+    ]
 
 
 def modality(declared: Mapping[str, Any]) -> Modality:

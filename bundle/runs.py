@@ -31,7 +31,6 @@ LATEST = Path("checkpoints") / "latest.pt"
 PREVIOUS = LATEST.with_name("previous.pt")
 PROVENANCE, CONFIG = "provenance.json", "config.json"
 MODEL = Path("bundle") / "models" / "model.pt"
-WHOLE_NUMBERS = ("epochs", "batch_size", "patch_size", "patches_per_pair")
 logger = logging.getLogger("bundle")
 
 
@@ -119,28 +118,17 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def number_faults(parser: ConfigParser) -> list[str]:
-    """What is wrong with the sizes and lengths of a training, a line each."""
-    values = {name: parser.get_parsed_content(name) for name in (*WHOLE_NUMBERS, "decay_epochs")}
-    faults = []
-    for name, value in values.items():
-        least = 0 if name == "decay_epochs" else 1
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            faults.append(f"{name} is {value!r}; it must be a whole number of at least {least}.")
-    if not faults and values["decay_epochs"] > values["epochs"]:
-        faults.append(f"decay_epochs is {values['decay_epochs']}, but epochs is {values['epochs']}; it cannot be more.")
+    """What of the numbers of a training does not go together, a line each; each alone is checked when a run starts."""
+    decay, epochs = (parser.get_parsed_content(name) for name in ("decay_epochs", "epochs"))
+    faults = [f"decay_epochs is {decay}, but epochs is {epochs}; it cannot be more."] if decay > epochs else []
     return faults + validation_faults(parser)
 
 
 def validation_faults(parser: ConfigParser) -> list[str]:
     """What is wrong with the ids that say when a run is validated and stopped, a line each."""
-    names = ("fold", "validate_every", "validate_step", "validation_metric", "patience", "deploy_checkpoint")
-    fold, every, step, metric, patience, deployed = (parser.get_parsed_content(name) for name in names)
+    names = ("fold", "validate_every", "validation_metric", "patience", "deploy_checkpoint")
+    fold, every, metric, patience, deployed = (parser.get_parsed_content(name) for name in names)
     faults = []
-    if type(every) is not int or every < 0:
-        faults.append(f"validate_every is {every!r}; it must be a whole number of at least 0 (never).")
-    for name, value in {"validate_step": step, "patience": patience}.items():
-        if value is not None and (type(value) is not int or value < 1):
-            faults.append(f"{name} is {value!r}; it must be a whole number of at least 1, or null.")
     metrics = locate(parser["train#slides"]["_target_"]).metrics  # type: ignore[attr-defined]
     if metric not in metrics:
         faults.append(f"validation_metric is {metric!r}; it must be one of {', '.join(metrics)}.")

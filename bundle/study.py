@@ -104,6 +104,8 @@ def plan_cells(
         InputError: if a variant has an unknown part, or names an overlay that is not there.
     """
     faults = []
+    if not Path(TRAINING).is_file():
+        raise InputError(f"{TRAINING} does not exist in {Path.cwd()}; start studies in the folder that has configs/.")
     if not Path(evaluation).is_file():
         faults.append(
             f"evaluation_config {evaluation} does not exist; there are {EVALUATION} and {UNPAIRED_EVALUATION}."

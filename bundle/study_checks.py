@@ -11,6 +11,7 @@ from bundle.data import load_datalist
 from bundle.datalist import Datalist
 from bundle.errors import InputError, input_error
 from bundle.evaluation import value_faults
+from bundle.ids import settle
 from bundle.metrics import find_lpips
 from bundle.runs import number_faults
 from bundle.study import TRAINING, Cell
@@ -83,6 +84,7 @@ def _check(
     mistyped = unknown_ids(parser.get())
     if mistyped:
         raise InputError("\n".join(mistyped))
+    settle(parser)
     value = parser.get_parsed_content
     faults = number_faults(parser)
     if faults:

@@ -13,6 +13,7 @@ from monai.bundle import ConfigParser
 
 from bundle.distributed import first_to_fail
 from bundle.errors import InputError, plain_errors
+from bundle.ids import settle
 
 # Ids that nothing in a config refers to, because MONAI or a program that runs bundles asks for them.
 ENTRY_POINTS = {
@@ -22,8 +23,6 @@ ENTRY_POINTS = {
     *("g_xy", "g_yx", "d_x", "d_y", "decay_epochs"),  # a method may have no use for one
     *("output_dir", "save_execute_config", "_meta_"),
 }
-
-JSON_WORDS = {"true": True, "false": False, "null": None}
 
 
 def current_parser() -> ConfigParser:
@@ -44,12 +43,10 @@ def current_parser() -> ConfigParser:
 
 
 def start() -> None:
-    """First step of every run: refuse mistyped ids, and print faults as single lines from here on.
-
-    ``true``, ``false`` and ``null`` on the command line arrive as words; they become what they mean.
+    """First step of every run: refuse mistyped ids and wrong values, and print faults as single lines from here on.
 
     Raises:
-        InputError: if the config or the command line sets an id that nothing uses.
+        InputError: if the config or the command line sets an id that nothing uses, or to what it may not be.
     """
     plain_errors(first_to_fail)
     warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")  # of a GPU's codec, which no scan here needs
@@ -57,9 +54,7 @@ def start() -> None:
     unknown = unknown_ids(parser.get())
     if unknown:
         raise InputError("\n".join(unknown))
-    for key, value in list(parser.get().items()):
-        if isinstance(value, str) and value in JSON_WORDS:
-            parser[key] = JSON_WORDS[value]
+    settle(parser)
 
 
 def unknown_ids(config: dict[str, Any]) -> list[str]:

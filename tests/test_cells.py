@@ -168,6 +168,11 @@ def test_what_makes_no_sense_is_said_in_one_line_each(tmp_path: Path) -> None:
     ]
 
 
+def test_a_tile_that_is_none_is_refused_before_memory_is_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="size is 1000000; a tile has a side of at most 4096 px"):
+        make_cells(str(tmp_path / "new"), size=1_000_000)
+
+
 def test_the_command_says_what_is_wrong_without_a_traceback(tmp_path: Path) -> None:
     done = run_module(["scripts.cells", "--output", str(tmp_path / "new"), "--tiles", "none"], ROOT)
     assert done.returncode == 1

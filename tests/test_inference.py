@@ -227,6 +227,8 @@ LIGHT = {"name": "IF", "channels": 2, "range": [0, 255]}
         (GREY, {"source": UNDECLARED}, "declared none for its µCT"),
         (GREY, {"mask": "m.png"}, "background_rgb is not"),
         (GREY, {"mask": "m.png", "background_rgb": [0, 0, 0]}, "m.png does not exist"),
+        (GREY, {"background_rgb": [999, 0, 0]}, "background_rgb is [999, 0, 0]; it must be 3 numbers from 0 to 255"),
+        (GREY, {"background_rgb": [0, 0]}, "background_rgb is [0, 0]; it must be 3 numbers"),
         (GREY, {"target": LIGHT, "output_format": "png"}, "'png', which cannot hold IF (2 channel(s), 0 to 255)"),
         (GREY, {"target": LIGHT, "mask": "m.png", "background_rgb": [0, 0, 0]}, "has no colour to set outside it"),
     ],

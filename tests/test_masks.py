@@ -148,6 +148,7 @@ def test_intensities_refusals(tmp_path):
     (tmp_path / "empty.json").write_text('{"bone": []}')
     refuse(tmp_path, "hold one grey value only")
     refuse(tmp_path, "name a .png file", output="picture.jpg")
+    refuse(tmp_path, "the folder of output /proc/none cannot be written", output="/proc/none/picture.png")
     refuse(tmp_path, "does not exist", input=str(tmp_path / "none.png"))
     refuse(tmp_path, "has 3 channels; a scan has one", input=str(tmp_path / "colour.png"))
     refuse(tmp_path, "rois", rois=str(tmp_path / "none.json"))

@@ -166,17 +166,21 @@ def test_thresholds_are_tuned_to_what_matches_best():
 
 def test_ids_that_make_no_sense_are_listed(tmp_path):
     make_nuclei(tmp_path / "data")
-    parser = ConfigParser()
-    parser.read_config(str(ROOT / CONFIG))
-    bad = {"patch_size": 40, "probability_threshold": 1.5, "held_out": 0, "decay_epochs": 9, "tune_thresholds": "maybe"}
     output = tmp_path / "run"
-    parser.update({"dataset_dir": str(tmp_path / "data"), "output_dir": str(output), **TINY, **bad})
-    with pytest.raises(RuntimeError) as caught:
-        parser.get_parsed_content("training")
-    found = str(input_error(caught.value)).splitlines()
-    assert len(found) == len(bad)
-    for text in ("multiples of 16", "decay_epochs is 9", "probability_threshold is 1.5", "held_out is 0", "'maybe'"):
-        assert text in "\n".join(found)
+    alone = {"probability_threshold": 1.5, "held_out": 1, "tune_thresholds": "maybe", "rays": 2, "grid": 3, "window": 0}
+    together = {"patch_size": 40, "held_out": 0, "decay_epochs": 9, "tune_thresholds": True}
+    for bad, texts in (
+        (alone, ("threshold is 1.5", "held_out is 1;", "'maybe'", "rays is 2", "grid is 3", "window is 0")),
+        (together, ("multiples of 16", "decay_epochs is 9", "held_out is 0", "")),
+    ):
+        parser = ConfigParser()
+        parser.read_config(str(ROOT / CONFIG))
+        parser.update({"dataset_dir": str(tmp_path / "data"), "output_dir": str(output), **TINY, **bad})
+        with pytest.raises(RuntimeError) as caught:
+            parser.get_parsed_content("training")
+        found = str(input_error(caught.value))
+        assert len(found.splitlines()) == len([text for text in texts if text])
+        assert all(text in found for text in texts)
     assert not output.exists()
 
 

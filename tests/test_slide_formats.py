@@ -18,7 +18,7 @@ from bundle.errors import InputError
 from bundle.image_io import read_indices, read_labels, read_mask, read_slide
 from bundle.section_io import open_section
 from bundle.tiling.scan import facts_of, opened
-from bundle.tiling.slides import one_of_each
+from bundle.tiling.slides import check_names, one_of_each
 
 DOC = Path(__file__).parents[1] / "docs/formats.md"
 HEIGHT, WIDTH = 20, 33
@@ -339,11 +339,11 @@ def copies(folder):
     (folder / "b.png").write_bytes((folder / "a.png").read_bytes())
     (folder / "c.png").symlink_to(folder / "a.png")
     with pytest.raises(InputError) as error:
-        one_of_each("source", sorted(folder.iterdir()), [])
+        check_names("source", sorted(folder.iterdir()))
     lines = str(error.value).splitlines()
     assert len(lines) == 2
     for line, name in zip(lines, ("b.png", "c.png"), strict=True):
-        assert line.startswith(f"source: {folder / 'a.png'} and {folder / name} are one file twice")
+        assert line == f"source: {folder / name} is the same file as {folder / 'a.png'}; leave one out."
 
 
 ROWS = (

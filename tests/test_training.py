@@ -49,7 +49,7 @@ REFUSED = {
     "mistyped id": ({"epohcs": 3}, "'epohcs' is not an id of this config; did you mean 'epochs'?"),
     "missing dataset": ({"dataset_dir": "nowhere"}, "nowhere/datalist.json does not exist"),
     "bad number": ({"batch_size": 0}, "batch_size is 0; it must be a whole number of at least 1."),
-    "bad weight": ({"lambda_pixel": -1}, "lambda_pixel is -1; a weight is a number of at least 0."),
+    "bad weight": ({"lambda_pixel": -1}, "lambda_pixel is -1; it must be a number of at least 0."),
     "patch too large": ({"patch_size": 128}, "smaller than a patch of 128 px"),
     "skips": ({"skip_nonfinite": -1}, "skip_nonfinite is -1; it must be a whole number of at least 0."),
     "precision": (

@@ -17,6 +17,7 @@ from bundle.image_io import read_slide, suffix_of
 from bundle.inference import list_images
 from bundle.insilico.morphology import tissue
 from bundle.nuclei.dataset import read_nuclei
+from bundle.values import first_spelling
 
 POSTFIX = "_labels"  # of a label image's name beside that of its tile
 COLUMNS = ("tile", "specimen", "split")
@@ -126,8 +127,9 @@ def read_table(path: str, names: Sequence[str], split: str, faults: list[str]) -
             faults.append(f"{where}: split is {row[1]!r}; it must be one of {', '.join(SPLITS)}.")
         rows[name] = row
     rows = {name: rows.get(name, (name, split)) for name in names}
-    for specimen in dict.fromkeys(row[0] for row in rows.values()):
-        sides = sorted({row[1] for row in rows.values() if row[0] == specimen})
+    spelled = first_spelling(row[0] for row in rows.values())
+    for specimen in dict.fromkeys(spelled.values()):
+        sides = sorted({row[1] for row in rows.values() if spelled[row[0]] == specimen})
         if len(sides) > 1:
             faults.append(f"table {file}: specimen {specimen!r} is in {' and in '.join(sides)}; move it to one.")
     return rows

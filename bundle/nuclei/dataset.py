@@ -11,10 +11,13 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from bundle.data import image_faults
-from bundle.datalist import DATALIST, SPLITS, Modality, checksum, is_number, modality, name_in, read_json
+from bundle.data import MOST_UM, image_faults
+from bundle.datalist import DATALIST, SPLITS, Modality, checksum, modality, name_in, read_json
+from bundle.entries import checked_files, entries_of
 from bundle.errors import InputError
 from bundle.image_io import read_indices, read_slide
+from bundle.leaks import content, repeated, shared_images, shared_specimens
+from bundle.values import is_number, shown
 
 LIST_KEYS = {"pixel_um", "description", "image", "allow_same_specimen", *SPLITS}
 ENTRY_KEYS = {"image", "labels", "specimen", "group"}
@@ -54,6 +57,7 @@ class NucleiList:
         held_out: the validation fields were taken from ``training``, see :func:`load_nuclei`.
         nuclei: how many each field has, by its label.
         checksums: SHA-256 of every file read, by its path in the datalist.
+        contents: of each image what it shows, by its file; see :func:`bundle.leaks.content`.
     """
 
     folder: Path
@@ -67,6 +71,7 @@ class NucleiList:
     held_out: bool = False
     nuclei: dict[str, int] = field(default_factory=dict)
     checksums: dict[str, str] = field(default_factory=dict)
+    contents: dict[Path, str | None] = field(default_factory=dict)
 
     def counted(self, split: str) -> str:
         """How much a split holds, in words."""
@@ -114,25 +119,29 @@ def load_nuclei(
     faults: list[str] = []
     listed = read_json(folder / datalist)
     for key in sorted(set(listed) - LIST_KEYS):
-        faults.append(f"{datalist}: unknown key {key!r}; known are {', '.join(sorted(LIST_KEYS))}.")
+        faults.append(f"{datalist}: unknown key {shown(key)}; known are {', '.join(sorted(LIST_KEYS))}.")
     pixel_um: Any = listed.get("pixel_um")
-    if pixel_um is not None and (not is_number(pixel_um) or pixel_um <= 0):
-        faults.append(f"{datalist}: pixel_um is {pixel_um!r}; give the pixel size in µm, or null if it is not known.")
+    if pixel_um is not None and (not is_number(pixel_um) or not 0 < pixel_um <= MOST_UM):
+        faults.append(
+            f"{datalist}: pixel_um is {shown(pixel_um)}; give the pixel size in µm, or null if it is not known."
+        )
     allow = listed.get("allow_same_specimen", False)
     if not isinstance(allow, bool):
-        faults.append(f"{datalist}: allow_same_specimen is {allow!r}; it must be true or false.")
+        faults.append(f"{datalist}: allow_same_specimen is {shown(allow)}; it must be true or false.")
     image = modality(listed, "image", datalist, faults)
     if image is None:
         raise InputError("\n".join(faults))
-    data = NucleiList(folder, image, pixel_um, description=str(listed.get("description", "")))
-    data.allow_same_specimen = bool(allow)
+    data = NucleiList(folder, image, pixel_um, description=listed.get("description", ""))
+    data.allow_same_specimen = allow is True
     for split in SPLITS:
         setattr(data, split, fields_of(listed, split, folder, datalist, faults))
     if not listed.get("training") and not listed.get("testing"):
         faults.append(f"{datalist}: training and testing are empty; list at least one image with its labels.")
-    faults += _shared_specimens(data, datalist)
+    if not data.allow_same_specimen:
+        specimens = {split: [each.specimen for each in getattr(data, split)] for split in SPLITS}
+        faults += shared_specimens(specimens, datalist)
     data.checksums[datalist] = checksum(folder / datalist)
-    faults += _check_files(data, patch_size)
+    faults += _check_files(data, patch_size) or _image_faults(data)
     if not faults and held_out and data.training and not data.validation:
         _hold_out(data, held_out, seed, datalist, faults)
     if faults:
@@ -142,24 +151,17 @@ def load_nuclei(
 
 def fields_of(listed: Mapping[str, Any], split: str, folder: Path, datalist: str, faults: list[str]) -> list[Field]:
     """The entries of a split; those that are none become lines in ``faults``."""
-    entries: Any = listed.get(split) or []
-    if not isinstance(entries, list):
-        faults.append(f"{datalist}: {split} is {entries!r}; it must be a list of entries.")
-        return []
     fields = []
-    for number, entry in enumerate(entries):
+    for number, entry in enumerate(entries_of(listed, split, datalist, faults)):
         label = f"{datalist}, {split}[{number}]"
-        if not isinstance(entry, dict):
-            faults.append(f"{label}: is {entry!r}; it must be an object with image and labels.")
+        files = checked_files(entry, ("image", "labels"), ENTRY_KEYS, folder, label, faults)
+        if files is None:
             continue
-        for key in sorted(set(entry) - ENTRY_KEYS):
-            faults.append(f"{label}: unknown key {key!r}; known are {', '.join(sorted(ENTRY_KEYS))}.")
-        missing = [key for key in ("image", "labels") if not isinstance(entry.get(key), str)]
+        missing = [key for key in ("image", "labels") if key not in files]
         if missing:
             faults.append(f"{label}: has no {' and no '.join(missing)}; an image of nuclei comes with its labels.")
             continue
-        specimen = str(entry.get("specimen", entry["image"]))
-        fields.append(Field(label, folder / entry["image"], folder / entry["labels"], specimen))
+        fields.append(Field(label, files["image"], files["labels"], str(entry.get("specimen", entry["image"]))))
     return fields
 
 
@@ -212,6 +214,7 @@ def _check_field(data: NucleiList, each: Field, patch_size: int) -> tuple[np.nda
     try:
         pixels = read_slide(each.image).pixels
         data.checksums[name_in(data.folder, each.image)] = checksum(each.image)
+        data.contents[each.image] = content(pixels)
         faults += [f"{each.label}: image {fault}" for fault in image_faults(each.image, pixels, data.image)]
     except InputError as error:
         faults.append(f"{each.label}: image {error}")
@@ -234,17 +237,11 @@ def _check_field(data: NucleiList, each: Field, patch_size: int) -> tuple[np.nda
     return labels, faults
 
 
-def _shared_specimens(data: NucleiList, datalist: str) -> list[str]:
-    faults = []
-    for one, other in (("training", "validation"), ("training", "testing"), ("validation", "testing")):
-        shared = {each.specimen for each in getattr(data, one)} & {each.specimen for each in getattr(data, other)}
-        if not data.allow_same_specimen:
-            faults += [
-                f"{datalist}: specimen {specimen!r} is in {one} and in {other}, so the figures would flatter; move it "
-                'to one side, or say "allow_same_specimen": true.'
-                for specimen in sorted(shared)
-            ]
-    return faults
+def _image_faults(data: NucleiList) -> list[str]:
+    """A line for each image of two splits, under whatever name, and for each that one has twice."""
+    listed = {split: [(each.label, {"image": each.image}) for each in getattr(data, split)] for split in SPLITS}
+    faults = [line for entries in listed.values() for line in repeated(entries, data.contents)]
+    return faults if data.allow_same_specimen else faults + shared_images(listed, data.contents)
 
 
 def _hold_out(data: NucleiList, share: float, seed: int, datalist: str, faults: list[str]) -> None:

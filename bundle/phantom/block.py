@@ -10,7 +10,9 @@ import numpy as np
 
 from bundle.errors import InputError
 from bundle.phantom.fields import paint_ellipsoids, paint_tubes, smooth_noise, wave_noise
+from bundle.values import is_number, shown
 
+MOST_SIZE = 1024  # voxels: 4 GiB in each of the arrays of float32 that a block is made of
 BORE_UM = 170.0  # bone and tissue on each side of the screw that a block must hold at least
 PITCH, THREAD_DEPTH = 0.2, 0.1225  # of an M2 screw in diameters: 0.4 mm and 0.245 mm of 2 mm
 LENGTH = 2.0  # diameters: 4 mm of 2 mm (§2.1)
@@ -81,12 +83,13 @@ def check_block(material: str, size: int, voxel_um: float, screw_mm: float) -> l
     faults = []
     if not isinstance(material, str) or material not in MATERIALS:
         faults.append(f"material is {material!r}; the screws are of {', '.join(MATERIALS)}.")
-    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-        return [*faults, f"size is {size!r}; give the block's side as a whole number of voxels, for example 256."]
+    if type(size) is not int or not 1 <= size <= MOST_SIZE:
+        told = f"give the block's side as a whole number of voxels, at most {MOST_SIZE}, for example 256."
+        return [*faults, f"size is {shown(size)}; {told}"]
     faults += [
-        f"{name} is {value!r}; it must be more than 0."
+        f"{name} is {shown(value)}; it must be more than 0."
         for name, value in (("voxel_um", voxel_um), ("screw_mm", screw_mm))
-        if isinstance(value, (bool, str)) or not value > 0
+        if not is_number(value) or value <= 0
     ]
     if not faults and size * voxel_um < screw_mm * 1000 + 2 * BORE_UM:
         faults.append(

@@ -11,7 +11,6 @@ import tifffile
 from tqdm import tqdm
 
 from bundle.atomic import check_writable, whole_folder
-from bundle.datalist import is_number
 from bundle.errors import InputError
 from bundle.image_io import write_slide
 from bundle.phantom.cell_staining import (
@@ -23,7 +22,9 @@ from bundle.phantom.cell_staining import (
     stain_cells,
 )
 from bundle.phantom.cells import NUCLEUS_UM, grow_cells
+from bundle.values import is_number, shown
 
+MOST_SIZE = 4096  # px; what is larger is no tile
 LEAST_SIZE = 64  # px; a smaller tile holds no tissue to speak of
 COARSEST_UM = 1.0  # a nucleus of 6 µm is then six pixels wide
 TRAINING_IHC, TRAINING_IF, TESTING, TRAINING_NUCLEAR, TESTING_NUCLEAR = range(5)  # streams of random numbers
@@ -86,6 +87,8 @@ def _faults(
     for name, value, least in wholes:
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             faults.append(f"{name} is {value!r}; give a whole number of at least {least}.")
+    if not faults and size > MOST_SIZE:
+        faults.append(f"size is {shown(size)}; a tile has a side of at most {MOST_SIZE} px, so ask for more tiles.")
     if not is_number(pixel_um) or not 0 < pixel_um <= COARSEST_UM:
         least_um, most_um = NUCLEUS_UM
         faults.append(

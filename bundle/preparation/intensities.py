@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from skimage.filters import threshold_otsu
 
+from bundle.atomic import check_writable
 from bundle.commands import as_bool
 from bundle.datalist import is_number
 from bundle.errors import InputError
@@ -102,6 +103,7 @@ def intensities(
     picture = Path(str(output))
     if picture.suffix.lower() != ".png":
         raise InputError(f"output is {picture}; name a .png file.")
+    check_writable(picture.parent, "the folder of output")
     path = Path(str(input))
     drawn = None if rois is None else Path(str(rois))
     if drawn is None:

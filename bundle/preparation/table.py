@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bundle.errors import InputError
+from bundle.values import first_spelling
 
 COLUMNS = ("pair", "specimen", "group", "split", "fold")
 SPLITS = ("training", "testing")
@@ -104,8 +105,9 @@ def _row(cells: dict[str, str], where: str, faults: list[str]) -> Row:
 def division_faults(rows: dict[str, Row]) -> list[str]:
     """What is wrong with how pairs are divided, a line each."""
     faults = []
-    for specimen in dict.fromkeys(row.specimen for row in rows.values()):
-        own = {name: row for name, row in rows.items() if row.specimen == specimen}
+    spelled = first_spelling(row.specimen for row in rows.values())
+    for specimen in dict.fromkeys(spelled.values()):
+        own = {name: row for name, row in rows.items() if spelled[row.specimen] == specimen}
         sides, folds = {row.split for row in own.values()}, {row.fold for row in own.values()}
         if len(sides) > 1:
             faults.append(f"specimen {specimen!r} is in training and in testing ({listed(own)}); move it to one side.")

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from bundle.atomic import check_writable
-from bundle.datalist import Modality, is_number
+from bundle.datalist import Modality
 from bundle.errors import InputError
 from bundle.fill import with_air
-from bundle.inference import modality, setting_faults
+from bundle.inference import colour_faults, modality, setting_faults
 from bundle.report.page import RESEARCH
 from bundle.report.records import sha256_of
 from bundle.runs import code_version
@@ -81,6 +81,8 @@ def check(
         faults.append("direction is 'reverse'; a volume is stained forward only.")
     if mask is not None:
         faults.append("a mask is given, but it goes with slides; a volume's sample is found with --hull true.")
+    if background_rgb is not None:
+        faults += colour_faults(background_rgb, Modality("the stain", RGB, 0, 255))
     if settings.hull is True and background_rgb is None:
         faults.append("hull is true but background_rgb is not set; pass --background_rgb '[r, g, b]'.")
     if settings.hull is True and None in (bone_intensity, background_intensity):
@@ -93,9 +95,6 @@ def check(
     if not input:
         faults.append("input is not set; pass --input SCAN.")
     size = tuple(voxel_um) if isinstance(voxel_um, (list, tuple)) else voxel_um
-    numbers = size if isinstance(size, tuple) else (size,)
-    if size is not None and not (all(map(is_number, numbers)) and len(numbers) in (1, 3)):
-        faults.append(f"voxel_um is {voxel_um!r}; it must be a number in µm, or three: '[z, y, x]'.")
     if faults:
         raise InputError("\n".join(faults))
     volume = open_volume(Path(str(input)), size, "--voxel_um", least_slices=1)  # type: ignore[arg-type]

@@ -12,12 +12,13 @@ import numpy as np
 import pydicom
 import tifffile
 
-from bundle.datalist import checksum
 from bundle.errors import InputError
 from bundle.image_io import TIFF, reading
 from bundle.images.tiff import ome_files
+from bundle.leaks import same_files
 from bundle.preparation.table import listed
 from bundle.section_io import SUFFIXES
+from bundle.values import first_spelling
 
 
 def find_files(option: str, value: Any) -> list[Path]:
@@ -73,9 +74,6 @@ def one_of_each(option: str, files: Sequence[Path], notes: list[str]) -> list[Pa
 
     Returns:
         The first file of each slide, in order.
-
-    Raises:
-        InputError: with a line for each two files that are the same: their tiles would be trained on and tested with.
     """
     slides: dict[Any, list[Path]] = {}
     for path in files:
@@ -86,9 +84,6 @@ def one_of_each(option: str, files: Sequence[Path], notes: list[str]) -> list[Pa
         for parts in slides.values()
         if len(parts) > 1
     ]
-    faults = [f"{option}: {a} and {b} are one file twice; name it once." for a, b in _copies(firsts)]
-    if faults:
-        raise InputError("\n".join(faults))
     return firsts
 
 
@@ -104,27 +99,13 @@ def _slide_of(path: Path) -> Any:
     return path
 
 
-def _copies(files: Sequence[Path]) -> list[tuple[Path, Path]]:
-    """Files whose content is that of an earlier one, with that one."""
-    sizes: dict[int, list[Path]] = {}
-    for path in files:
-        sizes.setdefault(path.stat().st_size, []).append(path)
-    found = []
-    for alike in (each for each in sizes.values() if len(each) > 1):
-        first: dict[str, Path] = {}
-        for path in alike:
-            one = first.setdefault(checksum(path), path)
-            found += [(one, path)] if one is not path else []
-    return found
-
-
 def slide_name(path: Path) -> str:
     """The name of a slide: its file's, without suffix."""
     return path.stem.removesuffix(".ome")
 
 
 def check_names(option: str, files: Sequence[Path]) -> None:
-    """See that no two slides of a side have one name.
+    """See that no two slides of a side have one name, and that none is there twice under two.
 
     Raises:
         InputError: with a line for each name that two have.
@@ -135,6 +116,7 @@ def check_names(option: str, files: Sequence[Path]) -> None:
         alike = [str(path) for path, own in zip(files, names, strict=True) if own == name]
         if len(alike) > 1:
             faults.append(f"{option}: {listed(alike)} are both slide {name!r}; rename one.")
+    faults += [f"{option}: {path} is the same file as {first}; leave one out." for first, path in same_files(files)]
     if faults:
         raise InputError("\n".join(faults))
 
@@ -180,7 +162,8 @@ def read_specimens(path: str | Path, names: Collection[str]) -> dict[str, str]:
     faults += [f"specimens {file}: slide {name!r} has no line; add one." for name in names if name not in found]
     if faults:
         raise InputError("\n".join(faults))
-    return found
+    spelled = first_spelling(found.values())
+    return {name: spelled[specimen] for name, specimen in found.items()}
 
 
 def pair_up(source: Sequence[str], target: Sequence[str]) -> dict[str, str]:

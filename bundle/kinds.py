@@ -65,7 +65,7 @@ def below(most: float) -> Kind:
 def one_of(*names: Any) -> Kind:
     """One of some words or numbers."""
     return Kind(
-        f"one of {', '.join(map(str, names))}",
+        f"one of {', '.join(map(str, names))}" if len(names) > 1 else str(names[0]),
         lambda value: type(value) is type(names[0]) and value in names,
         of_numbers=isinstance(names[0], int),
     )

@@ -95,7 +95,7 @@ FAULTS = {
     "labels of another size": (lambda f: labelled(f, np.ones((1, 8, 8), np.uint8), {"bone": [1]}), "8×8 px"),
     "labels with colour": (
         lambda f: labelled(f, np.ones((3, 64, 72), np.uint8), {"bone": [1]}),
-        "is 3 channel(s) of uint8; labels are one",
+        "in colour or has transparency; labels are one",
     ),
     "one label, two tissues": (
         lambda f: edited(f, lambda listed: listed.update(tissues={"bone": [1], "screw": [1, 2]})),

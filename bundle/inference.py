@@ -33,6 +33,7 @@ from bundle.serving import (
     value_faults,
 )
 
+SAME_UM = 0.05  # pixel sizes that differ by less look the same to a network
 FORMATS = ("png", "tif")
 PICTURE_CHANNELS = (1, 3)  # what PNG holds
 
@@ -125,14 +126,33 @@ def check(
     calibrated = direction == "forward" and recalibrated(source, bone_intensity, background_intensity)
     levels = levels_of(bone_intensity, background_intensity) if direction == "forward" else None
     outputs: dict[Path, Path] = {}
+    notes: list[str] = []
     for file in files:
-        faults.extend(_file_faults(file, given, calibrated, levels, mask_of(file, mask)))
+        faults.extend(_file_faults(file, given, calibrated, levels, mask_of(file, mask), source, notes))
         path = output_path(file, "", format_of(output_format, made.channels), "")
         if path in outputs:
             faults.append(f"{file} and {outputs[path]} would both be written to one file; rename one of them.")
         outputs[path] = file
     if faults:
         raise InputError("\n".join(faults))
+    for note in notes:
+        print(note)
+
+
+def size_notes(what: str, found_um: float | None, trained_um: float | None) -> list[str]:
+    """A line where pixels are not of the size that the model learnt from, within 5 %.
+
+    Args:
+        what: whose they are.
+        found_um: their size in µm; None if it is not stated.
+        trained_um: that of the training images; None if the bundle does not say.
+    """
+    if not found_um or not trained_um or abs(found_um / trained_um - 1) <= SAME_UM:
+        return []
+    return [
+        f"note: {what} has pixels of {found_um:g} µm, but the model was trained on pixels of {trained_um:g} µm; cells "
+        "and struts have another size in px than it knows, so do not trust the detail"
+    ]
 
 
 def setting_faults(
@@ -187,10 +207,18 @@ def modality(declared: Mapping[str, Any]) -> Modality:
 
 
 def _file_faults(
-    file: Path, given: Modality, calibrated: bool, levels: tuple[float, float] | None, mask: Path | None
+    file: Path,
+    given: Modality,
+    calibrated: bool,
+    levels: tuple[float, float] | None,
+    mask: Path | None,
+    source: Mapping[str, Any],
+    notes: list[str],
 ) -> list[str]:
     try:
-        pixels = read_slide(file).pixels
+        slide = read_slide(file)
+        pixels = slide.pixels
+        notes += size_notes(str(file), slide.pixel_um, source.get("pixel_um"))
         if calibrated:  # the scan's own levels map it to the declared range, whatever its values are
             low, high = (-np.inf, np.inf)
             given = Modality(given.name, given.channels, low, high)

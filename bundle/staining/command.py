@@ -14,7 +14,7 @@ from bundle.atomic import check_writable
 from bundle.datalist import Modality
 from bundle.errors import InputError
 from bundle.fill import with_air
-from bundle.inference import colour_faults, modality, setting_faults
+from bundle.inference import colour_faults, modality, setting_faults, size_notes
 from bundle.report.page import RESEARCH
 from bundle.report.records import sha256_of
 from bundle.runs import code_version
@@ -239,8 +239,5 @@ def _warn_of_size(volume: Volume, axes: str, pixel_um: float | None, shown: bool
     """Say so where the pixels of a scan's slices are not of the size that the model learnt from."""
     spacing_um = dict(zip("zyx", volume.geometry.spacing_um, strict=True))
     voxel_um = max(size for axis in axes for name, size in spacing_um.items() if name != axis)
-    if shown and pixel_um and not abs(voxel_um / pixel_um - 1) <= SAME * 5:
-        print(
-            f"note: the scan's pixels are {voxel_um:g} µm, but the model was trained on pixels of {pixel_um:g} µm; "
-            "cells and struts have another size in px than it knows, so do not trust the detail"
-        )
+    for note in size_notes("the scan", voxel_um, pixel_um) if shown else []:
+        print(note)

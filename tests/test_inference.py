@@ -33,7 +33,7 @@ def stain(bundle: Path, **ids):
     return run_bundle("inference", str(bundle / "configs" / "inference.json"), bundle_root=bundle, **ids)
 
 
-def test_a_folder_of_png_and_tiff_is_stained_with_geometry_kept(trained, slide, tmp_path, model, capsys):
+def test_a_folder_of_png_and_tiff_is_stained_with_geometry_kept(trained, slide, tmp_path, model):
     folder = tmp_path / "in"
     grey = read_slide(slide).pixels[:, :50, :66]
     write_slide(folder / "a.png", grey, pixel_um=5.0)
@@ -44,7 +44,7 @@ def test_a_folder_of_png_and_tiff_is_stained_with_geometry_kept(trained, slide, 
     png, tif = read_slide(tmp_path / "out" / "a_stained.png"), read_slide(tmp_path / "out" / "b_stained.tif")
     assert (png.pixels.shape, png.pixels.dtype) == ((3, 50, 66), np.uint8)
     assert tif.pixels.shape == (3, 20, 25)
-    told = capsys.readouterr().out  # the model was trained at 5 µm
+    told = done.stdout  # the model was trained at 5 µm
     assert f"note: {folder / 'b.tif'} has pixels of 2.5 µm, but the model was trained on pixels of 5 µm" in told
     assert "a.png has pixels" not in told
     assert png.pixel_um == pytest.approx(5.0, rel=1e-3)

@@ -14,7 +14,6 @@ from bundle.dicom.tags import value_of
 
 CHARACTERS = "SpecificCharacterSet"
 TEXT = ("AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT")
-
 CODED = ("LO", "LT", "PN", "SH", "ST", "UC", "UT")  # those that a character set says how to read
 
 

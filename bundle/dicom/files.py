@@ -14,6 +14,7 @@ from pydicom.filewriter import write_dataset, write_file_meta_info
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from bundle.dicom.tags import quietly
+from bundle.dicom.verbatim import keep_ascii
 from bundle.errors import InputError
 
 Slab = Callable[[int, int], np.ndarray]  # (start, stop) → slices, (stop − start, Y, X, …)
@@ -48,6 +49,7 @@ def write_file(path: Path, dataset: Dataset, element: bytes, vr: bytes, length: 
         output.is_little_endian, output.is_implicit_VR = True, False
         output.write(bytes(128) + b"DICM")
         write_file_meta_info(output, meta)
+        keep_ascii(dataset)
         write_dataset(output, dataset)
         file.write(element + vr + b"\0\0" + struct.pack("<I", length + length % 2))
         written = sum(file.write(block) for block in blocks)

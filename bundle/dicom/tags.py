@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -13,10 +14,15 @@ from pydicom import Dataset
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
-    """Read tags as they are: pydicom would warn of each invalid one, in its own words."""
-    with warnings.catch_warnings(), pydicom.config.disable_value_validation():
-        warnings.simplefilter("ignore")
-        yield
+    """Read tags as they are: pydicom would warn of each invalid one, and log it, in the tag's own words."""
+    log = logging.getLogger("pydicom")
+    before, log.disabled = log.disabled, True
+    try:
+        with warnings.catch_warnings(), pydicom.config.disable_value_validation():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.disabled = before
 
 
 def value_of(dataset: Dataset, keyword: str) -> Any:

@@ -14,6 +14,7 @@ from bundle.dicom.tags import value_of
 
 CHARACTERS = "SpecificCharacterSet"
 TEXT = ("AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT")
+CODED = ("LO", "LT", "PN", "SH", "ST", "UC", "UT")  # those that a character set says how to read
 
 
 class Undecoded(DataElement):
@@ -56,6 +57,18 @@ def copy_text(new: Dataset, theirs: Dataset, keyword: str) -> None:
     elif value is not None and vr in TEXT:
         known = keyword != CHARACTERS and isinstance(kept.value, bytes)
         new[tag] = Undecoded(tag, vr, kept.value) if known else DataElement(tag, vr, value)
+
+
+def keep_ascii(dataset: Dataset) -> None:
+    """Have text of ours written as the ASCII that it is: pydicom takes any codec of Python's for a character set."""
+    for element in list(dataset):
+        if element.VR == "SQ":
+            for item in element.value:
+                keep_ascii(item)
+        elif element.VR in CODED and not element.is_raw and not element.is_empty:
+            text = "\\".join(map(str, element.value)) if element.VM > 1 else str(element.value)
+            if text.isascii():
+                dataset[element.tag] = Undecoded(element.tag, element.VR, f"{text}{' ' * (len(text) % 2)}".encode())
 
 
 def _copy_item(item: Dataset) -> Dataset:

@@ -177,24 +177,25 @@ class Dimse:
         for sop_class in SCANS:
             receiver.add_supported_context(sop_class, PLAIN_SYNTAXES + packed_syntaxes())
         receiver.network_timeout = self.timeout_s
-        here = "127.0.0.1" if is_loopback(self.address.host) else ""
-        try:
-            server = receiver.start_server((here, port), block=False, evt_handlers=[(evt.EVT_C_STORE, inbox.take)])
-        except OSError as error:
-            raise PacsError(
-                f"receive_port {port} cannot be listened on ({error.strerror}); choose another --receive_port."
-            ) from error
         ae = self._ae()
         ae.add_requested_context(MOVE, PLAIN_SYNTAXES)
-        try:
-            doing = f"moving objects to {self.aet} (C-MOVE)"
-            with self._association(ae, doing, LONGEST_OBJECT_S) as (association, guard):
-                inbox.took = guard.anew
+        doing = f"moving objects to {self.aet} (C-MOVE)"
+        with self._association(ae, doing, LONGEST_OBJECT_S, MOST_OBJECT_BYTES) as (association, guard):
+            inbox.took = guard.anew
+            counted = (evt.EVT_DATA_RECV, lambda event: guard.add(len(event.data)))
+            here = "127.0.0.1" if is_loopback(self.address.host) else "", port
+            try:
+                server = receiver.start_server(here, False, evt_handlers=[(evt.EVT_C_STORE, inbox.take), counted])
+            except OSError as error:
+                raise PacsError(
+                    f"receive_port {port} cannot be listened on ({error.strerror}); choose another --receive_port."
+                ) from error
+            try:
                 for status, _ in association.send_c_move(asked, self.aet, MOVE):
                     inbox.raise_own()
                     self._check(status, doing)
-        finally:
-            server.shutdown()  # type: ignore[union-attr]  # there is one, unless it blocks
+            finally:
+                server.shutdown()  # type: ignore[union-attr]  # there is one, unless it blocks
 
     def _ae(self) -> AE:
         ae = AE(self.aet)

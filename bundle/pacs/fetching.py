@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import re
 import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import BinaryIO
 
 from pydicom import Dataset, dcmread
 from pydicom.uid import UID
+from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
 from bundle.atomic import settle, whole_file
 from bundle.dicom.words import plain
@@ -22,7 +22,7 @@ from bundle.pacs.series import Pacs, Series
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
 HEAD = 1 << 16  # bytes: of a preamble and the meta information, which has a few hundred
-META = struct.Struct("<132x6sHI")  # of which the first element says how long it is
+SYNTAX = 0x0010  # element of group 2: the transfer syntax
 DELIMITER = b"\xfe\xff\xdd\xe0"  # that ends compressed pixel data
 
 
@@ -115,12 +115,29 @@ def object_fault(file: BinaryIO, size: int, series: Series, sop_uid: str) -> str
 
 
 def syntax_of(content: bytes) -> str | None:
-    """The transfer syntax of a file that begins so; None if it is no DICOM."""
-    if len(content) < META.size or content[128:138] != b"DICM\2\0\0\0UL":
-        return None
-    meta = content[META.size : META.size + META.unpack_from(content)[2]]
-    found = re.search(rb"\x02\x00\x10\x00UI..([0-9.]+)", meta, re.DOTALL)
-    return None if found is None else found[1].decode()
+    """The transfer syntax of a file that begins so, read as pydicom does, the last of several; None if it has none.
+
+    Raises:
+        ValueError: if its meta information is not explicit, of stated lengths, and all there.
+    """
+    found, place = None, 132
+    while content[place : place + 2] == b"\2\0":
+        try:
+            element, vr, length = struct.unpack_from("<2xH2sH", content, place)
+            if not (vr.isalpha() and vr.isupper()):
+                raise ValueError("meta information in implicit VR")
+            place += 8
+            if vr.decode() in EXPLICIT_VR_LENGTH_32:
+                length = struct.unpack_from("<I", content, place)[0]
+                place += 4
+        except struct.error as error:
+            raise ValueError("meta information cut short") from error
+        if place + length > len(content):
+            raise ValueError("meta information cut short, or of unknown length")
+        if element == SYNTAX:
+            found = content[place : place + length].decode("ascii", "replace").strip("\0 ")
+        place += length
+    return found
 
 
 def _is_there(path: Path, series: Series, sop_uid: str) -> bool:

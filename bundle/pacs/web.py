@@ -95,19 +95,19 @@ class Web:
         """Get objects as they were stored, but unpacked where their compression is not decoded here."""
         for sop_uid in sop_uids:
             place = f"{self.peer}/studies/{study_uid}/series/{series_uid}/instances/{sop_uid}"
-            content = self._object(place, sop_uid, "*")
-            syntax = syntax_of(content)
+            content, syntax = self._object(place, sop_uid, "*")
             if syntax is not None and not decodable(syntax):
-                content = self._object(place, sop_uid, EXPLICIT)
+                content, _ = self._object(place, sop_uid, EXPLICIT)
             keep(sop_uid, content)
 
-    def _object(self, place: str, sop_uid: str, syntax: str) -> bytes:
-        """An object's file."""
+    def _object(self, place: str, sop_uid: str, syntax: str) -> tuple[bytes, str | None]:
+        """An object's file, and its transfer syntax."""
         with self._spoken(f"sending object {sop_uid}", LONGEST_OBJECT_S, MOST_OBJECT_BYTES):
             kind = f'multipart/related; type="application/dicom"; transfer-syntax={syntax}'
             answer = self.session.get(place, headers={"Accept": kind}, timeout=self.timeout_s)
             answer.raise_for_status()
-            return _only_part(answer.content)
+            content = _only_part(answer.content)
+            return content, syntax_of(content)
 
     def store(self, paths: Sequence[Path], told: Told) -> None:
         """Store files, one a request, so that the PACS's answer is about one object."""

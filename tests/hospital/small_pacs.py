@@ -16,8 +16,14 @@ from pynetdicom.sop_class import (
     SecondaryCaptureImageStorage,
     StudyRootQueryRetrieveInformationModelFind,
     StudyRootQueryRetrieveInformationModelGet,
+    StudyRootQueryRetrieveInformationModelMove,
 )
 
+MODELS = (
+    StudyRootQueryRetrieveInformationModelFind,
+    StudyRootQueryRetrieveInformationModelGet,
+    StudyRootQueryRetrieveInformationModelMove,
+)
 LEVELS = {"STUDY": "StudyInstanceUID", "SERIES": "SeriesInstanceUID", "IMAGE": "SOPInstanceUID"}
 
 
@@ -51,13 +57,14 @@ class SmallPacs:
         """Start it."""
         ae = AE(self.aet)
         ae.require_called_aet = True
-        for model in (StudyRootQueryRetrieveInformationModelFind, StudyRootQueryRetrieveInformationModelGet):
+        for model in MODELS:
             ae.add_supported_context(model)
         for kind in (CTImageStorage, SecondaryCaptureImageStorage, MultiFrameTrueColorSecondaryCaptureImageStorage):
             ae.add_supported_context(kind, self.syntaxes, scu_role=True, scp_role=True)
         handlers: list[Any] = [
             (evt.EVT_C_FIND, self.find),
             (evt.EVT_C_GET, self.give),
+            (evt.EVT_C_MOVE, self.move),
             (evt.EVT_C_STORE, self.take),
         ]
         context = None
@@ -100,6 +107,10 @@ class SmallPacs:
                 event.assoc.abort()
                 return
             yield 0xFF00, self.held[uid]
+
+    def move(self, event: evt.Event) -> Iterator[Any]:
+        """Answer a C-MOVE: it knows nobody."""
+        yield None, None
 
     def take(self, event: evt.Event) -> int:
         """Answer a C-STORE."""

@@ -34,6 +34,8 @@ ANY = {  # what SpecificCharacterSet says, and a name; the last three say someth
     "Latin 1 that is UTF-8": ("ISO_IR 100", "Müller^Ratte".encode()),
     "UTF-8 that is Latin 1": ("ISO_IR 192", "Müller^Ratte".encode("latin1")),
     "no character set there is": ("ISO_IR 9999", "Müller".encode()),
+    "a codec of Python's, not of DICOM's": ("cp037", "Müller".encode()),
+    "a codec that only fails": ("undefined", "Müller".encode()),
 }
 
 
@@ -83,7 +85,7 @@ def test_patient_and_study_are_the_source_s_bytes(
             each.file_meta.TransferSyntaxUID = syntax
             del each.SpecificCharacterSet
             if declared is not None:
-                each.SpecificCharacterSet = declared.split("\\")
+                each.SpecificCharacterSet = "Q" * len(declared)
             for letter, keyword in zip("ABCDE", keywords, strict=True):
                 setattr(each, keyword, mark(letter, texts[keyword]))
             item, nested = Dataset(), Dataset()
@@ -91,14 +93,15 @@ def test_patient_and_study_are_the_source_s_bytes(
             nested.SpecificCharacterSet, nested.CodeValue = "ISO_IR 144", mark("G", rat)  # it may have its own
             item.EquivalentCodeSequence = Items([nested])
             each.PatientSpeciesCodeSequence = Items([item])
-        marks = {
-            mark(letter, texts[keyword]): texts[keyword] for letter, keyword in zip("ABCDE", keywords, strict=True)
-        }
-        folder = planted(tmp_path / "ct", slices, {**marks, mark("F", meaning): meaning, mark("G", rat): rat})
+        contents = dict(zip("ABCDEFG", [*texts.values(), meaning, rat], strict=True))
+        marks = {mark(letter, content): content for letter, content in contents.items()}
+        marks |= {} if declared is None else {"Q" * len(declared): declared.encode()}
+        folder = planted(tmp_path / "ct", slices, marks)
     ours = stain_of_folder(folder, tmp_path / "out")
     for keyword, content in texts.items():
         assert bytes_in(ours, keyword) == content + b" " * (len(content) % 2), keyword
     assert bytes_in(ours, "SpecificCharacterSet") == (declared.split("\\") if "\\" in (declared or "") else declared)
+    assert bytes_in(ours, "SeriesDescription") == b"SYNTHETIC virtual stain - research only "
     (item,) = pydicom.dcmread(ours).PatientSpeciesCodeSequence
     assert item.get_item("CodeMeaning").value == meaning + b" " * (len(meaning) % 2)
     (nested,) = item.EquivalentCodeSequence

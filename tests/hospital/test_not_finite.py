@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import itk
@@ -30,16 +31,21 @@ def spoilt(path: Path, place: tuple[int, int, int], value: float) -> Path:
     return path
 
 
-@pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd"])
-@pytest.mark.parametrize(("place", "value"), BAD.values(), ids=list(BAD))
-def test_the_config_of_monai_s_own_parts_refuses_it(
-    place: tuple[int, int, int], value: float, suffix: str, tmp_path: Path
-) -> None:
-    bundle = make_bundle(tmp_path / "bundle")
+@pytest.fixture(scope="module")
+def transforms(tmp_path_factory: pytest.TempPathFactory) -> Callable:
+    """What ``configs/series.json`` does to a scan before it is stained."""
+    bundle = make_bundle(tmp_path_factory.mktemp("transforms") / "bundle")
     parser = ConfigParser()
     parser.read_config([str(bundle / "configs" / name) for name in ("inference.json", "series.json")])
     parser.update({"bundle_root": str(bundle), "device": "cpu", **LEVELS})
-    transforms = parser.get_parsed_content("preprocessing")
+    return parser.get_parsed_content("preprocessing")
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd"])
+@pytest.mark.parametrize(("place", "value"), BAD.values(), ids=list(BAD))
+def test_the_config_of_monai_s_own_parts_refuses_it(
+    transforms: Callable, place: tuple[int, int, int], value: float, suffix: str, tmp_path: Path
+) -> None:
     good = spoilt(tmp_path / f"good{suffix}", place, 20000.0)
     assert np.isfinite(transforms({"image": str(good)})["image"]).all()
     with pytest.raises(RuntimeError) as fault:

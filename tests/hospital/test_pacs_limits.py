@@ -21,6 +21,7 @@ from pynetdicom import evt
 from bundle.pacs import dimse, limits, web
 from bundle.pacs.client import connect
 from bundle.pacs.faults import LaterError, PacsError, Patience
+from tests.hospital.orthanc import free_ports
 from tests.hospital.pacs_parts import SERIES, STUDY, certificate, command, make_ct
 from tests.hospital.small_pacs import SmallPacs
 
@@ -318,6 +319,27 @@ def test_more_bytes_by_dimse_than_may_be_are_refused(tmp_path, monkeypatch):
         uid = str(dcmread(files[0]).SOPInstanceUID)
         with pytest.raises(PacsError, match="sent more than 100000 bytes while sending objects"):
             connect(address, ONCE).fetch(STUDY, SERIES, [uid], lambda *_: None)
+
+
+@pytest.mark.parametrize("talk", [b"\2\0\0\x0f\xff\xff", b""])
+def test_who_drips_into_the_port_of_a_move_holds_nothing(talk, monkeypatch):
+    (port,) = free_ports(1)
+
+    def connect_and_drip() -> None:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port)) as wire:
+            drip(wire, talk) if talk else time.sleep(20)
+
+    def move(self: SmallPacs, event: evt.Event) -> Iterator:
+        threading.Thread(target=connect_and_drip, daemon=True).start()
+        time.sleep(0.5)
+        yield None, None
+
+    began = time.monotonic()
+    with small(monkeypatch, [], move=move) as address:
+        client = connect(address, ONCE, fetch="move", receive_port=port)
+        with pytest.raises(PacsError, match="entered there"):
+            client.fetch(STUDY, SERIES, ["1.2"], lambda *_: None)
+    assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize("status", [0xA700, 0xB000, 0xB001, 0xFE00])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import struct
 import subprocess
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from bundle.dicom.source import open_folder
 from bundle.errors import InputError
 from bundle.pacs.client import connect
 from bundle.pacs.faults import UnreachableError
-from bundle.pacs.fetching import fetch_series
+from bundle.pacs.fetching import fetch_series, syntax_of
 from bundle.pacs.series import get_series, instance_list
 from bundle.pacs.syntaxes import PACKED_SYNTAXES, packed_syntaxes
 from tests.hospital.conftest import needs
@@ -99,6 +100,49 @@ def test_lossless_jpeg_in_a_folder_is_read_or_says_what_reads_it(tmp_path: Path)
         return
     with pytest.raises(InputError, match=r"JPEG Lossless.*cannot be decoded here.*pip install python-gdcm"):
         open_folder(tmp_path / "ct")
+
+
+def meta(*elements: tuple[int, bytes, bytes]) -> bytes:
+    """A file with these elements of group 2: number, representation, value."""
+    parts = []
+    for number, vr, value in elements:
+        long = vr in (b"OB", b"UN")
+        parts.append(struct.pack("<HH2s", 2, number, vr) + (b"\0\0" if long else b""))
+        parts.append(struct.pack("<I" if long else "<H", len(value)) + value)
+    return bytes(128) + b"DICM" + b"".join(parts) + b"\x08\0"
+
+
+PLAIN, DEFLATED = b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.1.99"
+FAKE = b"\2\0\x10\0UI\x14\0" + PLAIN
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (meta((0x10, b"UI", PLAIN)), PLAIN),
+        (meta((0x01, b"OB", FAKE), (0x10, b"UI", DEFLATED)), DEFLATED),  # within the bytes of another
+        (meta((0x10, b"UI", PLAIN), (0x10, b"UI", DEFLATED)), DEFLATED),
+        (meta((0x02, b"UI", b"1.2\0")), None),
+        (b"", None),
+    ],
+)
+def test_the_transfer_syntax_is_the_one_that_pydicom_goes_by(content: bytes, expected: bytes | None) -> None:
+    assert syntax_of(content) == (None if expected is None else expected.decode().strip("\0"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        meta((0x01, b"OB", bytes(9)))[:-6],
+        meta((0x01, b"OB", b"")).replace(b"OB\0\0\0\0\0\0", b"OB\0\0\xff\xff\xff\xff"),
+        meta((0x01, b"\4\0", b"")),
+        meta()[:-2] + b"\2\0\x10",
+    ],
+    ids=["cut", "unknown length", "implicit", "in a tag"],
+)
+def test_meta_information_that_could_hide_it_is_no_dicom(content: bytes) -> None:
+    with pytest.raises(ValueError, match="meta information"):
+        syntax_of(content)
 
 
 def test_a_deflated_object_is_not_unpacked(orthanc, bundle: Path, tmp_path: Path) -> None:

@@ -61,14 +61,14 @@ def claimed(folder: Path) -> Iterator[bool]:
             thread.join()
             with _locked(file):
                 if _is_named(file, claim):
-                    claim.unlink()
+                    claim.unlink(missing_ok=True)
 
 
 def _remove_stale(claim: Path) -> None:
     """Remove a claim that was left behind; of several who would, one does."""
     try:
         file = claim.open("r+", encoding="utf-8")
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):  # there is none, or it is another user's
         return
     with file, _locked(file) as locked:
         # while we waited for the lock another may have removed it, and the name may be of a fresh one

@@ -39,14 +39,18 @@ def _take(folder: Path) -> str | None:
     """Lock a folder; a line that says who has it if it is taken."""
     if folder in _held:
         return None
-    file = os.fdopen(os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666), "r+", encoding="utf-8")
+    try:
+        file = os.fdopen(os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666), "r+", encoding="utf-8")
+    except OSError as error:
+        return f"{folder / LOCK} cannot be opened ({error.strerror}); if no training runs there, remove it."
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
+        who = file.read().strip() or "another process"
+        file.close()
         if error.errno not in (errno.EACCES, errno.EAGAIN):
             logger.warning("%s cannot be locked (%s); see that no other training uses it.", folder, error.strerror)
             return None
-        who = file.read().strip() or "another process"
         return (
             f"output_dir {folder} is in the hands of a training that runs ({who}); wait for its end, stop it, or "
             "choose another --output_dir."

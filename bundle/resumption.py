@@ -40,8 +40,8 @@ def differences(before: Any, now: Any, at: str = "") -> Iterator[tuple[str, str]
     if before == now:
         return
     if isinstance(before, Mapping) and isinstance(now, Mapping) and before.get("_target_") == now.get("_target_"):
-        for key in [*before, *(set(now) - set(before))]:
-            yield from differences(before.get(key, ABSENT), now.get(key, ABSENT), f"{at}#{key}".lstrip("#"))
+        for key in [*before, *(key for key in now if key not in before)]:
+            yield from differences(before.get(key, ABSENT), now.get(key, ABSENT), f"{at}#{key}" if at else key)
     elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
         for place, (one, other) in enumerate(zip(before, now, strict=True)):
             yield from differences(one, other, f"{at}#{place}")

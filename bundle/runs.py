@@ -164,7 +164,7 @@ def record(data: Datalist, output_dir: str) -> None:
     now, path = {**provenance(data, config), "device": device, "config": config}, folder / PROVENANCE
     if resumed and path.exists():  # what the run began with stays on record
         began = read_record(path)
-        if {**config, "resume": None} == {**began["config"], "resume": None}:
+        if {**config, "resume": None} == {**began.get("config", {}), "resume": None}:
             del now["config"]
         now = {**began, "resumed": [*began.get("resumed", []), now]}
     write_json(path, now)

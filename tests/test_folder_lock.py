@@ -59,6 +59,14 @@ def test_it_is_held_until_it_is_released(tmp_path):
     assert is_free(tmp_path)
 
 
+def test_a_lock_that_cannot_be_opened_is_named(tmp_path):
+    (tmp_path / LOCK).mkdir()
+    with pytest.raises(
+        InputError, match=rf"{tmp_path / LOCK} cannot be opened \(Is a directory\); if no training runs"
+    ):
+        hold(tmp_path)
+
+
 def test_where_nothing_can_be_locked_it_is_said(tmp_path, monkeypatch, caplog):
     def unsupported(file, operation):
         raise OSError(38, "Function not implemented")

@@ -30,6 +30,8 @@ from bundle.serving import (
     no_bundle,
     recalibrated,
     share_between,
+    size_note,
+    trained_pixel_um,
     value_faults,
 )
 
@@ -98,6 +100,7 @@ def check(
     mask: str | None,
     background_rgb: Sequence[float] | None,
     normalisation: str = "window",
+    bundle_root: str | None = None,
 ) -> None:
     """Check all that a staining run is given; nothing is written.
 
@@ -123,14 +126,21 @@ def check(
     calibrated = direction == "forward" and recalibrated(source, bone_intensity, background_intensity)
     levels = levels_of(bone_intensity, background_intensity) if direction == "forward" else None
     outputs: dict[Path, Path] = {}
+    sizes: dict[Path, float | None] = {}
     for file in files:
-        faults.extend(_file_faults(file, given, calibrated, levels, mask_of(file, mask)))
+        found, sizes[file] = _file_faults(file, given, calibrated, levels, mask_of(file, mask))
+        faults += found
         path = output_path(file, "", format_of(output_format, made.channels), "")
         if path in outputs:
             faults.append(f"{file} and {outputs[path]} would both be written to one file; rename one of them.")
         outputs[path] = file
     if faults:
         raise InputError("\n".join(faults))
+    trained_um = trained_pixel_um(bundle_root) if bundle_root and direction == "forward" else None
+    notes = [note for file, size in sizes.items() for note in size_note(str(file), size, trained_um)]
+    if notes:
+        more = f" ({len(notes) - 1} more such images)" if len(notes) > 1 else ""
+        print(notes[0] + more)
 
 
 def setting_faults(
@@ -171,9 +181,11 @@ def modality(declared: Mapping[str, Any]) -> Modality:
 
 def _file_faults(
     file: Path, given: Modality, calibrated: bool, levels: tuple[float, float] | None, mask: Path | None
-) -> list[str]:
+) -> tuple[list[str], float | None]:
+    """What is wrong with an image, a line each, and its pixel size in µm."""
     try:
-        pixels = read_slide(file).pixels
+        slide = read_slide(file)
+        pixels = slide.pixels
         if calibrated:  # the scan's own levels map it to the declared range, whatever its values are
             low, high = (-np.inf, np.inf)
             given = Modality(given.name, given.channels, low, high)
@@ -186,9 +198,9 @@ def _file_faults(
             faults.append(f"{file} is {pixels.shape[1]}×{pixels.shape[2]} px; the network needs at least 8×8.")
         if mask is not None and read_mask(mask).shape != pixels.shape[1:]:
             faults.append(f"mask {mask} and {file} are not of one size; draw the mask on the image's grid.")
-        return faults
+        return faults, slide.pixel_um
     except InputError as error:
-        return [str(error)]
+        return [str(error)], None
 
 
 def without_loading(preprocessing: Compose) -> Compose:

@@ -201,7 +201,7 @@ def test_sizes_that_disagree_are_told(bundle, scan, tmp_path, capsys):
     stain(bundle, scan, tmp_path / "given", window=None, voxel_um=[10.0, 4.0, 4.0])
     told = capsys.readouterr().out
     assert "scan.nii.gz states voxels of 5×5×5 µm (z×y×x); the 10×4×4 µm given are used" in told
-    assert "the scan's pixels are 4 µm, but the model was trained on pixels of 5 µm" in told
+    assert "has pixels of 4 µm, but the model was trained on pixels of 5 µm" in told
     stain(bundle, scan, tmp_path / "thick", window=None, voxel_um=[10.0, 5.0, 5.0])
     assert "the scan's pixels" not in capsys.readouterr().out
 

@@ -18,7 +18,7 @@ from bundle.inference import modality, setting_faults
 from bundle.report.page import RESEARCH
 from bundle.report.records import sha256_of
 from bundle.runs import code_version
-from bundle.serving import levels_of, recalibrated
+from bundle.serving import levels_of, recalibrated, size_note
 from bundle.staining.job import Settings, begin, is_first, room_faults, scan_faults, survey
 from bundle.staining.outcome import show
 from bundle.staining.run import Run, bar, explained
@@ -240,8 +240,5 @@ def _warn_of_size(volume: Volume, axes: str, pixel_um: float | None, shown: bool
     """Say so where the pixels of a scan's slices are not of the size that the model learnt from."""
     spacing_um = dict(zip("zyx", volume.geometry.spacing_um, strict=True))
     voxel_um = max(size for axis in axes for name, size in spacing_um.items() if name != axis)
-    if shown and pixel_um and not abs(voxel_um / pixel_um - 1) <= SAME * 5:
-        print(
-            f"note: the scan's pixels are {voxel_um:g} µm, but the model was trained on pixels of {pixel_um:g} µm; "
-            "cells and struts have another size in px than it knows, so do not trust the detail"
-        )
+    for line in size_note(str(volume.path), voxel_um, pixel_um) if shown else []:
+        print(line)

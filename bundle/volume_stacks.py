@@ -20,7 +20,7 @@ from bundle.image_io import TIFF, png_pixel_um, reading, tiff_voxel_um
 from bundle.volume_formats import Stored
 from bundle.volume_tiff import grey_fault, kind_of, line_of, ome_files, read_tiff_stack
 
-PNG_DEPTHS = {8: np.dtype(np.uint8), 16: np.dtype(np.uint16)}
+PNG_DEPTHS: dict[int, np.dtype] = {8: np.dtype(np.uint8), 16: np.dtype(np.uint16)}
 NUMBER = re.compile(r"(\d+(?:\.\d+)?)")  # 0.5 is one number, of a height
 SHOWN = 5  # files that a message names
 
@@ -63,8 +63,7 @@ def _png_slice(path: Path) -> Slice:
     content = path.read_bytes()
     width, height, depth, colour = struct.unpack(">16xIIBB", content[:26])
     shape = (height, width, *([3] if colour else []))
-    dtype: np.dtype = PNG_DEPTHS.get(depth, np.dtype(np.uint8))
-    return Slice(shape, dtype, None, png_pixel_um(content), None)
+    return Slice(shape, PNG_DEPTHS.get(depth, PNG_DEPTHS[8]), None, png_pixel_um(content), None)
 
 
 def _read_slice(path: Path) -> np.ndarray:

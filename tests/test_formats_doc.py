@@ -273,6 +273,16 @@ def ome(axes: str = "ZYX", images: int = 1) -> Callable[[Path], Path]:
     return write
 
 
+def renamed(folder: Path) -> Path:
+    """Its metadata name it as it was called."""
+    text = ome()(folder).read_bytes().decode("latin-1")
+    uuid = re.search(r'UUID="(urn:uuid:[^"]+)"', text)[1]
+    said = tifffile.TiffFile(folder / "s.ome.tif").ome_metadata
+    said = said.replace('PlaneCount="6"/>', f'PlaneCount="6"><UUID FileName="before.ome.tif">{uuid}</UUID></TiffData>')
+    tifffile.imwrite(folder / "after.ome.tif", VOXELS, description=said, metadata=None, **GREY)
+    return folder / "after.ome.tif"
+
+
 def several_files(folder: Path, elsewhere: str = "") -> Path:
     """One OME-TIFF, a slice a file, as the specification has it."""
     scan = folder / "scan"
@@ -310,6 +320,7 @@ def with_another(folder: Path) -> Path:
 
 
 case("OME-TIFF", "physical sizes, any unit", Case(ome(), by_tifffile, (7, 6, 5)))
+case("OME-TIFF", "a file renamed since", Case(renamed, truth, (7, 6, 5)))
 case("OME-TIFF", "several images", Case(ome(images=2)))
 case("OME-TIFF", "frames in time", Case(ome("TYX")))
 case(

@@ -304,6 +304,10 @@ def summary(path: Path, sampled: Sampled, found: Found, drawn: Path | None, pict
     ]
     if sampled.fill is not None:
         lines.append(f"Left out: {sampled.fill}.")
+    if sampled.fill is not None and np.isnan(sampled.fill.value):
+        lines.append(
+            f"configs/volume.json and scripts.register take NaN there with --fill_nan {found.scale.background:.6g}."
+        )
     if drawn is None and one_valued(sampled.slices[found.labels == BACKGROUND]):
         lines.append(
             "Nearly all of background is one exact value; measured air has noise, so look whether it is a fill, and "

@@ -391,6 +391,16 @@ def test_nan_outside_the_circle_becomes_what_it_is_told(bundle, tmp_path):
     assert np.array_equal(result(tmp_path / "out"), stained_whole(bundle, air, 0, sigma=0, window=None))
 
 
+def test_a_fill_is_noted(bundle, tmp_path, capsys):
+    voxels = make_voxels((8, 64, 64))
+    rows, columns = np.mgrid[:64, :64]
+    voxels[:, np.hypot(rows - 31.5, columns - 31.5) > 31] = 0
+    stain(bundle, write_scan(tmp_path / "s.nii.gz", voxels), tmp_path / "out", sigma=0, window=None)
+    said = capsys.readouterr().out
+    assert "note: the scan holds 0 outside the reconstruction circle (" in said
+    assert "s.nii.gz: 8×64×64 voxels (z×y×x) of 5×5×5 µm, uint16, values 0 to " in said
+
+
 def test_a_scan_outside_the_two_intensities_is_refused(levelled, voxels, tmp_path):
     scan = write_scan(tmp_path / "s.nii.gz", (voxels // 256).astype(np.uint8))
     with pytest.raises(InputError, match=r"0.00% of them between background_intensity .*scripts.intensities finds"):

@@ -167,9 +167,11 @@ def stain(
     check_writable(folder)
     with explained(folder):
         with bar("reading the scan", "slice", shown) as report:
-            scan, values = survey(volume, given, known, report)
+            scan, values, fill = survey(volume, given, known, report)
         if shown:
             print(described(volume, *values, volume.shape[0]))
+        if shown and fill is not None and not settings.hull:
+            print(f"note: the scan holds {fill}, stained as it is; --hull true leaves it out")
         config = merged_config()
         fingerprint = {
             "scan": scan,

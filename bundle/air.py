@@ -15,6 +15,7 @@ from torch import Tensor
 from bundle.datalist import Datalist
 from bundle.errors import InputError
 from bundle.patches import load_pair
+from bundle.preparation.proposal import is_flat
 from bundle.transforms import RandMaskedPatchd
 
 SMOOTHING_PX = 2.0  # noise of a scan is stronger than what tells air from soft tissue
@@ -73,7 +74,8 @@ class RandAird(Randomizable, MapTransform):
             images = load_pair(pair)
             air = is_air(images["source"], brightest) & ~images["mask"][0]
             colours.append(images["target"][:, air])
-            block = all_of(images["source"], air)
+            block = all_of(images["source"], air & ~is_flat(images["source"][0]))
+            block = all_of(images["source"], air) if block is None else block  # a scan without noise
             self.blocks += [] if block is None else [block]
         found = np.concatenate(colours, axis=1)
         if found.shape[1]:

@@ -17,7 +17,7 @@ import numpy as np
 from scipy import ndimage
 from skimage.morphology import disk
 
-from bundle.datalist import is_number
+from bundle.values import is_number
 
 BRIGHT = 0.95  # quantile of a channel within nuclei that counts as its full texture
 

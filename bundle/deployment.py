@@ -112,7 +112,7 @@ def described_inference(data: Datalist, patch_size: int, invert_source: bool) ->
         "background_intensity": source["background_intensity"],
         "background_rgb": data.background_rgb,
         "invert_source": invert_source,
-        "source": source | {"pixel_um": data.pixel_um},
+        "source": source,
         "target": target,
         "network_def": network_of_both_directions(),
     }

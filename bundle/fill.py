@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from skimage.measure import label
 
-from bundle.datalist import is_number
 from bundle.errors import InputError
+from bundle.values import is_number
 from bundle.volume_io import Volume
 
 SLICES = 9  # of a scan, evenly spaced, are looked at
@@ -100,9 +100,13 @@ def some_slices(volume: Volume, count: int = SLICES) -> tuple[np.ndarray, list[i
     Returns:
         (N, Y, X), of the scan's own type, and which slices they are.
     """
-    depth = volume.shape[0]
-    places = sorted({round(z) for z in np.linspace(0.1, 0.9, min(count, depth)) * (depth - 1)})
+    places = some_places(volume.shape[0], count)
     return np.concatenate([volume.read(z, z + 1) for z in places]), places
+
+
+def some_places(depth: int, count: int = SLICES) -> list[int]:
+    """Which of so many slices :func:`some_slices` reads."""
+    return sorted({round(z) for z in np.linspace(0.1, 0.9, min(count, depth)) * (depth - 1)})
 
 
 def without_fill(volume: Volume, fill: Fill, value: float) -> Volume:

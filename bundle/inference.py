@@ -30,10 +30,11 @@ from bundle.serving import (
     no_bundle,
     recalibrated,
     share_between,
+    size_note,
+    trained_pixel_um,
     value_faults,
 )
 
-SAME_UM = 0.05  # pixel sizes that differ by less look the same to a network
 FORMATS = ("png", "tif")
 PICTURE_CHANNELS = (1, 3)  # what PNG holds
 
@@ -99,6 +100,7 @@ def check(
     mask: str | None,
     background_rgb: Sequence[float] | None,
     normalisation: str = "window",
+    bundle_root: str | None = None,
 ) -> None:
     """Check all that a staining run is given; nothing is written.
 
@@ -126,33 +128,21 @@ def check(
     calibrated = direction == "forward" and recalibrated(source, bone_intensity, background_intensity)
     levels = levels_of(bone_intensity, background_intensity) if direction == "forward" else None
     outputs: dict[Path, Path] = {}
-    notes: list[str] = []
+    sizes: dict[Path, float | None] = {}
     for file in files:
-        faults.extend(_file_faults(file, given, calibrated, levels, mask_of(file, mask), source, notes))
+        found, sizes[file] = _file_faults(file, given, calibrated, levels, mask_of(file, mask))
+        faults += found
         path = output_path(file, "", format_of(output_format, made.channels), "")
         if path in outputs:
             faults.append(f"{file} and {outputs[path]} would both be written to one file; rename one of them.")
         outputs[path] = file
     if faults:
         raise InputError("\n".join(faults))
-    for note in notes:
-        print(note)
-
-
-def size_notes(what: str, found_um: float | None, trained_um: float | None) -> list[str]:
-    """A line where pixels are not of the size that the model learnt from, within 5 %.
-
-    Args:
-        what: whose they are.
-        found_um: their size in µm; None if it is not stated.
-        trained_um: that of the training images; None if the bundle does not say.
-    """
-    if not found_um or not trained_um or abs(found_um / trained_um - 1) <= SAME_UM:
-        return []
-    return [
-        f"note: {what} has pixels of {found_um:g} µm, but the model was trained on pixels of {trained_um:g} µm; cells "
-        "and struts have another size in px than it knows, so do not trust the detail"
-    ]
+    trained_um = trained_pixel_um(bundle_root) if bundle_root and direction == "forward" else None
+    notes = [note for file, size in sizes.items() for note in size_note(str(file), size, trained_um)]
+    if notes:
+        more = f" ({len(notes) - 1} more such images)" if len(notes) > 1 else ""
+        print(notes[0] + more)
 
 
 def setting_faults(
@@ -207,18 +197,12 @@ def modality(declared: Mapping[str, Any]) -> Modality:
 
 
 def _file_faults(
-    file: Path,
-    given: Modality,
-    calibrated: bool,
-    levels: tuple[float, float] | None,
-    mask: Path | None,
-    source: Mapping[str, Any],
-    notes: list[str],
-) -> list[str]:
+    file: Path, given: Modality, calibrated: bool, levels: tuple[float, float] | None, mask: Path | None
+) -> tuple[list[str], float | None]:
+    """What is wrong with an image, a line each, and its pixel size in µm."""
     try:
         slide = read_slide(file)
         pixels = slide.pixels
-        notes += size_notes(str(file), slide.pixel_um, source.get("pixel_um"))
         if calibrated:  # the scan's own levels map it to the declared range, whatever its values are
             low, high = (-np.inf, np.inf)
             given = Modality(given.name, given.channels, low, high)
@@ -231,9 +215,9 @@ def _file_faults(
             faults.append(f"{file} is {pixels.shape[1]}×{pixels.shape[2]} px; the network needs at least 8×8.")
         if mask is not None and read_mask(mask).shape != pixels.shape[1:]:
             faults.append(f"mask {mask} and {file} are not of one size; draw the mask on the image's grid.")
-        return faults
+        return faults, slide.pixel_um
     except InputError as error:
-        return [str(error)]
+        return [str(error)], None
 
 
 def without_loading(preprocessing: Compose) -> Compose:

@@ -14,6 +14,7 @@ from bundle.errors import InputError
 
 LEVELS = ("bone", "background")
 SPEEDS = ("exact", "fast", "preview", "stock")  # of ``inference.json``; bundle.acceleration says what they are
+OTHER_SIZE = 0.05  # by which pixels may differ from those of the training without a note
 BEYOND = 0.1  # of the way from background to bone
 LEAST_BETWEEN = 0.001  # of a scan's values that must lie between the two
 NORMALISATIONS = ("window", "dense")  # likewise, bundle.dense_norm
@@ -162,6 +163,28 @@ def value_faults(
             "rescale it to what the model was trained on."
         ]
     return []
+
+
+def trained_pixel_um(bundle_root: str | Path) -> float | None:
+    """Pixel size in µm that a bundle's model was trained on, as its ``metadata.json`` says; None if it does not."""
+    path = Path(bundle_root) / "configs" / "metadata.json"
+    return json.loads(path.read_text(encoding="utf-8")).get("pixel_um") if path.is_file() else None
+
+
+def size_note(what: str, pixel_um: float | None, trained_um: float | None) -> list[str]:
+    """A line if pixels are of another size than those that a model was trained on, by more than 5 %.
+
+    Args:
+        what: the image or scan, for the message.
+        pixel_um: its pixel size; None if it states none.
+        trained_um: the model's; None if it is not known.
+    """
+    if not pixel_um or not trained_um or abs(pixel_um / trained_um - 1) <= OTHER_SIZE:
+        return []
+    return [
+        f"note: {what} has pixels of {pixel_um:g} µm, but the model was trained on pixels of {trained_um:g} µm; "
+        "cells and struts have another size in px than it knows, so do not trust the detail"
+    ]
 
 
 def stock_settings(

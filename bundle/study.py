@@ -17,8 +17,9 @@ from typing import IO, Any
 
 from bundle.atomic import write_json
 from bundle.claims import claimed
-from bundle.datalist import DATALIST, is_number
+from bundle.datalist import DATALIST
 from bundle.errors import InputError
+from bundle.values import is_number
 
 logger = logging.getLogger("bundle")
 

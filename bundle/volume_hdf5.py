@@ -285,7 +285,7 @@ def axis_names(file: Any, name: str, dataset: Any) -> list[str]:
         names = [
             each for part in _text(dataset.attrs.get("axes")) for each in part.strip("[]").replace(",", ":").split(":")
         ]
-    found = [scale[0].name.rpartition("/")[2] if len(scale) else scale.label for scale in dataset.dims]
+    found = [(scale[0].name or "").rpartition("/")[2] if len(scale) else scale.label for scale in dataset.dims]
     for at, each in enumerate(names):
         indices = np.atleast_1d(group.attrs.get(f"{each}_indices", at)).tolist()
         if len(indices) == 1 and 0 <= indices[0] < len(found):

@@ -104,6 +104,7 @@ def test_nan_outside_is_left_out_and_nan_inside_refused(tmp_path):
     tifffile.imwrite(tmp_path / "s.tif", slices, photometric="minisblack")
     said = intensities(str(tmp_path / "s.tif"), output=str(tmp_path / "p.png"))
     assert "Left out: nan outside the reconstruction circle" in said
+    assert f"take NaN there with --fill_nan {said.split()[-1]}." in said
     assert float(said.split()[-1]) == pytest.approx(AIR, rel=0.01)
     slices[4, 80, 80] = np.nan
     tifffile.imwrite(tmp_path / "s.tif", slices, photometric="minisblack")

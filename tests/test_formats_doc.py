@@ -146,9 +146,28 @@ case(
 )
 
 
-def raw_nrrd(*lines: str, voxels: np.ndarray = VOXELS) -> Callable[[Path], Path]:
+def claiming(folder: Path) -> Path:
+    path = nifti()(folder)
+    content = bytearray(path.read_bytes())
+    content[42:48] = np.array([32767] * 3, "<i2").tobytes()
+    path.write_bytes(content)
+    return path
+
+
+case("NIfTI", "fewer voxels than its header says", Case(claiming))
+
+
+def raw_nrrd(*lines: str, voxels: np.ndarray = VOXELS, sizes: str = "24 20 6") -> Callable[[Path], Path]:
     def write(folder: Path) -> Path:
-        head = ["NRRD0004", "type: uint16", "dimension: 3", "sizes: 24 20 6", "endian: little", "encoding: raw", *lines]
+        head = [
+            "NRRD0004",
+            "type: uint16",
+            "dimension: 3",
+            f"sizes: {sizes}",
+            "endian: little",
+            "encoding: raw",
+            *lines,
+        ]
         (folder / "s.nrrd").write_bytes("\n".join([*head, "", ""]).encode() + voxels.tobytes())
         return folder / "s.nrrd"
 
@@ -177,7 +196,12 @@ case(
          (0.0125, 0.023, 0.0335)),
 )  # fmt: skip
 case("NRRD", "other encodings than raw and gzip", Case(text_nrrd))
-case("NRRD", "fewer voxels than its header says", Case(raw_nrrd(SIZES, voxels=VOXELS[:-1])))
+case(
+    "NRRD",
+    "fewer voxels than its header says",
+    Case(raw_nrrd(SIZES, voxels=VOXELS[:-1])),
+    Case(raw_nrrd(SIZES, sizes="10000000 10000000 10000000")),  # more bytes than 64 bits count
+)
 
 
 def meta(*lines: str) -> Callable[[Path], Path]:
@@ -273,6 +297,16 @@ def ome(axes: str = "ZYX", images: int = 1) -> Callable[[Path], Path]:
     return write
 
 
+def renamed(folder: Path) -> Path:
+    """Its metadata name it as it was called."""
+    text = ome()(folder).read_bytes().decode("latin-1")
+    uuid = re.search(r'UUID="(urn:uuid:[^"]+)"', text)[1]
+    said = tifffile.TiffFile(folder / "s.ome.tif").ome_metadata
+    said = said.replace('PlaneCount="6"/>', f'PlaneCount="6"><UUID FileName="before.ome.tif">{uuid}</UUID></TiffData>')
+    tifffile.imwrite(folder / "after.ome.tif", VOXELS, description=said, metadata=None, **GREY)
+    return folder / "after.ome.tif"
+
+
 def several_files(folder: Path, elsewhere: str = "") -> Path:
     """One OME-TIFF, a slice a file, as the specification has it."""
     scan = folder / "scan"
@@ -310,6 +344,7 @@ def with_another(folder: Path) -> Path:
 
 
 case("OME-TIFF", "physical sizes, any unit", Case(ome(), by_tifffile, (7, 6, 5)))
+case("OME-TIFF", "a file renamed since", Case(renamed, truth, (7, 6, 5)))
 case("OME-TIFF", "several images", Case(ome(images=2)))
 case("OME-TIFF", "frames in time", Case(ome("TYX")))
 case(
@@ -447,6 +482,23 @@ def nexus(*names: str) -> Callable[[h5py.File], None]:
     return change
 
 
+def scales(file: h5py.File) -> None:
+    for axis, (name, size) in enumerate(zip("xyz", file["entry/data"].shape, strict=True)):
+        place = file.create_dataset(f"entry/{name}", data=np.arange(size))
+        place.make_scale(name)
+        file["entry/data"].dims[axis].attach_scale(place)
+
+
+def labels(file: h5py.File) -> None:
+    for axis, name in enumerate("xyz"):
+        file["entry/data"].dims[axis].label = name
+
+
+def tags(file: h5py.File) -> None:
+    listed = [{"key": name, "typeFlags": 2, "resolution": 0, "description": ""} for name in "xyz"]
+    file["entry/data"].attrs["axistags"] = json.dumps({"axes": listed})
+
+
 def filled(path: Path) -> np.ndarray:
     voxels = by_h5py(path).astype(np.float32)
     return np.where(voxels == VOXELS[0, 0, 0], np.nan, voxels)
@@ -455,6 +507,11 @@ def filled(path: Path) -> np.ndarray:
 case("HDF5", "one 3D dataset", Case(hdf5(), by_h5py))
 case("HDF5", "several 3D datasets", Case(hdf5(lambda file: file.create_dataset("other", data=VOXELS))))
 case("HDF5", "`element_size_um`", Case(hdf5(attributes(element_size_um=[7.0, 6.0, 5.0])), by_h5py, (7, 6, 5)))
+case(
+    "HDF5",
+    "axes named by dimension scales, labels or `axistags`",
+    *(Case(hdf5(change, voxels=VOXELS.T), lambda path: by_h5py(path).T) for change in (scales, labels, tags)),
+)
 case(
     "HDF5",
     "`scale_factor` and `add_offset`",

@@ -242,6 +242,21 @@ def test_bad_input_is_named(tmp_path, pixels, ids, message):
     assert message in str(caught.value)
 
 
+def test_pixels_of_another_size_than_the_models_are_noted(tmp_path, capsys):
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "metadata.json").write_text(json.dumps({"pixel_um": 0.5}))
+    grey = np.random.default_rng(0).integers(0, 65535, (1, 20, 20)).astype(np.uint16)
+    for number, size in enumerate((0.25, 0.51, 0.25, None)):
+        write_slide(tmp_path / f"{number}.tif", grey, size)
+    files = [tmp_path / f"{number}.tif" for number in range(4)]
+    checked(files, bundle_root=str(tmp_path))
+    said = capsys.readouterr().out
+    assert f"note: {files[0]} has pixels of 0.25 µm, but the model was trained on pixels of 0.5 µm" in said
+    assert said.endswith("(1 more such images)\n")
+    checked(files[1:2], bundle_root=str(tmp_path))
+    assert "note" not in capsys.readouterr().out
+
+
 def test_two_files_of_one_name_are_refused(tmp_path):
     files = image(tmp_path / "in", GREY)
     write_slide(tmp_path / "in" / "a.png", GREY[None])

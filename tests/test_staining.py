@@ -201,7 +201,7 @@ def test_sizes_that_disagree_are_told(bundle, scan, tmp_path, capsys):
     stain(bundle, scan, tmp_path / "given", window=None, voxel_um=[10.0, 4.0, 4.0])
     told = capsys.readouterr().out
     assert "scan.nii.gz states voxels of 5×5×5 µm (z×y×x); the 10×4×4 µm given are used" in told
-    assert "the scan has pixels of 4 µm, but the model was trained on pixels of 5 µm" in told
+    assert "has pixels of 4 µm, but the model was trained on pixels of 5 µm" in told
     stain(bundle, scan, tmp_path / "thick", window=None, voxel_um=[10.0, 5.0, 5.0])
     assert "the scan's pixels" not in capsys.readouterr().out
 
@@ -390,6 +390,16 @@ def test_nan_outside_the_circle_becomes_what_it_is_told(bundle, tmp_path):
     stain(bundle, scan, tmp_path / "out", fill_nan=10000, sigma=0, window=None)
     air = np.where(outside, 10000, voxels).astype(np.float32)
     assert np.array_equal(result(tmp_path / "out"), stained_whole(bundle, air, 0, sigma=0, window=None))
+
+
+def test_a_fill_is_noted(bundle, tmp_path, capsys):
+    voxels = make_voxels((8, 64, 64))
+    rows, columns = np.mgrid[:64, :64]
+    voxels[:, np.hypot(rows - 31.5, columns - 31.5) > 31] = 0
+    stain(bundle, write_scan(tmp_path / "s.nii.gz", voxels), tmp_path / "out", sigma=0, window=None)
+    said = capsys.readouterr().out
+    assert "note: the scan holds 0 outside the reconstruction circle (" in said
+    assert "s.nii.gz: 8×64×64 voxels (z×y×x) of 5×5×5 µm, uint16, values 0 to " in said
 
 
 def test_a_scan_outside_the_two_intensities_is_refused(levelled, voxels, tmp_path):

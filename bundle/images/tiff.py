@@ -248,7 +248,9 @@ def ome_files(path: Path, file: tifffile.TiffFile) -> list[Path]:
     for node in root.iter():
         if node.tag.endswith("BinaryOnly"):
             raise InputError(f"{path} is part of an OME-TIFF, {node.get('MetadataFile')}; export it as one file.")
-    names = {node.get("FileName", path.name) for node in root.iter() if node.tag.endswith("UUID")} - {""}
+    names = {node.get("FileName", path.name): node.text for node in root.iter() if node.tag.endswith("UUID")}
+    before = [name for name, each in names.items() if each == root.get("UUID") and not (path.parent / name).is_file()]
+    names = {path.name if name in before else name: each for name, each in names.items()}  # it was renamed
     odd = sorted(name for name in names if Path(name).name != name or "\\" in name)
     if odd:
         raise InputError(f"{path} takes slices from {odd[0]}, which is not beside it; put all files into one folder.")
@@ -258,4 +260,4 @@ def ome_files(path: Path, file: tifffile.TiffFile) -> list[Path]:
         raise InputError(
             f"{path} takes slices from {missing[0]}, which is missing ({len(missing)} in all); put it there."
         )
-    return files if len(files) > 1 or (files and files[0] != path) else []
+    return files if files not in ([], [path]) else []

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from bundle.atomic import check_writable, whole_folder, write_json
 from bundle.channels import Edit
 from bundle.commands import as_bool
-from bundle.datalist import DATALIST, SPLITS, is_number
+from bundle.datalist import DATALIST, SPLITS
 from bundle.errors import InputError
 from bundle.image_io import write_slide
 from bundle.insilico.edits import file_word, read_variants
@@ -31,6 +31,7 @@ from bundle.machine import code_version, hardware, versions
 from bundle.report.panels import spread
 from bundle.report.records import sha256_of
 from bundle.tables import write_csv
+from bundle.values import is_number
 
 SHEET, FAILED_SHEET = "contact_sheet.png", "left_out.png"
 ROWS, EDITS, PROVENANCE = "morphology.csv", "edits.csv", "provenance.json"

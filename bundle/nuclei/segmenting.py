@@ -12,13 +12,13 @@ from skimage.measure import regionprops
 
 from bundle.atomic import check_writable, whole_file
 from bundle.data import image_faults
-from bundle.datalist import is_number
 from bundle.errors import InputError
 from bundle.image_io import read_slide, suffix_of, write_slide
 from bundle.inference import list_images
 from bundle.nuclei.dataset import MOST_NUCLEI
 from bundle.nuclei.pictures import outlined
 from bundle.nuclei.segmenter import Segmenter
+from bundle.values import is_number
 
 logger = logging.getLogger("bundle")
 COLUMNS = ("image", "nucleus", "row_px", "column_px", "area_px", "probability")

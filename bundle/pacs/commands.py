@@ -16,7 +16,6 @@ from fire.decorators import SetParseFns
 
 from bundle.atomic import check_writable
 from bundle.commands import as_bool
-from bundle.datalist import is_number
 from bundle.dicom.words import plain
 from bundle.errors import InputError
 from bundle.pacs.client import AET, connect
@@ -27,6 +26,7 @@ from bundle.pacs.series import checked_uid, find_series, get_series
 from bundle.pacs.staining import FRAMES, Wanted
 from bundle.pacs.watch import Watch
 from bundle.serving import SPEEDS
+from bundle.values import is_number
 
 WORK = "output/pacs"
 TEXTS = ("pacs", "patient", "study", "series", "modality", "aet")  # that fire must not take for numbers

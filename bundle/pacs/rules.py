@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bundle.datalist import is_number
 from bundle.errors import InputError
 from bundle.pacs.series import Series
 from bundle.pacs.staining import FRAMES
 from bundle.serving import SPEEDS
+from bundle.values import is_number
 
 TEXTS = {
     "Modality": "modality",

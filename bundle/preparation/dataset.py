@@ -13,7 +13,7 @@ from tqdm import tqdm
 from bundle.atomic import check_writable, whole_file, whole_folder, write_json
 from bundle.commands import as_bool
 from bundle.config_text import as_text
-from bundle.datalist import DATALIST, is_number
+from bundle.datalist import DATALIST
 from bundle.errors import InputError
 from bundle.image_io import write_slide
 from bundle.preparation.masks import MARGIN_PX
@@ -24,6 +24,7 @@ from bundle.preparation.regions import PROPOSAL, regions_of, was_shown
 from bundle.preparation.rois import Rois
 from bundle.preparation.table import Row, listed, read_table, without_table
 from bundle.report.preparation import dataset_page, pair_section, roi_section, rois_page
+from bundle.values import is_number
 
 ROIS_PAGE, DATASET_PAGE, RECORD = "rois.html", "dataset.html", "preparation.json"
 

@@ -11,7 +11,6 @@ from skimage.filters import threshold_otsu
 
 from bundle.atomic import check_writable
 from bundle.commands import as_bool
-from bundle.datalist import is_number
 from bundle.errors import InputError
 from bundle.fill import Fill, find_fill, some_slices
 from bundle.finite import nan_faults
@@ -31,6 +30,7 @@ from bundle.preparation.proposal import (
 )
 from bundle.preparation.rois import paint_rectangles, read_label_image, read_object
 from bundle.report.preparation import BACKGROUND_COLOUR, BONE_COLOUR, outlined, shown_source
+from bundle.values import is_number
 from bundle.volume_io import described, open_unsized
 
 SHOWN = 3  # slices in the picture
@@ -306,6 +306,10 @@ def summary(path: Path, sampled: Sampled, found: Found, drawn: Path | None, pict
     ]
     if sampled.fill is not None:
         lines.append(f"Left out: {sampled.fill}.")
+    if sampled.fill is not None and np.isnan(sampled.fill.value):
+        lines.append(
+            f"configs/volume.json and scripts.register take NaN there with --fill_nan {found.scale.background:.6g}."
+        )
     if drawn is None and one_valued(sampled.slices[found.labels == BACKGROUND]):
         lines.append(
             "Nearly all of background is one exact value; measured air has noise, so look whether it is a fill, and "

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from bundle.datalist import is_number
 from bundle.errors import InputError
 from bundle.image_io import read_mask, read_slide
+from bundle.values import is_number
 
 SOURCE, TARGET, FIELD, REGISTRATION = "source.tif", "target.png", "field.png", "registration.json"
 MEASURES = ("mutual_information", "confidence", "shear")

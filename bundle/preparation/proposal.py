@@ -172,6 +172,11 @@ def propose(source: np.ndarray, target: np.ndarray, field: np.ndarray) -> tuple[
     return labels[0], labels[1]
 
 
+def is_flat(source: np.ndarray) -> np.ndarray:
+    """Where a scan (H, W) holds one exact value all around, (H, W) bool: a fill, for measured values have noise."""
+    return maximum_filter(source, FLAT_PX) == minimum_filter(source, FLAT_PX)
+
+
 def without_flat(glass: np.ndarray, source: np.ndarray, least: float) -> np.ndarray:
     """Glass without what a reconstruction filled up with one value: measured air has noise.
 
@@ -183,8 +188,7 @@ def without_flat(glass: np.ndarray, source: np.ndarray, least: float) -> np.ndar
     Returns:
         (H, W), bool.
     """
-    flat = maximum_filter(source, FLAT_PX) == minimum_filter(source, FLAT_PX)
-    measured = glass & ~dilated(glass & flat, KEEP_OFF_PX + FLAT_PX)
+    measured = glass & ~dilated(glass & is_flat(source), KEEP_OFF_PX + FLAT_PX)
     return measured if measured.sum() >= least else glass
 
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from bundle.datalist import is_number
 from bundle.errors import InputError
 from bundle.image_io import SUFFIXES, read_slide
 from bundle.preparation.normalisation import SourceScale
 from bundle.preparation.proposal import BACKGROUND, BONE
+from bundle.values import is_number
 
 RECTANGLES = "rois.json"
 IMAGES = ("source", "target")

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from bundle.commands import as_bool
-from bundle.datalist import is_number
 from bundle.errors import InputError
 from bundle.finite import FILL, nan_faults
 from bundle.registration.pair import Pair
 from bundle.section_io import Section
+from bundle.values import is_number
 from bundle.volume_io import SAME, Volume
 
 LEAST_VOXELS = 32  # of a scan and of a section along each axis

@@ -107,6 +107,8 @@ def register(
         InputError: if the input makes no sense.
     """
     options = {name: value for name, value in locals().items() if name != "output"}
+    if fill_nan is None:  # so that older registrations stay known
+        del options["fill_nan"]
     folder = Path(str(output))
     request = stamped(options)
     if finished_before(folder, folder / RESULT, request):

@@ -14,11 +14,11 @@ from bundle.atomic import check_writable
 from bundle.datalist import Modality
 from bundle.errors import InputError
 from bundle.fill import with_air
-from bundle.inference import colour_faults, modality, setting_faults, size_notes
+from bundle.inference import colour_faults, modality, setting_faults
 from bundle.report.page import RESEARCH
 from bundle.report.records import sha256_of
 from bundle.runs import code_version
-from bundle.serving import levels_of, recalibrated
+from bundle.serving import levels_of, recalibrated, size_note
 from bundle.staining.job import Settings, begin, is_first, room_faults, scan_faults, survey
 from bundle.staining.outcome import show
 from bundle.staining.run import Run, bar, explained
@@ -166,9 +166,11 @@ def stain(
     check_writable(folder)
     with explained(folder):
         with bar("reading the scan", "slice", shown) as report:
-            scan, values = survey(volume, given, known, report)
+            scan, values, fill = survey(volume, given, known, report)
         if shown:
             print(described(volume, *values, volume.shape[0]))
+        if shown and fill is not None and not settings.hull:
+            print(f"note: the scan holds {fill}, stained as it is; --hull true leaves it out")
         config = merged_config()
         fingerprint = {
             "scan": scan,
@@ -239,5 +241,5 @@ def _warn_of_size(volume: Volume, axes: str, pixel_um: float | None, shown: bool
     """Say so where the pixels of a scan's slices are not of the size that the model learnt from."""
     spacing_um = dict(zip("zyx", volume.geometry.spacing_um, strict=True))
     voxel_um = max(size for axis in axes for name, size in spacing_um.items() if name != axis)
-    for note in size_notes("the scan", voxel_um, pixel_um) if shown else []:
-        print(note)
+    for line in size_note(str(volume.path), voxel_um, pixel_um) if shown else []:
+        print(line)

@@ -19,6 +19,7 @@ from bundle.atomic import write_json
 from bundle.data import image_faults
 from bundle.datalist import Modality
 from bundle.errors import InputError
+from bundle.fill import Fill, find_fill, some_places
 from bundle.finite import FILL
 from bundle.serving import share_between, value_faults
 from bundle.stain_io import file_name
@@ -82,7 +83,7 @@ def survey(
     given: Modality,
     levels: tuple[float, float] | None = None,
     report: Callable[[int, int], None] | None = None,
-) -> tuple[str, tuple[float, float]]:
+) -> tuple[str, tuple[float, float], Fill | None]:
     """Read a whole scan once: nothing that it holds stops a run hours later, and another scan is known for another.
 
     Args:
@@ -92,7 +93,7 @@ def survey(
         report: called with the slices read and the slices in all.
 
     Returns:
-        SHA-256 of its voxels and geometry, and its least and greatest value.
+        SHA-256 of its voxels and geometry, its least and greatest value, and what fills it up outside its circle.
 
     Raises:
         InputError: naming the first slice that cannot be read, or the slices with values that may not be; or if all
@@ -103,11 +104,13 @@ def survey(
     digest.update(np.asarray(volume.geometry.direction, np.float64).tobytes())
     faults: list[str] = []
     low, high, between = np.inf, -np.inf, 0.0
+    places, seen = set(some_places(volume.shape[0])), []
     for start, stop in blocks(volume.shape[0], volume.shape[1] * volume.shape[2], volume.depth):
         slab = volume.read(start, stop)
         digest.update(slab.data)
         for number, pixels in enumerate(slab, start):
             faults += image_faults(Path(f"{volume.path}, slice {number},"), pixels[None], given)
+            seen += [pixels.copy()] if number in places else []
         low, high = min(low, float(slab.min())), max(high, float(slab.max()))
         between += share_between(slab, levels) * len(slab) if levels else 0.0
         if report:
@@ -126,7 +129,7 @@ def survey(
     faults = value_faults(str(volume.path), low, high, between / volume.shape[0], levels, span)
     if faults:
         raise InputError("\n".join(faults))
-    return digest.hexdigest(), (low, high)
+    return digest.hexdigest(), (low, high), find_fill(np.stack(seen))
 
 
 def begin(output_dir: Path, fingerprint: Mapping[str, Any], scan: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 from bundle.atomic import check_writable, whole_folder, write_json
 from bundle.commands import as_bool
 from bundle.config_text import as_text
-from bundle.datalist import DATALIST, is_number
+from bundle.datalist import DATALIST
 from bundle.errors import InputError
 from bundle.preparation.table import listed
 from bundle.tiling.cutting import cut_all, drop_halves, empty_faults
@@ -20,6 +20,7 @@ from bundle.tiling.plan import Division, Plan, planned
 from bundle.tiling.sides import Asked, Side, checked, pixel_sizes, scale_of
 from bundle.tiling.slides import check_names, find_files, one_of_each
 from bundle.tiling.tissue import BOX
+from bundle.values import is_number
 
 TILES, RECORD = "tiles.csv", "tiling.json"
 

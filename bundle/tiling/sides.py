@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from bundle.datalist import is_number
 from bundle.errors import InputError
 from bundle.preparation.table import listed
 from bundle.section_io import SAME
 from bundle.tiling.scan import Facts, facts_of, ratio_of
 from bundle.tiling.slides import slide_name
 from bundle.tiling.tissue import KINDS, Kind
+from bundle.values import is_number
 
 
 @dataclass(frozen=True)

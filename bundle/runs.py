@@ -20,6 +20,7 @@ from monai.bundle import ConfigParser
 from bundle import distributed
 from bundle.arithmetic import precision_fault
 from bundle.atomic import write_json
+from bundle.config_text import write_config
 from bundle.datalist import Datalist, checksum
 from bundle.errors import FULL, InputError
 from bundle.machine import code_version, hardware, versions
@@ -93,7 +94,7 @@ def record(data: Datalist, output_dir: str) -> None:
     """
     folder = Path(output_dir)
     config = merged_config()
-    write_json(folder / "config.json", config)
+    write_config(folder / "config.json", config)
     device = str(current_parser().get_parsed_content("device"))
     now, path = {**provenance(data, config), "device": device, "config": config}, folder / PROVENANCE
     resumed = any((folder / kept).exists() for kept in (LATEST, PREVIOUS))

@@ -10,6 +10,7 @@ from typing import Any
 
 from bundle.atomic import write_json
 from bundle.errors import InputError
+from bundle.values import shown
 
 SIGNS = {"$": "for Python", "@": "for a reference", "%": "for a file to open"}
 MEANT = re.compile("^[_+$@%]|#|::")  # of keys: components, additions, and ids of more levels
@@ -29,11 +30,12 @@ def config_fault(what: str, value: Any) -> str | None:
     if not isinstance(value, str):
         return None
     if RELATIVE.search(value):
-        return f"{what} is {value!r}; in a config MONAI takes @ and % before # and :: for relative ids: leave one out."
+        told = "in a config MONAI takes @ and % before # and :: for relative ids: leave one out."
+        return f"{what} is {shown(value)}; {told}"
     if value[:1] not in SIGNS:
         return None
     return (
-        f"{what} is {value!r}; in a config MONAI takes text that begins with {value[0]} {SIGNS[value[0]]}: "
+        f"{what} is {shown(value)}; in a config MONAI takes text that begins with {value[0]} {SIGNS[value[0]]}: "
         "begin it with a letter."
     )
 
@@ -54,8 +56,8 @@ def as_text(value: Any, what: str = "") -> Any:
     if isinstance(value, dict):
         for key, each in value.items():
             if not isinstance(key, str) or MEANT.search(key):
-                raise InputError(f"{what or 'it'} has the key {key!r}, which means something to MONAI: rename it.")
-            as_text(each, f"{what}.{key}".lstrip("."))
+                raise InputError(f"{what or 'it'} has the key {shown(key)}, which means something to MONAI: rename it.")
+            as_text(each, f"{what}.{shown(key)[1:-1]}".lstrip("."))
     elif isinstance(value, (list, tuple)):
         for place, each in enumerate(value):
             as_text(each, f"{what}[{place}]")

@@ -14,10 +14,10 @@ import torch
 from monai.bundle import ConfigParser
 from torch import Tensor
 
-from bundle.atomic import whole_folder, write_json
+from bundle.atomic import whole_folder
 from bundle.averaging import deployable
 from bundle.checkpoints import check_finite, load_tensors, save_tensors
-from bundle.config_text import as_text
+from bundle.config_text import as_text, write_config
 from bundle.datalist import Datalist, Modality
 from bundle.errors import InputError
 from bundle.runs import LATEST
@@ -54,32 +54,17 @@ def publish(
     """
     run = Path(output_dir)
     generators = load_generators(run, deploy_checkpoint)
-    inference = described_inference(data, patch_size, invert_source)
-    metadata = json.loads((HOME / "configs" / "metadata.json").read_text(encoding="utf-8"))
-    metadata["pixel_um"] = data.pixel_um
-    metadata["trained_on"] = {
-        "method": method,
-        **({"pairs": len(data.training)} if data.paired else {"images": data.counted("training")}),
-        "checkpoint": deploy_checkpoint,
-        "caveat": data.caveat,
-    }
-    slices = "slices of " if data.source.channels == 1 else ""
-    metadata["description"] = f"{data.target.name} predicted from {slices}{data.source.name}: {method}"
-    metadata["task"] = f"Virtual staining: {data.target.name} from {data.source.name}"
-    halo = halo_of(resolved("g_xy"))
-    metadata |= halo or {}
-    for tensor, modality in (("inputs", data.source), ("outputs", data.target)):
-        for entry in metadata["network_data_format"][tensor].values():
-            entry["spatial_shape"] = [inference["window"]] * 2 if halo is None else [f"{halo['multiple']}*n"] * 2
-            if modality.channels != 1 or tensor == "outputs":  # a grey source is repeated to three
-                entry |= {"num_channels": modality.channels, "channel_def": channel_def(modality)}
+    facts = described_facts(data, patch_size, invert_source)
     with whole_folder(run / "bundle") as folder:
-        write_json(folder / "configs" / "inference.json", inference)
-        write_json(folder / "configs" / "metadata.json", metadata)
+        write_config(folder / "configs" / "inference.json", own_inference(), facts)
+        write_config(
+            folder / "configs" / "metadata.json",
+            _read_own("metadata.json"),
+            described_metadata(data, method, deploy_checkpoint, facts["window"]),
+        )
         shutil.copy(HOME / "configs" / "logging.conf", folder / "configs")
         for name in ("series.json", "volume.json"):
-            config = json.loads((HOME / "configs" / name).read_text(encoding="utf-8"))
-            write_json(folder / "configs" / name, config | {"sigma": sigma})
+            write_config(folder / "configs" / name, _read_own(name), {"sigma": sigma})
         for name in ("LICENSE", "README.md", "CHANGELOG.md", "CITATION.cff"):
             shutil.copy(HOME / name, folder)
         shutil.copytree(HOME / "docs", folder / "docs")
@@ -91,22 +76,69 @@ def publish(
     logger.info("the trained bundle is in %s", run / "bundle")
 
 
+def _read_own(name: str) -> dict[str, Any]:
+    """A config of this package."""
+    return json.loads((HOME / "configs" / name).read_text(encoding="utf-8"))
+
+
+def described_metadata(data: Datalist, method: str, checkpoint: str, window: int) -> dict[str, Any]:
+    """What a trained bundle's ``metadata.json`` has that this repository's has not.
+
+    Args:
+        data: the dataset it was trained on.
+        method: what reports call it.
+        checkpoint: whose weights it has.
+        window: of its ``inference.json``, px.
+    """
+    slices = "slices of " if data.source.channels == 1 else ""
+    halo = halo_of(resolved("g_xy"))
+    formats = _read_own("metadata.json")["network_data_format"]
+    for tensor, modality in (("inputs", data.source), ("outputs", data.target)):
+        for entry in formats[tensor].values():
+            entry["spatial_shape"] = [window] * 2 if halo is None else [f"{halo['multiple']}*n"] * 2
+            if modality.channels != 1 or tensor == "outputs":  # a grey source is repeated to three
+                entry |= {"num_channels": modality.channels, "channel_def": channel_def(modality)}
+    return {
+        "pixel_um": data.pixel_um,
+        "trained_on": {
+            "method": method,
+            **({"pairs": len(data.training)} if data.paired else {"images": data.counted("training")}),
+            "checkpoint": checkpoint,
+            "caveat": data.caveat,
+        },
+        "description": f"{data.target.name} predicted from {slices}{data.source.name}: {method}",
+        "task": f"Virtual staining: {data.target.name} from {data.source.name}",
+        "network_data_format": formats,
+        **(halo or {}),
+    }
+
+
 def described_inference(data: Datalist, patch_size: int, invert_source: bool) -> dict[str, Any]:
     """This repository's ``inference.json`` with the values of the network that the current config trains.
-
-    Windows are never smaller than the training patches, nor than the 256 px of §2.9: instance norm wants to see
-    more than one tissue (docs/results.md). Those of a network with a halo do not overlap, and may be of any size.
 
     Args:
         data: the dataset it is trained on.
         patch_size: side of the training patches, px.
         invert_source: the source is inverted in training.
     """
-    inference = json.loads((HOME / "configs" / "inference.json").read_text(encoding="utf-8"))
+    return own_inference() | described_facts(data, patch_size, invert_source)
+
+
+def own_inference() -> dict[str, Any]:
+    """This repository's ``inference.json`` with the network of the current config."""
+    return _read_own("inference.json") | {"network_def": network_of_both_directions()}
+
+
+def described_facts(data: Datalist, patch_size: int, invert_source: bool) -> dict[str, Any]:
+    """What depends on the dataset and on the sizes of a training in ``inference.json``; as :func:`described_inference`.
+
+    Windows are never smaller than the training patches, nor than the 256 px of §2.9: instance norm wants to see
+    more than one tissue (docs/results.md). Those of a network with a halo do not overlap, and may be of any size.
+    """
     source, target = described(data.source), described(data.target)
-    window = max(inference["window"], patch_size)
+    window = max(_read_own("inference.json")["window"], patch_size)
     halo = halo_of(resolved("g_xy"))
-    return inference | {
+    return {
         **({"window": window, "step": window // 4} if halo is None else {"window": LARGE_WINDOW, "step": None, **halo}),
         "bone_intensity": source["bone_intensity"],
         "background_intensity": source["background_intensity"],
@@ -114,7 +146,6 @@ def described_inference(data: Datalist, patch_size: int, invert_source: bool) ->
         "invert_source": invert_source,
         "source": source,
         "target": target,
-        "network_def": network_of_both_directions(),
     }
 
 

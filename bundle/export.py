@@ -23,7 +23,8 @@ import torch
 from monai.bundle import ConfigParser
 from monai.bundle.scripts import onnx_export
 
-from bundle.atomic import whole_file, write_json
+from bundle.atomic import whole_file
+from bundle.config_text import write_config
 from bundle.errors import InputError
 from bundle.export_readme import readme
 from bundle.serving import config_files, fingerprint, read_config
@@ -136,12 +137,13 @@ def _lay_out(root: Path, folder: Path, name: str, version: str | None, change: s
         shutil.copyfile(root / file, folder / file)
     config = read_config(root)
     shutil.copyfile(root / "configs" / "inference.json", folder / "configs" / "slides.json")
-    write_json(folder / "configs" / "inference.json", merged(root))
+    write_config(folder / "configs" / "inference.json", merged(root))
     metadata = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    new: dict[str, Any] = {}
     if version is not None:
-        metadata["version"] = str(version)
-        metadata["changelog"] = {str(version): change, **metadata["changelog"]}
-    write_json(folder / "configs" / "metadata.json", metadata)
+        new = {"version": str(version), "changelog": {str(version): change, **metadata["changelog"]}}
+    write_config(folder / "configs" / "metadata.json", metadata, new)
+    metadata |= new
     (folder / "docs" / "README.md").write_text(readme(name, config, metadata, root), encoding="utf-8")
 
 

@@ -40,6 +40,7 @@ CODE = ("$", "@", "%")  # what MONAI gives a meaning to, at the beginning of tex
 
 
 SPLITS = some_of("training", "validation", "testing")
+RESUME = Kind("true, false or changed", lambda value: isinstance(value, bool) or value == "changed")
 SEED = whole(0, 2**32 - 1)
 MARGINS = numbers("two numbers above 0, the first not the greater", 1e-3, (2,), ordered=True)
 
@@ -91,7 +92,7 @@ TRAIN = {
     "lpips_weights": either(PATH, NULL),
     "mlflow": either(SWITCH, TEXT),
     "deploy_checkpoint": CHECKPOINT,
-    "resume": either(SWITCH, one_of("changed")),
+    "resume": RESUME,
 }
 EVALUATE = {
     "model_bundle": PATH,
@@ -173,7 +174,7 @@ NUCLEI = {
     "window": either(whole(8), NULL),
     "save_minutes": number(),
     "skip_nonfinite": whole(),
-    "resume": SWITCH,
+    "resume": RESUME,
     "deploy_checkpoint": CHECKPOINT,
     "input": either(PATH, NULL),
     "input_pixel_um": either(above(0), NULL),
@@ -207,14 +208,17 @@ TABLES = {  # an overlay after what it lies over
 
 
 def kinds_of(config: Mapping[str, Any]) -> dict[str, Kind]:
-    """The kinds of a config's ids; where tables disagree, that of the last one whose every id the config has.
+    """The kinds of a config's ids; where tables disagree, that of the last one that the config has an id of its own of.
 
     Args:
         config: overlays and command line included.
     """
-    whole_ones = [table for table in TABLES.values() if table.keys() <= config.keys()]
+    here = []
+    for table in TABLES.values():
+        others = set().union(*(other for other in TABLES.values() if other is not table))
+        here += [table] if (table.keys() - others) & config.keys() else []
     known: dict[str, Kind] = {}
-    for table in (*TABLES.values(), *whole_ones):
+    for table in (*TABLES.values(), *here):
         known |= table
     return {name: kind for name, kind in known.items() if name in config}
 

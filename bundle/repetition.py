@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bundle.atomic import write_json
+from bundle import config_text
 from bundle.config_text import config_fault
 from bundle.datalist import checksum
 from bundle.errors import InputError
@@ -148,7 +148,7 @@ def write_config(record: Mapping[str, Any], folder: Path, trust: bool = False) -
             + "\npass --trust true only if you know who wrote it: it can do all that you can."
         )
     path = folder / "config.json"
-    write_json(path, config)
+    config_text.write_config(path, config)
     return path
 
 

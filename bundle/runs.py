@@ -20,6 +20,7 @@ from monai.bundle import ConfigParser
 from bundle import distributed
 from bundle.arithmetic import precision_fault
 from bundle.atomic import write_json
+from bundle.config_text import write_config
 from bundle.datalist import Datalist, checksum
 from bundle.errors import FULL, InputError
 from bundle.folder_lock import hold
@@ -159,7 +160,7 @@ def record(data: Datalist, output_dir: str) -> None:
     if resumed and (folder / CONFIG).exists():
         for line in sum(changes(read_record(folder / CONFIG), config), []):
             logger.warning("resumed with another config: %s", line)
-    write_json(folder / CONFIG, config)
+    write_config(folder / CONFIG, config)
     device = str(current_parser().get_parsed_content("device"))
     now, path = {**provenance(data, config), "device": device, "config": config}, folder / PROVENANCE
     if resumed and path.exists():  # what the run began with stays on record

@@ -39,7 +39,7 @@ WRONG = [
     ("training", {"width": 10**400}, f"{WHOLE} 1."),
     ("training", {"batch_size": 10**12}, f"{WHOLE} 1, and at most 2147483647."),
     ("training", {"mask_discriminator": "maybe"}, "mask_discriminator is 'maybe'; it must be true or false."),
-    ("training", {"resume": 1}, "resume is 1; it must be true or false, or changed."),
+    ("training", {"resume": 1}, "resume is 1; it must be true, false or changed."),
     (
         "training",
         {"zoom": [1.1, 0.9]},

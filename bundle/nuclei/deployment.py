@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from bundle.atomic import whole_folder, write_json
+from bundle.atomic import whole_folder
 from bundle.checkpoints import check_finite, load_tensors, save_tensors
-from bundle.config_text import as_text
+from bundle.config_text import write_config
 from bundle.deployment import HOME, save_torchscript
 from bundle.errors import InputError
 from bundle.image_io import read_slide
@@ -50,10 +50,10 @@ def publish(
     """
     run = Path(output_dir)
     weights = _weights(run, deploy_checkpoint)
-    inference = described_inference(data, segmentation)
+    inference, facts = own_inference(segmentation), described_facts(data)
     with whole_folder(run / "bundle") as folder:
         save_tensors(weights, folder / "models" / "model.pt")
-        write_json(folder / "configs" / "inference.json", inference)
+        write_config(folder / "configs" / "inference.json", inference, facts)
         how = "as set"
         if tune_thresholds:
             fields = data.validation
@@ -64,10 +64,11 @@ def publish(
             inference["nms_threshold"] = segmenter.nms_threshold
             whence = "held out of training" if data.held_out else "of the validation split"
             how = f"tuned on {len(fields)} images {whence}"
-            write_json(folder / "configs" / "inference.json", inference)
+            write_config(folder / "configs" / "inference.json", inference, facts)
         thresholds = {name: inference[name] for name in ("probability_threshold", "nms_threshold")}
         amend(output_dir, thresholds={**thresholds, "how": how})
-        write_json(folder / "configs" / "metadata.json", _metadata(data, deploy_checkpoint, how))
+        metadata = described_metadata(data, deploy_checkpoint, how)
+        write_config(folder / "configs" / "metadata.json", own_metadata(), metadata)
         shutil.copy(HOME / "configs" / "logging.conf", folder / "configs")
         for name in ("LICENSE", "CITATION.cff"):
             shutil.copy(HOME / name, folder)
@@ -90,15 +91,20 @@ def _weights(run: Path, deploy_checkpoint: str) -> Any:
     return weights
 
 
-def described_inference(data: NucleiList, segmentation: Mapping[str, Any]) -> dict[str, Any]:
+def described_facts(data: NucleiList) -> dict[str, Any]:
+    """What of a trained bundle's ``inference.json`` comes of the dataset, by id."""
+    names = ("name", "channels", "low", "high", "channel_names")
+    return {f"segmenter#image#{name}": getattr(data.image, name) for name in names} | {
+        "segmenter#pixel_um": data.pixel_um
+    }
+
+
+def own_inference(segmentation: Mapping[str, Any]) -> dict[str, Any]:
     """The config of the trained bundle: the network that the current config trains, and how to use it.
 
     Args:
-        data: the dataset it is trained on.
         segmentation: as in :func:`publish`.
     """
-    facts = {name: getattr(data.image, name) for name in ("name", "channels", "low", "high", "channel_names")}
-    image = as_text(facts, "image")
     return {
         "bundle_root": ".",
         "input": None,
@@ -117,8 +123,7 @@ def described_inference(data: NucleiList, segmentation: Mapping[str, Any]) -> di
         "segmenter": {
             "_target_": "bundle.nuclei.segmenter.Segmenter",
             "network": "@network",
-            "image": {"_target_": "bundle.datalist.Modality", **image},
-            "pixel_um": data.pixel_um,
+            "image": {"_target_": "bundle.datalist.Modality"},
             **{name: f"@{name}" for name in (*segmentation, "device")},
         },
         "inference": [
@@ -135,14 +140,26 @@ def described_inference(data: NucleiList, segmentation: Mapping[str, Any]) -> di
     }
 
 
-def _metadata(data: NucleiList, checkpoint: str, thresholds: str) -> dict[str, Any]:
+def own_metadata() -> dict[str, Any]:
+    """What the bundle's ``metadata.json`` has of this repository's."""
     metadata = json.loads((HOME / "configs" / "metadata.json").read_text(encoding="utf-8"))
     kept = ("version", "monai_version", "pytorch_version", "numpy_version", "authors", "copyright")
-    return {name: metadata[name] for name in kept} | {
+    return {name: metadata[name] for name in (*kept, "required_packages_version")} | {
         "name": "Nuclei as star-convex polygons",
-        "task": f"Instance segmentation of nuclei in {data.image.name}",
         "description": "A StarDist network (Schmidt et al. 2018) in PyTorch.",
-        "required_packages_version": metadata["required_packages_version"],
+    }
+
+
+def described_metadata(data: NucleiList, checkpoint: str, thresholds: str) -> dict[str, Any]:
+    """What it has of the dataset and the training.
+
+    Args:
+        data: what it was trained on.
+        checkpoint: whose weights it has.
+        thresholds: how they were chosen.
+    """
+    return {
+        "task": f"Instance segmentation of nuclei in {data.image.name}",
         "data_source": data.description or "images with labelled nuclei, given by the user",
         "pixel_um": data.pixel_um,
         "trained_on": {

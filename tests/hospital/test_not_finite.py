@@ -11,9 +11,11 @@ import pytest
 from monai.bundle import ConfigParser
 
 from bundle.errors import InputError
+from tests.conftest import ROOT
 from tests.hospital.pacs_parts import make_bundle
 from tests.volumes import make_voxels, stain, write_scan
 
+CASES = ROOT.parent / "shared" / "cases" / "dicom" / "label_nan"
 LEVELS = {"bone_intensity": 30000, "background_intensity": 10000}
 BAD = {"NaN inside": ((2, 20, 20), np.nan), "NaN at a corner": ((0, 0, 0), np.nan), "infinite": ((2, 20, 20), np.inf)}
 
@@ -51,6 +53,13 @@ def test_the_config_of_monai_s_own_parts_refuses_it(
     with pytest.raises(RuntimeError) as fault:
         transforms({"image": str(spoilt(tmp_path / f"bad{suffix}", place, value))})
     assert "must not contain infs or NaNs" in str(fault.value.__cause__)
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason="NOT TESTED: ../shared is not here")
+def test_the_scan_as_it_was_met(transforms: Callable) -> None:
+    assert np.isfinite(transforms({"image": str(CASES / "full.nii.gz")})["image"]).all()
+    with pytest.raises(RuntimeError):
+        transforms({"image": str(CASES / "nan_outside_circle.nii.gz")})
 
 
 def test_the_config_for_volumes_refuses_it_in_a_line(tmp_path: Path) -> None:

@@ -14,7 +14,12 @@ from bundle.values import shown
 
 SIGNS = {"$": "for Python", "@": "for a reference", "%": "for a file to open"}
 MEANT = re.compile("^[_+$@%]|#|::")  # of keys: components, additions, and ids of more levels
-RELATIVE = re.compile("[@%](#|::)")
+RELATIVE = re.compile("[@%]::")
+
+
+def is_relative(text: str) -> bool:
+    """Whether MONAI finds a relative id in text, in which it first writes each # as ::."""
+    return RELATIVE.search(text.replace("#", "::")) is not None
 
 
 def config_fault(what: str, value: Any) -> str | None:
@@ -29,7 +34,7 @@ def config_fault(what: str, value: Any) -> str | None:
     """
     if not isinstance(value, str):
         return None
-    if RELATIVE.search(value):
+    if is_relative(value):
         told = "in a config MONAI takes @ and % before # and :: for relative ids: leave one out."
         return f"{what} is {shown(value)}; {told}"
     if value[:1] not in SIGNS:

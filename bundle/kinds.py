@@ -120,7 +120,7 @@ def _is_there(value: Any) -> bool:
     """Whether a device is one of this machine."""
     try:
         device = torch.device(value)
-    except (RuntimeError, TypeError):
+    except (RuntimeError, TypeError, ValueError):  # the last of numbers that no C type holds
         return False
     if device.type == "cuda":
         return (device.index or 0) < torch.cuda.device_count()

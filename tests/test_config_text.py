@@ -46,7 +46,7 @@ def test_what_monai_takes_for_code_is_a_fault(text, tmp_path, monkeypatch):
     assert "begin it with" in config_fault("name", text)
 
 
-@pytest.mark.parametrize("text", ["stain %#1", "stain @##x", "a %::b"])
+@pytest.mark.parametrize("text", ["stain %#1", "stain @##x", "a %::b", ":@:#"])
 def test_a_relative_id_within_text_is_a_fault_too(text):
     assert read_by_monai(text) != text
     assert "for relative ids" in config_fault("name", text)

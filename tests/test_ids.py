@@ -33,6 +33,7 @@ WRONG = [
     ("training", {"seed": -1}, "seed is -1; it must be a whole number from 0 to 4294967295."),
     ("training", {"device": "cuda:77"}, "device is 'cuda:77'; it must be a device of this machine (cpu"),
     ("training", {"device": "gpu"}, "device is 'gpu'; it must be a device of this machine (cpu"),
+    ("training", {"device": 10**400}, "it must be a device of this machine (cpu"),
     ("training", {"picture_every": 0}, f"picture_every is 0; {WHOLE} 1."),
     ("training", {"epochs": True}, f"epochs is True; {WHOLE} 1."),
     ("training", {"epochs": 1.5}, f"epochs is 1.5; {WHOLE} 1."),

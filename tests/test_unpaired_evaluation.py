@@ -48,10 +48,13 @@ def table(path: Path) -> list[dict[str, str]]:
 
 
 def dataset(folder: Path, images: dict[str, np.ndarray], testing: list[dict], **changes) -> Path:
-    """An unpaired dataset; every image may stand in ``testing``, the first of each side is trained on."""
+    """An unpaired dataset; every image may stand in ``testing``, the first of each side is trained on, mirrored."""
     for name, pixels in images.items():
         write_slide(folder / name, pixels)
-    sides = {side: next(name for name in images if name.startswith(side)) for side in ("source", "target")}
+    first = {side: next(name for name in images if name.startswith(side)) for side in ("source", "target")}
+    sides = {side: f"{side}/mirrored{Path(name).suffix}" for side, name in first.items()}
+    for side, mirrored in sides.items():
+        write_slide(folder / mirrored, images[first[side]][:, :, ::-1])
     listed = {
         "pixel_um": 0.5,
         "source": {"name": "H&E", "channels": 3, "range": [0, 255]},
@@ -262,11 +265,12 @@ def trained(sections, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("ki67")
     names = [f"{side}/{letter}.png" for side in ("source", "target") for letter in "ab"]
     images = {name: read_slide(sections / name).pixels[:, :90, :96] for name in names}
+    images |= {name: pixels[:, ::-1] for name, pixels in images.items() if name.endswith("b.png")}  # else a part of a
     training = [
         {name.split("/")[0]: name, "specimen": f"slide {'ab'.index(name[-5])}", "fold": "ab".index(name[-5])}
         for name in names
     ]
-    dataset(folder / "data", images, [{"source": names[0]}], training=training)
+    dataset(folder / "data", images, [{"source": "source/mirrored.png"}], training=training)
     ids = {
         **TINY,
         "epochs": 2,

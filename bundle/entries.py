@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from bundle.datalist import FILE_KEYS, SIDES, Image, Pair
 from bundle.errors import InputError
+from bundle.kinds import Kind
 from bundle.values import is_text, shown
 
 ENTRY_KEYS = {*FILE_KEYS, "specimen", "group", "fold"}
@@ -23,12 +24,12 @@ def _is_name(value: Any) -> bool:
     return is_text(value) or _is_whole(value)
 
 
-FILE = (lambda value: value is None or is_text(value), f"the name of a file; {NAMELESS}")
-KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+FILE = Kind(f"the name of a file; {NAMELESS}", lambda value: value is None or is_text(value))
+KINDS = {
     **dict.fromkeys((*FILE_KEYS, "image"), FILE),
-    "specimen": (_is_name, f"a name; {NAMELESS}"),
-    "group": (lambda value: value is None or _is_name(value), f"a name; {NAMELESS}"),
-    "fold": (lambda value: value is None or _is_whole(value), "a whole number of at least 0"),
+    "specimen": Kind(f"a name; {NAMELESS}", _is_name),
+    "group": Kind(f"a name; {NAMELESS}", lambda value: value is None or _is_name(value)),
+    "fold": Kind("a whole number of at least 0", lambda value: value is None or _is_whole(value)),
 }
 
 
@@ -56,9 +57,9 @@ def unknown_keys(entry: Mapping[str, Any], label: str, known: Collection[str]) -
 def value_faults(entry: Mapping[str, Any], label: str, known: Collection[str]) -> list[str]:
     """A line for each key of an entry that holds what it may not; arguments as in :func:`unknown_keys`."""
     return [
-        f"{label}: {key} is {shown(entry[key])}; it must be {KINDS[key][1]}."
+        f"{label}: {key} is {shown(entry[key])}; it must be {KINDS[key].what}."
         for key in sorted(set(entry) & set(known))
-        if not KINDS[key][0](entry[key])
+        if not KINDS[key].fits(entry[key])
     ]
 
 

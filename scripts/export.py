@@ -1,7 +1,7 @@
 """A trained bundle as one zip for MONAI's model zoo: ``python -m scripts.export --help``."""
 
-from bundle.commands import command
-from bundle.export import export
+from bundle.common.command_line import command
+from bundle.training.export import export
 
 if __name__ == "__main__":
     command(export)

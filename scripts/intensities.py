@@ -1,7 +1,7 @@
 """Bone and background of a new scan: ``python -m scripts.intensities --input SCAN``."""
 
-from bundle.commands import command
-from bundle.preparation.intensities import intensities
+from bundle.common.command_line import command
+from bundle.preparation.pairs.intensities import intensities
 
 if __name__ == "__main__":
     command(intensities)

@@ -1,7 +1,7 @@
 """Make a dataset of registered pairs: ``python -m scripts.prepare --pairs PAIRS --output DATASET``."""
 
-from bundle.commands import command
-from bundle.preparation.dataset import prepare
+from bundle.common.command_line import command
+from bundle.preparation.pairs.dataset import prepare
 
 if __name__ == "__main__":
     command(prepare)

@@ -7,10 +7,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bundle import repetition
-from bundle.commands import as_bool, command
-from bundle.errors import InputError
-from bundle.runs import PROVENANCE
+from bundle.common.command_line import as_bool, command
+from bundle.common.errors import InputError
+from bundle.common.run_folder import PROVENANCE
+from bundle.studies import repetition
 
 DIFFERENT = 3  # exit code if the weights are not those on record
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from bundle.commands import command
-from bundle.errors import InputError
-from bundle.image_io import read_slide
-from bundle.metrics import RESOLUTION_THRESHOLD, flat_gain, resolution_px, ring_correlation, split_counts
+from bundle.common.command_line import command
+from bundle.common.errors import InputError
+from bundle.evaluation.resolution import RESOLUTION_THRESHOLD, flat_gain, resolution_px, ring_correlation, split_counts
+from bundle.images.slides import read_slide
 
 
 def main(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bundle.atomic import check_writable
-from bundle.commands import command
-from bundle.dicom.ct import DESCRIPTION, write_series
-from bundle.errors import InputError
-from bundle.fill import some_slices
-from bundle.volume_io import described, open_volume
+from bundle.common.atomic import check_writable
+from bundle.common.command_line import command
+from bundle.common.errors import InputError
+from bundle.hospital.objects.ct import DESCRIPTION, write_series
+from bundle.images.volumes.fill import some_slices
+from bundle.images.volumes.volume import described, open_volume
 
 
 def series(

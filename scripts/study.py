@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bundle.commands import command
-from bundle.errors import InputError
-from bundle.report.study import write_study
-from bundle.study import EVALUATION, Study, full_disk_told, plan_cells, read_variants
-from bundle.study_checks import check_cells
+from bundle.common.command_line import command
+from bundle.common.errors import InputError
+from bundle.studies.checks import check_cells
+from bundle.studies.page import write_study
+from bundle.studies.study import EVALUATION, Study, full_disk_told, plan_cells, read_variants
 
 DEFAULT = "paired"  # train.json without an overlay
 

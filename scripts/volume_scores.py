@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bundle.atomic import write_json
-from bundle.commands import command
-from bundle.errors import InputError
-from bundle.metrics import find_lpips
-from bundle.phantom.dataset import CLASSES
-from bundle.volume_scores import compare, read_tissues, table
+from bundle.common.atomic import write_json
+from bundle.common.command_line import command
+from bundle.common.errors import InputError
+from bundle.evaluation.similarity import find_lpips
+from bundle.evaluation.volumes import compare, read_tissues, table
+from bundle.preparation.phantom.dataset import CLASSES
 
 
 def main(

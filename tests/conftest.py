@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from bundle.image_io import write_slide
-from tests.forked import run_module
+from bundle.images.slides import write_slide
+from tests.helpers.forked import run_module
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"

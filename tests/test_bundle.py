@@ -14,8 +14,8 @@ import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.bundle.scripts import ckpt_export, onnx_export, verify_metadata, verify_net_in_out
 
-from bundle.inference import load_model
-from bundle.workflow import ENTRY_POINTS, unknown_ids
+from bundle.common.config import ENTRY_POINTS, unknown_ids
+from bundle.staining.model import load_model
 from tests.conftest import ROOT, TINY
 
 CONFIGS = ROOT / "configs"
@@ -169,6 +169,7 @@ def test_the_default_config_is_the_paper_s():
 
 
 def test_importing_the_package_downloads_nothing_and_is_quiet():
-    code = "import socket; socket.socket.connect = None\nimport bundle.evaluation, bundle.trainers, bundle.deployment"
+    modules = "bundle.evaluation.paired, bundle.training.trainers, bundle.training.publish"
+    code = f"import socket; socket.socket.connect = None\nimport {modules}"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr

@@ -11,8 +11,8 @@ from xml.etree import ElementTree
 import numpy as np
 import tifffile
 
-from bundle.calibration import Line, in_real_values, real_dtype
-from bundle.errors import InputError
+from bundle.common.errors import InputError
+from bundle.images.calibration import Line, in_real_values, real_dtype
 from bundle.images.turning import ORIENTATIONS, UPRIGHT
 
 PHOTOMETRIC, EXTRA = tifffile.PHOTOMETRIC, tifffile.EXTRASAMPLE

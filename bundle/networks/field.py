@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from bundle.errors import InputError
+from bundle.common.errors import InputError
 from bundle.networks.layers import check_positive, padded
 
 FIRST_SHARE = 0.2  # of a block's output at the start, so that a deep network begins near the identity

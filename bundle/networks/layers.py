@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from bundle.errors import InputError
+from bundle.common.errors import InputError
 
 INITIAL_STD = 0.02  # Zhu et al. 2017, whose training §2.6 of Irvine et al. follows
 

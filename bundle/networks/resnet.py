@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from bundle.errors import InputError
+from bundle.common.errors import InputError
 from bundle.networks.layers import activation, check_positive, initialise, instance_norm, padded
 
 

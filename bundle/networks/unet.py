@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bundle.errors import InputError
+from bundle.common.errors import InputError
 from bundle.networks.layers import check_positive, initialise, instance_norm, padded
 
 LEAST_LEVELS, MOST_LEVELS = 5, 8  # of a U-Net: as many as 32 and 256 px can be halved

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from monai.bundle import ConfigParser
 
-from bundle import distributed
-from bundle.errors import InputError
+from bundle.common import processes
+from bundle.common.config import current_parser
+from bundle.common.errors import InputError
+from bundle.common.run_folder import LATEST
 from bundle.nuclei.losses import StarLoss
-from bundle.runs import LATEST, folder_faults
-from bundle.workflow import current_parser
+from bundle.training.run import folder_faults
 
 CHECKPOINTS = (LATEST.stem, *(f"best_{term}" for term in StarLoss.terms))
 
@@ -27,7 +28,7 @@ def check(output_dir: str, resume: bool | str) -> None:
         InputError: with one line for each fault.
     """
     faults = id_faults(current_parser())
-    if distributed.apart():
+    if processes.apart():
         faults.append(
             f"torchrun started {os.environ['WORLD_SIZE']} processes, but nuclei are learned by one; start it with "
             "python -m monai.bundle."

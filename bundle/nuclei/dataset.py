@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from bundle.data import MOST_UM, image_faults
-from bundle.datalist import DATALIST, SPLITS, Modality, checksum, modality, name_in, read_json
-from bundle.entries import checked_files, entries_of
-from bundle.errors import InputError
-from bundle.image_io import read_indices, read_slide
-from bundle.leaks import content, repeated, shared_images, shared_specimens
-from bundle.values import is_number, shown
+from bundle.common.checks import checksum
+from bundle.common.errors import InputError
+from bundle.common.values import is_number, shown
+from bundle.data.datalist import DATALIST, SPLITS, Modality, modality, name_in, read_json
+from bundle.data.entries import checked_files, entries_of
+from bundle.data.leaks import content, repeated, shared_images, shared_specimens
+from bundle.data.load import MOST_UM, image_faults
+from bundle.images.slides import read_indices, read_slide
 
 LIST_KEYS = {"pixel_um", "description", "image", "allow_same_specimen", *SPLITS}
 ENTRY_KEYS = {"image", "labels", "specimen", "group"}
@@ -57,7 +58,7 @@ class NucleiList:
         held_out: the validation fields were taken from ``training``, see :func:`load_nuclei`.
         nuclei: how many each field has, by its label.
         checksums: SHA-256 of every file read, by its path in the datalist.
-        contents: of each image what it shows, by its file; see :func:`bundle.leaks.content`.
+        contents: of each image what it shows, by its file; see :func:`bundle.data.leaks.content`.
     """
 
     folder: Path

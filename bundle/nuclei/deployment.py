@@ -12,16 +12,16 @@ from typing import Any
 
 import torch
 
-from bundle.atomic import whole_folder
-from bundle.checkpoints import check_finite, load_tensors, save_tensors
-from bundle.config_text import write_config
-from bundle.deployment import HOME, save_torchscript
-from bundle.errors import InputError
-from bundle.image_io import read_slide
+from bundle.common.atomic import whole_folder
+from bundle.common.config import resolved
+from bundle.common.config_text import write_config
+from bundle.common.errors import InputError
+from bundle.common.run_folder import LATEST, amend
+from bundle.images.slides import read_slide
+from bundle.networks.checkpoints import check_finite, load_tensors, save_tensors
 from bundle.nuclei.dataset import NucleiList, read_nuclei
 from bundle.nuclei.segmenter import load_segmenter, tuned
-from bundle.runs import LATEST, amend
-from bundle.workflow import resolved
+from bundle.training.publish import HOME, save_torchscript
 
 logger = logging.getLogger("bundle")
 
@@ -115,7 +115,7 @@ def own_inference(segmentation: Mapping[str, Any]) -> dict[str, Any]:
         "imports": ["$import torch"],
         "network_def": resolved("network"),
         "network": {
-            "_target_": "bundle.checkpoints.load_network",
+            "_target_": "bundle.networks.checkpoints.load_network",
             "network": "@network_def",
             "path": "$@bundle_root + '/models/model.pt'",
             "device": "@device",
@@ -123,11 +123,11 @@ def own_inference(segmentation: Mapping[str, Any]) -> dict[str, Any]:
         "segmenter": {
             "_target_": "bundle.nuclei.segmenter.Segmenter",
             "network": "@network",
-            "image": {"_target_": "bundle.datalist.Modality"},
+            "image": {"_target_": "bundle.data.datalist.Modality"},
             **{name: f"@{name}" for name in (*segmentation, "device")},
         },
         "inference": [
-            {"_target_": "bundle.workflow.start"},
+            {"_target_": "bundle.common.config.start"},
             {
                 "_target_": "bundle.nuclei.segmenting.segment",
                 "input": "@input",

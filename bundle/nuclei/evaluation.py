@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from bundle.atomic import whole_file, whole_folder, write_json
-from bundle.datalist import name_in
-from bundle.errors import InputError
-from bundle.image_io import read_slide
+from bundle.common.atomic import whole_file, whole_folder, write_json
+from bundle.common.errors import InputError
+from bundle.data.datalist import name_in
+from bundle.images.slides import read_slide
 from bundle.nuclei.dataset import Field, NucleiList, read_nuclei
 from bundle.nuclei.pictures import outlined
 from bundle.nuclei.scoring import IOUS, Counts, count, pooled, rows, summary

@@ -10,12 +10,12 @@ import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, RandomizableTransform
 
-from bundle.errors import InputError
-from bundle.image_io import read_slide
-from bundle.memory import GIB
+from bundle.common.errors import InputError
+from bundle.common.memory import GIB
+from bundle.data.patches import PatchDataset
+from bundle.images.slides import read_slide
 from bundle.nuclei.dataset import Field, read_nuclei
 from bundle.nuclei.stars import star_targets
-from bundle.patches import PatchDataset
 
 
 class NucleiPatches(PatchDataset):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from skimage.segmentation import find_boundaries
 
-from bundle.datalist import Modality
-from bundle.false_colour import shown
+from bundle.data.datalist import Modality
+from bundle.images.false_colour import shown
 
 FOUND = (255, 0, 255)
 TRUE = (0, 220, 0)

@@ -14,12 +14,12 @@ from monai.inferers import sliding_window_inference
 from stardist.matching import accuracy, matching
 from torch import nn
 
-from bundle.datalist import Modality
-from bundle.errors import InputError, input_error
+from bundle.common.errors import InputError, input_error
+from bundle.common.trained_bundle import no_bundle
+from bundle.data.datalist import Modality
 from bundle.nuclei.checks import share_faults
 from bundle.nuclei.losses import in_px
 from bundle.nuclei.stars import drawn, polygons
-from bundle.serving import no_bundle
 
 PROBABILITIES = tuple(round(0.3 + 0.05 * step, 2) for step in range(13))  # 0.3, 0.35 … 0.9
 NMS_THRESHOLDS = (0.3, 0.4, 0.5)  # those that optimize_thresholds of stardist.models tries

@@ -10,15 +10,15 @@ import numpy as np
 from PIL import Image
 from skimage.measure import regionprops
 
-from bundle.atomic import check_writable, whole_file
-from bundle.data import image_faults
-from bundle.errors import InputError
-from bundle.image_io import read_slide, suffix_of, write_slide
-from bundle.inference import list_images
+from bundle.common.atomic import check_writable, whole_file
+from bundle.common.errors import InputError
+from bundle.common.values import is_number
+from bundle.data.load import image_faults
+from bundle.images.slides import read_slide, suffix_of, write_slide
 from bundle.nuclei.dataset import MOST_NUCLEI
 from bundle.nuclei.pictures import outlined
 from bundle.nuclei.segmenter import Segmenter
-from bundle.values import is_number
+from bundle.staining.slides import list_images
 
 logger = logging.getLogger("bundle")
 COLUMNS = ("image", "nucleus", "row_px", "column_px", "area_px", "probability")

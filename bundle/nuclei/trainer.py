@@ -12,15 +12,15 @@ from monai.engines.utils import IterationEvents
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from bundle.checkpoints import save_tensors
-from bundle.datalist import name_in
-from bundle.errors import InputError, causes
-from bundle.faults import StepGuard, gradient_norms
-from bundle.keeper import RunKeeper
-from bundle.memory import is_out_of_memory
+from bundle.common.errors import InputError, causes
+from bundle.common.memory import is_out_of_memory
+from bundle.common.run_folder import LATEST
+from bundle.data.datalist import name_in
+from bundle.data.patches import PatchSampler
+from bundle.networks.checkpoints import save_tensors
 from bundle.nuclei.dataset import NucleiList
-from bundle.patches import PatchSampler
-from bundle.runs import LATEST
+from bundle.training.faults import StepGuard, gradient_norms
+from bundle.training.run_state import RunKeeper
 
 
 class NucleiTrainer(Trainer):

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from bundle.report.page import chart, missing
-from bundle.report.plots import box_plot
+from bundle.common.charts import box_plot
+from bundle.common.html import chart, missing
+from bundle.evaluation.tables import DIGITS, HEADINGS, METRICS, NOT, QUANTILES, ROWS, TRUTHS, better, merit, name_of
 from bundle.report.records import Record
-from bundle.tables import DIGITS, HEADINGS, METRICS, NOT, QUANTILES, ROWS, TRUTHS, better, merit, name_of
 
 CAPTION = (
     "Median [quartiles] of the patches, of lacunae and new bone of the slides; the best median of each split and "

@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from bundle.report.page import definitions, missing
+from bundle.common.html import definitions, missing
 from bundle.report.records import Record
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from bundle.datalist import checksum
-from bundle.tables import ROWS, VALIDATION
+from bundle.common.checks import sha256_of
+from bundle.evaluation.tables import ROWS, VALIDATION
 
 SHOWN_SPLITS = ("testing", "validation", "training")  # what was never trained on comes first
 PANELS = ("source", "generated", "real", "mask", "difference", "unmasked", "colour_table")
@@ -126,11 +126,6 @@ def read_losses(folder: Path) -> dict[str, np.ndarray]:
         latest = {event.step: event.value for event in events.Scalars(tag)}
         losses[tag] = np.array(sorted(latest.items())).T
     return losses
-
-
-def sha256_of(path: Path) -> str | None:
-    """SHA-256 of a file; None if it is not there."""
-    return checksum(path) if path.is_file() else None
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -8,13 +8,14 @@ from html import escape
 import matplotlib
 import numpy as np
 
-from bundle.errors import InputError
-from bundle.image_io import read_slide
-from bundle.report.page import chart, exact, exact_with_line, grid, missing, reduced, scale_bar
-from bundle.report.panels import Region, best_region, histograms, profile, spread
-from bundle.report.plots import histogram_chart, profile_chart
+from bundle.common.charts import histogram_chart, profile_chart
+from bundle.common.errors import InputError
+from bundle.common.html import chart, exact, exact_with_line, grid, missing, reduced, scale_bar
+from bundle.common.region import Region, spread
+from bundle.evaluation.panels import best_region, histograms, profile
+from bundle.evaluation.tables import DIGITS, METRICS, NOT, name_of
+from bundle.images.slides import read_slide
 from bundle.report.records import PANELS, PATCH_PANELS, PERFECT, SHOWN_SPLITS, Record
-from bundle.tables import DIGITS, METRICS, NOT, name_of
 
 SLIDES_SHOWN = 4  # of each split
 REGION_PX = 256  # Fig. 5

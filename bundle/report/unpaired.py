@@ -11,11 +11,11 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from bundle.image_io import read_slide
-from bundle.report.page import chart, grid, missing, reduced, scale_bar, table
-from bundle.report.plots import COLOURS, STYLE, WIDTH_INCHES, as_svg
+from bundle.common.charts import COLOURS, STYLE, WIDTH_INCHES, as_svg
+from bundle.common.html import chart, grid, missing, reduced, scale_bar, table
+from bundle.evaluation.unpaired import tables as told
+from bundle.images.slides import read_slide
 from bundle.report.records import SHOWN_SPLITS, Record
-from bundle.unpaired import tables as told
 
 RESIDUAL_MAX = 64  # grey levels at the bright end; residuals are smaller than differences of two stains
 HEAT = matplotlib.colormaps["magma"]
@@ -128,7 +128,7 @@ def index_chart(rows: Sequence[dict[str, Any]], name: str) -> str:
 
     Args:
         rows: of ``labelling.csv``, with an index in both.
-        name: see :func:`bundle.report.plots.as_svg`.
+        name: see :func:`bundle.common.charts.as_svg`.
 
     Returns:
         SVG.

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from bundle.report.page import chart, grid
-from bundle.report.plots import metric_chart
+from bundle.common.charts import metric_chart
+from bundle.common.html import chart, grid
+from bundle.evaluation.tables import CYCLES, HEADINGS, best_epoch, means
 from bundle.report.records import Record
-from bundle.tables import CYCLES, HEADINGS, best_epoch, means
 
 STAINED = "Whole slides during the run, all but LPIPS inside the mask."
 GIVEN_BACK = (

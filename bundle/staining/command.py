@@ -10,21 +10,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bundle.atomic import check_writable
-from bundle.datalist import Modality
-from bundle.errors import InputError
-from bundle.fill import with_air
-from bundle.inference import colour_faults, modality, setting_faults
-from bundle.report.page import RESEARCH
-from bundle.report.records import sha256_of
-from bundle.runs import code_version
-from bundle.serving import levels_of, recalibrated, size_note
+from bundle.common.atomic import check_writable
+from bundle.common.checks import sha256_of
+from bundle.common.config import merged_config
+from bundle.common.errors import InputError
+from bundle.common.html import RESEARCH
+from bundle.common.machine import code_version
+from bundle.common.trained_bundle import levels_of, recalibrated, size_note
+from bundle.data.datalist import Modality
+from bundle.images.volumes.fill import with_air
+from bundle.images.volumes.geometry import SAME
+from bundle.images.volumes.volume import Volume, described, open_volume
 from bundle.staining.job import Settings, begin, is_first, room_faults, scan_faults, survey
+from bundle.staining.model import modality
 from bundle.staining.outcome import show
 from bundle.staining.run import Run, bar, explained
+from bundle.staining.slides import colour_faults, setting_faults
 from bundle.staining.stainer import Stainer
-from bundle.volume_io import SAME, Volume, described, open_volume
-from bundle.workflow import merged_config
 
 RGB = 3  # channels
 
@@ -61,7 +63,7 @@ def check(
         bone_intensity: mean grey value of bone in the scan; None where the dataset declared none.
         background_intensity: likewise, of background.
         fill_nan: grey value in place of NaN outside the scan's reconstruction circle; None refuses NaN there too.
-        ids: others of ``inference.json`` that :func:`bundle.inference.setting_faults` checks.
+        ids: others of ``inference.json`` that :func:`bundle.staining.slides.setting_faults` checks.
 
     Returns:
         The scan.

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import ConvexHull, QhullError
 
-from bundle.errors import InputError
-from bundle.fill import find_fill, some_slices, without_fill
-from bundle.preparation.masks import MARGIN_PX, main_parts
-from bundle.volume_io import Volume, resample
+from bundle.common.errors import InputError
+from bundle.images.parts import MARGIN_PX, main_parts
+from bundle.images.volumes.fill import find_fill, some_slices, without_fill
+from bundle.images.volumes.volume import Volume, resample
 
 COARSE = 96  # voxels along the longest axis that the sample is looked for in
 LEVEL = 1e-9
@@ -68,7 +68,7 @@ def find_hull(
     """Convex hull, in 3D, of what is brighter than half-way from background to bone, without specks and tube walls.
 
     As the masks of a pair are made from its µCT (§2.8), on a copy of at most 96 voxels along the longest axis. What
-    lies outside a reconstruction circle is background (:func:`bundle.fill.find_fill`).
+    lies outside a reconstruction circle is background (:func:`bundle.images.volumes.fill.find_fill`).
 
     Args:
         volume: the scan.

@@ -14,16 +14,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from bundle.area import blocks
-from bundle.atomic import write_json
-from bundle.data import image_faults
-from bundle.datalist import Modality
-from bundle.errors import InputError
-from bundle.fill import Fill, find_fill, some_places
-from bundle.finite import FILL
-from bundle.serving import share_between, value_faults
-from bundle.stain_io import file_name
-from bundle.volume_io import SAME, Volume
+from bundle.common.atomic import write_json
+from bundle.common.errors import InputError
+from bundle.common.trained_bundle import share_between, value_faults
+from bundle.data.datalist import Modality
+from bundle.data.load import image_faults
+from bundle.images.averaging import blocks
+from bundle.images.finite import FILL
+from bundle.images.stained.stored import file_name
+from bundle.images.volumes.fill import Fill, find_fill, some_places
+from bundle.images.volumes.geometry import SAME
+from bundle.images.volumes.volume import Volume
 
 RECORD = "volume.json"  # of a finished run
 WORK = ".work"  # what an unfinished run has done so far

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-from bundle.report.volume import PAGE, write_volume_report
-from bundle.stain_io import open_stain
+from bundle.images.stained.stored import open_stain
 from bundle.staining.job import RECORD
+from bundle.staining.page import PAGE, write_volume_report
 from bundle.staining.run import Run, bar
 
 

@@ -19,21 +19,22 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from bundle import stain_io
-from bundle.atomic import whole_file, write_json
-from bundle.errors import InputError
-from bundle.rendering import alpha
-from bundle.stain_io import DEPTH, StainSpec
+from bundle.common.atomic import whole_file, write_json
+from bundle.common.errors import InputError
+from bundle.images.stained import stored
+from bundle.images.stained.spec import StainSpec
+from bundle.images.stained.stored import DEPTH
+from bundle.images.volumes.volume import Volume
 from bundle.staining.fusion import FUSIONS
 from bundle.staining.hull import Hull, find_hull
 from bundle.staining.job import RECORD, WORK, Settings
+from bundle.staining.pictures import alpha
 from bundle.staining.progress import Progress, slabs_of
 from bundle.staining.slices import SliceStore
 from bundle.staining.source import Bricks, Slabs, SmoothedScan
 from bundle.staining.stainer import Stainer
+from bundle.staining.stripes import measure_stripes
 from bundle.staining.tasks import DONE, Board, Task
-from bundle.stripes import measure_stripes
-from bundle.volume_io import Volume
 
 logger = logging.getLogger("bundle")
 SPENT = "spent.json"
@@ -73,7 +74,7 @@ class Run:
     @property
     def result(self) -> str:
         """The name of the stained volume."""
-        return stain_io.file_name(self.settings.output_format)
+        return stored.file_name(self.settings.output_format)
 
     @cached_property
     def spec(self) -> StainSpec:
@@ -170,7 +171,7 @@ class Run:
         return {"planes": len(hull.planes)}
 
     def _create(self) -> dict[str, Any]:
-        stain_io.create(self.work / self.result, self.settings.output_format, self.spec)
+        stored.create(self.work / self.result, self.settings.output_format, self.spec)
         return {}
 
     def _create_bricks(self) -> dict[str, Any]:
@@ -211,13 +212,13 @@ class Run:
         stained = FUSIONS[self.settings.fusion](slabs)
         if self.settings.alpha:
             stained = np.concatenate([stained, alpha(stained)[..., None]], axis=-1)
-        stain_io.write_slab(self.work / self.result, self.settings.output_format, self.spec, start, stained)
+        stored.write_slab(self.work / self.result, self.settings.output_format, self.spec, start, stained)
         return {"seconds": time.perf_counter() - began}
 
     def _measure(self) -> dict[str, Any]:
         """Flicker from slice to slice, of the stain across each axis and of what was made of them."""
-        stain_io.finish(self.work / self.result, self.settings.output_format, self.spec)
-        stained = stain_io.open_stain(self.work / self.result)
+        stored.finish(self.work / self.result, self.settings.output_format, self.spec)
+        stained = stored.open_stain(self.work / self.result)
         readers: dict[str, Callable[[int, int], np.ndarray]] = {}
         if not self.direct:
             readers = {f"stained across {axis}": partial(self.store.slab, axis) for axis in self.settings.axes}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bundle.atomic import whole_file
+from bundle.common.atomic import whole_file
 from bundle.staining.source import slice_shape
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import zarr
 from scipy.ndimage import gaussian_filter1d
 
-from bundle.volume_io import Volume
+from bundle.images.volumes.volume import Volume
 
 TRUNCATE = 4.0  # σ at which the Gaussian is cut, SciPy's default
 BRICK = (32, 64, 64)  # voxels, half a megabyte: a slab across any axis reads few that it does not use

@@ -12,8 +12,8 @@ from monai.inferers import Inferer
 from monai.transforms import Compose
 from torch import Tensor, nn
 
-from bundle.halo import HaloInferer
-from bundle.inference import as_integers, on_background, without_loading
+from bundle.networks.halo import HaloInferer
+from bundle.staining.model import as_integers, on_background, without_loading
 
 FEW_BATCHES = 20
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bundle.atomic import write_json
-from bundle.claims import CLAIM, claimed
+from bundle.common.atomic import write_json
+from bundle.common.claims import CLAIM, claimed
 
 DONE = "done.json"
 WAIT_SECONDS = 1.0  # between two looks at what others are doing

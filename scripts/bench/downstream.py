@@ -22,9 +22,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bundle.atomic import write_json
-from bundle.commands import as_bool, command
-from bundle.errors import InputError
+from bundle.common.atomic import write_json
+from bundle.common.command_line import as_bool, command
+from bundle.common.errors import InputError
 from scripts.bench.nuclei_data import main as write_data
 from scripts.bench.steps import Steps, Trial, merged
 

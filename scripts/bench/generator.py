@@ -19,11 +19,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bundle.acceleration import Accelerated, NarrowConv2d, accelerate
-from bundle.image_io import read_slide
-from bundle.inference import TrainedModel, load_model
-from bundle.phantom.dataset import make_dataset
-from bundle.winograd import InstanceNorm, WinogradConv2d
+from bundle.images.slides import read_slide
+from bundle.networks.fast.accelerate import Accelerated, NarrowConv2d, accelerate
+from bundle.networks.fast.winograd import InstanceNorm, WinogradConv2d
+from bundle.preparation.phantom.dataset import make_dataset
+from bundle.staining.model import TrainedModel, load_model
 
 SIDE = 256
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import fire
 import numpy as np
 
-from bundle.image_io import read_mask, read_slide
+from bundle.images.slides import read_mask, read_slide
 
 MARGIN = 16  # grey levels by which green must exceed red and blue; H&E has no such colour
 

@@ -15,9 +15,9 @@ import torch
 from monai.inferers import Inferer, SlidingWindowInferer
 from torch import Tensor
 
-from bundle.acceleration import accelerate
-from bundle.halo import HaloInferer
 from bundle.networks import FieldGenerator, ResnetGenerator
+from bundle.networks.fast.accelerate import accelerate
+from bundle.networks.halo import HaloInferer
 
 
 def levels(image: Tensor) -> Tensor:

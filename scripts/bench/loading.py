@@ -16,7 +16,7 @@ import fire
 import torch
 from monai.bundle import ConfigParser
 
-from bundle.loading import PatchLoader
+from bundle.data.loader import PatchLoader
 from scripts.bench.patches import HOME, SIZE, noise_dataset
 
 WORKERS = (0, 1, 2)

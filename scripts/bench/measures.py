@@ -7,18 +7,18 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from bundle.baselines import ColourTable
-from bundle.commands import command
-from bundle.data import load_datalist
-from bundle.datalist import Datalist
-from bundle.evaluation import in_8bit, labelled
-from bundle.image_io import read_labels
-from bundle.inference import load_model, on_background
-from bundle.metrics import Lpips, find_lpips, patch_corners
-from bundle.patches import load_pair
-from bundle.scoring import score_patches
-from bundle.tables import COLUMNS, DIGITS, HEADINGS, TRUTHS
-from bundle.truth import TissueColours, measure
+from bundle.common.command_line import command
+from bundle.data.datalist import Datalist
+from bundle.data.load import load_datalist
+from bundle.data.patches import load_pair
+from bundle.evaluation.baselines import ColourTable
+from bundle.evaluation.paired import in_8bit, labelled
+from bundle.evaluation.scoring import score_patches
+from bundle.evaluation.similarity import Lpips, find_lpips, patch_corners
+from bundle.evaluation.tables import COLUMNS, DIGITS, HEADINGS, TRUTHS
+from bundle.evaluation.truth import TissueColours, measure
+from bundle.images.slides import read_labels
+from bundle.staining.model import load_model, on_background
 
 Stain = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Makes an image (3, H, W) uint8 of a source (C, H, W), as the dataset has it, and the real section, uint8."""

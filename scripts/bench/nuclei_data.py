@@ -22,9 +22,9 @@ import numpy as np
 from scipy.cluster.hierarchy import fclusterdata
 from scipy.sparse.csgraph import connected_components
 
-from bundle.atomic import whole_folder, write_json
-from bundle.commands import command
-from bundle.image_io import write_slide
+from bundle.common.atomic import whole_folder, write_json
+from bundle.common.command_line import command
+from bundle.images.slides import write_slide
 from scripts.bench.nuclei_images import Labelled, inverted, matched, read_folder, tinted
 
 FAMILY_LEVELS = 20.0  # grey levels between the backgrounds of two families; within one they differ by less

@@ -11,8 +11,8 @@ from scipy.ndimage import uniform_filter
 from skimage.color import hsv2rgb
 from skimage.transform import rescale
 
-from bundle.errors import InputError
-from bundle.image_io import read_slide
+from bundle.common.errors import InputError
+from bundle.images.slides import read_slide
 
 LABELS = "_labels.png"
 FEWEST = 3  # nuclei of a fluorescence image

@@ -23,7 +23,7 @@ from monai.transforms import (
     ScaleIntensityRanged,
 )
 
-from bundle.image_io import write_slide
+from bundle.images.slides import write_slide
 
 SIZE = 1500
 HOME = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ import fire
 import numpy as np
 from scipy.ndimage import binary_erosion, gaussian_filter, map_coordinates
 
-from bundle.image_io import read_slide
+from bundle.images.slides import read_slide
 
 PATCH = 24  # side of the squares in which noise is measured, px
 

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from bundle.commands import command
-from bundle.data import load_datalist
-from bundle.datalist import Pair
-from bundle.image_io import read_labels, read_mask, read_slide
-from bundle.phantom.block import Tissue
-from bundle.phantom.laboratory import own_colours, own_greys
-from bundle.phantom.tomography import BACKGROUND_INTENSITY, BONE_INTENSITY
-from bundle.preparation.masks import correspondence
-from bundle.preparation.normalisation import (
+from bundle.common.command_line import command
+from bundle.data.datalist import Pair
+from bundle.data.load import load_datalist
+from bundle.images.slides import read_labels, read_mask, read_slide
+from bundle.preparation.pairs.masks import correspondence
+from bundle.preparation.pairs.normalisation import (
     balanced,
     colour_ratios,
     normalise_source,
@@ -24,7 +21,10 @@ from bundle.preparation.normalisation import (
     source_scale,
     stain_scale,
 )
-from bundle.preparation.proposal import BACKGROUND, BONE, propose
+from bundle.preparation.pairs.proposal import BACKGROUND, BONE, propose
+from bundle.preparation.phantom.block import Tissue
+from bundle.preparation.phantom.laboratory import own_colours, own_greys
+from bundle.preparation.phantom.tomography import BACKGROUND_INTENSITY, BONE_INTENSITY
 
 TRUE_BONE = (Tissue.BONE, Tissue.YOUNG_BONE)
 

@@ -21,9 +21,9 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, label, map_coordinates
 from skimage.registration import optical_flow_tvl1
 
-from bundle.commands import command
-from bundle.image_io import read_slide
-from bundle.registration.planar import Planar, find_affine
+from bundle.common.command_line import command
+from bundle.images.slides import read_slide
+from bundle.preparation.registration.planar import Planar, find_affine
 
 MARGIN_PX = 60  # of the moved slice's frame, so that no error moves data out of it
 ANGLE_DEG, SHIFT_PX, SCALE, SHEAR = 8.0, 25.0, 0.05, 0.03  # largest errors

@@ -22,16 +22,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bundle.commands import command
-from bundle.phantom.block import RIGID, Block, Tissue, make_block
-from bundle.phantom.slides import RawSlide, draw_cut, draw_distortion, photograph_slide
-from bundle.phantom.spoiling import spoiling_of
-from bundle.phantom.staining import stain_block
-from bundle.phantom.tomography import draw_scan, scan_block
-from bundle.registration.confidence import ACCEPTED
-from bundle.registration.plane import Trace, find_plane
-from bundle.registration.pose import Pose
-from bundle.registration.search import Guess, reach_of
+from bundle.common.command_line import command
+from bundle.preparation.phantom.block import RIGID, Block, Tissue, make_block
+from bundle.preparation.phantom.slides import RawSlide, draw_cut, draw_distortion, photograph_slide
+from bundle.preparation.phantom.spoiling import spoiling_of
+from bundle.preparation.phantom.staining import stain_block
+from bundle.preparation.phantom.tomography import draw_scan, scan_block
+from bundle.preparation.registration.confidence import ACCEPTED
+from bundle.preparation.registration.plane import Trace, find_plane
+from bundle.preparation.registration.pose import Pose
+from bundle.preparation.registration.search import Guess, reach_of
 
 ARMS = (
     "whole",

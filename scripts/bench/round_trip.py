@@ -21,8 +21,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bundle.commands import as_bool, command
-from bundle.image_io import read_slide
+from bundle.common.command_line import as_bool, command
+from bundle.images.slides import read_slide
 from scripts.bench.steps import Steps, Trial, merged
 from scripts.bench.translation import score_translation
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import binary_erosion, uniform_filter
 
-from bundle.commands import command
-from bundle.data import load_datalist
-from bundle.datalist import Pair
-from bundle.errors import InputError
-from bundle.image_io import read_labels, read_slide
-from bundle.metrics import flat_gain, resolution_px, ring_correlation, split_counts
+from bundle.common.command_line import command
+from bundle.common.errors import InputError
+from bundle.data.datalist import Pair
+from bundle.data.load import load_datalist
+from bundle.evaluation.resolution import flat_gain, resolution_px, ring_correlation, split_counts
+from bundle.images.slides import read_labels, read_slide
 
 FLAT_PX = 8  # side of the most even part of bone, on which the µCT's gain is measured
 STAIN_GAINS = (1.0, 0.1)  # 8-bit levels a count: as if each level were one, and ten times as many counts

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bundle.acceleration import accelerate
-from bundle.image_io import read_slide
-from bundle.inference import TrainedModel, load_model
+from bundle.images.slides import read_slide
+from bundle.networks.fast.accelerate import accelerate
+from bundle.staining.model import TrainedModel, load_model
 from scripts.bench.generator import phantom_slide
 
 

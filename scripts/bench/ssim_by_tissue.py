@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from skimage.metrics import structural_similarity
 
-from bundle.commands import command
-from bundle.data import load_datalist
-from bundle.image_io import read_labels, read_mask, read_slide
-from bundle.report.results import COLOUR_TABLE, baseline
+from bundle.common.command_line import command
+from bundle.data.load import load_datalist
+from bundle.images.slides import read_labels, read_mask, read_slide
+from bundle.studies.results import COLOUR_TABLE, baseline
 
 
 def main(study: str, tissue: str = "screw") -> None:

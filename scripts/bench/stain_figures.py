@@ -12,14 +12,14 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from bundle.commands import commands
-from bundle.errors import InputError
-from bundle.false_colour import shown
-from bundle.image_io import read_slide
-from bundle.inference import load_model
-from bundle.report.plots import COLOURS
+from bundle.common.charts import COLOURS
+from bundle.common.command_line import commands
+from bundle.common.errors import InputError
+from bundle.evaluation.tables import HEADINGS, means
+from bundle.images.false_colour import shown
+from bundle.images.slides import read_slide
 from bundle.report.records import numbers
-from bundle.tables import HEADINGS, means
+from bundle.staining.model import load_model
 
 CURVES = ("source_ssim", "source_ms_ssim", "source_psnr", "source_mae")
 WIDTH_PX = 160  # of each picture

@@ -19,8 +19,8 @@ from typing import IO, Any
 
 import numpy as np
 
-from bundle.atomic import whole_file, whole_folder, write_json
-from bundle.errors import InputError
+from bundle.common.atomic import whole_file, whole_folder, write_json
+from bundle.common.errors import InputError
 
 HOME = Path(__file__).parents[2]  # where commands run
 SEGMENTER = "configs/nuclei.json"

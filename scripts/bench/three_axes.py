@@ -13,10 +13,10 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 from skimage.morphology import convex_hull_image
 
-from bundle.image_io import write_slide
-from bundle.phantom.block import Tissue
-from bundle.volume_io import open_volume
-from bundle.volume_scores import read_colour
+from bundle.evaluation.volumes import read_colour
+from bundle.images.slides import write_slide
+from bundle.images.volumes.volume import open_volume
+from bundle.preparation.phantom.block import Tissue
 
 
 def main(phantoms: str, output: str, seed: int = 0, sigma: float = 1.0) -> None:

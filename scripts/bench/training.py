@@ -15,12 +15,12 @@ import torch
 from monai.bundle import ConfigParser
 from torch import Tensor, nn
 
-from bundle.arithmetic import candidates
-from bundle.losses import Objective, least_squares
 from bundle.networks import score
-from bundle.trainers import CycleTrainer
-from bundle.translation import Networks, Translation
-from bundle.twins import is_instance_norm
+from bundle.networks.fast.arithmetic import candidates
+from bundle.networks.fast.training_layers import is_instance_norm
+from bundle.training.losses import Objective, least_squares
+from bundle.training.trainers import CycleTrainer
+from bundle.training.translation import Networks, Translation
 from scripts.bench.patches import HOME, noise_dataset
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bundle.atomic import write_json
-from bundle.commands import command
-from bundle.image_io import read_slide
-from bundle.inference import load_model
-from bundle.stains import densities
+from bundle.common.atomic import write_json
+from bundle.common.command_line import command
+from bundle.images.slides import read_slide
+from bundle.images.stain_vectors import densities
+from bundle.staining.model import load_model
 
 
 def score_translation(model_bundle: Path, dataset: Path, output: Path) -> None:

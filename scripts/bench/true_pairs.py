@@ -11,16 +11,16 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from bundle.atomic import write_json
-from bundle.commands import command
-from bundle.image_io import write_slide
-from bundle.phantom.block import RIGID
-from bundle.phantom.dataset import plan
-from bundle.phantom.laboratory import FINER, Specimen, make_specimen
-from bundle.phantom.slides import RawSlide
-from bundle.registration.levels import halve
-from bundle.registration.pair import common_grid, make_pair
-from bundle.registration.pose import Pose
+from bundle.common.atomic import write_json
+from bundle.common.command_line import command
+from bundle.images.slides import write_slide
+from bundle.preparation.phantom.block import RIGID
+from bundle.preparation.phantom.dataset import plan
+from bundle.preparation.phantom.laboratory import FINER, Specimen, make_specimen
+from bundle.preparation.phantom.slides import RawSlide
+from bundle.preparation.registration.levels import halve
+from bundle.preparation.registration.pair import common_grid, make_pair
+from bundle.preparation.registration.pose import Pose
 
 
 def main(output: str, specimens: int, seed: int = 0, size: int = 256, voxel_um: float = 5.0) -> None:

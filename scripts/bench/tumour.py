@@ -17,11 +17,11 @@ from scipy.ndimage import gaussian_filter
 from skimage.filters import threshold_otsu
 from skimage.measure import label
 
-from bundle.atomic import whole_folder, write_json
-from bundle.commands import command
-from bundle.errors import InputError
-from bundle.image_io import write_slide
-from bundle.stains import densities
+from bundle.common.atomic import whole_folder, write_json
+from bundle.common.command_line import command
+from bundle.common.errors import InputError
+from bundle.images.slides import write_slide
+from bundle.images.stain_vectors import densities
 
 DAPI, MEMBRANE = 0, 4
 # what becomes 255 in each channel of each image: their exposures differ, looked up in their histograms (99.9 %)

@@ -15,7 +15,7 @@ import nibabel
 import numpy as np
 import torch
 
-from bundle.inference import load_model
+from bundle.staining.model import load_model
 from scripts.bench.patches import HOME
 
 

@@ -10,16 +10,16 @@ import fire
 import numpy as np
 import torch
 
-from bundle.data import load_datalist
-from bundle.evaluation import in_8bit, score_slide
-from bundle.inference import load_model, on_background
-from bundle.metrics import find_lpips
-from bundle.patches import load_pair
-from bundle.phantom.dataset import CLASSES
+from bundle.data.load import load_datalist
+from bundle.data.patches import load_pair
+from bundle.evaluation.paired import in_8bit, score_slide
+from bundle.evaluation.similarity import find_lpips
+from bundle.evaluation.truth import seam_index
+from bundle.evaluation.volumes import read_colour, volume_psnr
+from bundle.images.volumes.volume import open_volume
+from bundle.preparation.phantom.dataset import CLASSES
+from bundle.staining.model import load_model, on_background
 from bundle.staining.source import SmoothedScan
-from bundle.truth import seam_index
-from bundle.volume_io import open_volume
-from bundle.volume_scores import read_colour, volume_psnr
 
 Images = list[tuple[np.ndarray, np.ndarray, np.ndarray]]  # source (1, H, W), true stain (3, H, W), mask (H, W)
 

@@ -10,8 +10,8 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from bundle.atomic import check_writable
-from bundle.errors import InputError, full_disk, input_error, plain_errors
+from bundle.common.atomic import check_writable
+from bundle.common.errors import InputError, full_disk, input_error, plain_errors
 from scripts.deploy.settings import Settings, read_settings
 
 LOUDNESS = "HOLOSCAN_LOG_LEVEL"  # Holoscan's own; OFF unless it is set

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bundle.serving import fingerprint
+from bundle.common.trained_bundle import fingerprint
 
 APP, MODELS = "/opt/holoscan/app", "/opt/holoscan/models"
 # the fields of holoscan-cli 4.2's manifests; None where a field may be empty

@@ -21,12 +21,12 @@ from monai.deploy.operators import (
     MonaiBundleInferenceOperator,
 )
 
-from bundle.dicom.colour import KINDS, WRITERS
-from bundle.dicom.made import Made
-from bundle.dicom.source import Source, open_folder
-from bundle.dicom.words import plain
-from bundle.errors import InputError
-from bundle.serving import config_files
+from bundle.common.errors import InputError
+from bundle.common.trained_bundle import config_files
+from bundle.hospital.objects.colour import KINDS, WRITERS
+from bundle.hospital.objects.made import Made
+from bundle.images.dicom.source import Source, open_folder
+from bundle.images.dicom.words import plain
 from scripts.deploy.settings import Settings
 
 SELECTED, SOURCE, IMAGE, STAINED = "study_selected_series_list", "source", "image", "pred"

@@ -11,10 +11,10 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from bundle.atomic import whole_folder, write_json
-from bundle.commands import command
-from bundle.errors import InputError
-from bundle.serving import config_files, fingerprint, read_config
+from bundle.common.atomic import whole_folder, write_json
+from bundle.common.command_line import command
+from bundle.common.errors import InputError
+from bundle.common.trained_bundle import config_files, fingerprint, read_config
 from scripts.deploy.context import APP, MODELS, check_context
 from scripts.deploy.settings import RULES, check_levels, find_bundle, read_rules
 

@@ -6,8 +6,8 @@ from monai.deploy.conditions import CountCondition
 from monai.deploy.core import AppContext, Application
 from monai.deploy.operators import DICOMDataLoaderOperator
 
-from bundle.dicom.made import made
-from bundle.serving import read_config, stock_settings
+from bundle.common.trained_bundle import read_config, stock_settings
+from bundle.hospital.objects.made import made
 from scripts.deploy.operators import (
     IMAGE,
     SELECTED,

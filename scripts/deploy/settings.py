@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from bundle.errors import InputError
-from bundle.serving import LEVELS, config_files, intensity_faults, read_config
+from bundle.common.errors import InputError
+from bundle.common.trained_bundle import LEVELS, config_files, intensity_faults, read_config
 
 RULES = Path(__file__).with_name("rules.json")
 # what a MONAI Application Package sets in its container, as the SDK's own RuntimeEnv reads them

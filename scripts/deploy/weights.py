@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from bundle.errors import InputError
+from bundle.common.errors import InputError
 
 SCRIPT, WEIGHTS = "models/model.ts", "models/model.pt"
 

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from bundle.atomic import check_writable
-from bundle.commands import as_bool, command
-from bundle.errors import InputError
-from bundle.serving import fingerprint, intensity_faults, read_config
+from bundle.common.atomic import check_writable
+from bundle.common.command_line import as_bool, command
+from bundle.common.errors import InputError
+from bundle.common.trained_bundle import fingerprint, intensity_faults, read_config
 
 SECRETS = "MONAI_LABEL_DICOMWEB_USERNAME and MONAI_LABEL_DICOMWEB_PASSWORD"  # of the environment
 HERE = Path(__file__).resolve().parent

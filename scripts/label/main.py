@@ -21,7 +21,7 @@ from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.utils.others.generic import strtobool
 
-from bundle.errors import InputError
+from bundle.common.errors import InputError
 
 
 class VirtualStaining(MONAILabelApp):

@@ -14,7 +14,7 @@ import torch  # noqa: F401  the SDK's libraries need what it loads
 from monai.deploy.core import Application
 from monai.deploy.operators import DICOMDataLoaderOperator
 
-from bundle.errors import InputError
+from bundle.common.errors import InputError
 from scripts.deploy.operators import SeriesSelector, check_series
 from scripts.deploy.settings import read_settings
 

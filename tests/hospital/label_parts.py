@@ -17,7 +17,7 @@ import numpy as np
 import requests
 import torch
 
-from bundle.deployment import save_torchscript
+from bundle.training.publish import save_torchscript
 from tests.conftest import ROOT, run_bundle
 from tests.hospital.conftest import environment_of, needs
 from tests.hospital.orthanc import Orthanc, free_ports

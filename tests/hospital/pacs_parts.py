@@ -16,19 +16,19 @@ from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
-from bundle import stain_io
-from bundle.commands import commands
-from bundle.dicom.source import open_folder
-from bundle.errors import InputError
+from bundle.common.command_line import commands
+from bundle.common.errors import InputError
+from bundle.hospital.pacs import commands as pacs_commands
+from bundle.hospital.pacs.client import connect
+from bundle.hospital.pacs.faults import Patience
+from bundle.hospital.pacs.job import Desk
+from bundle.hospital.pacs.staining import Wanted
+from bundle.images.dicom.source import open_folder
+from bundle.images.stained import stored
+from bundle.images.stained.ome_zarr import DEPTH
+from bundle.images.stained.spec import StainSpec
+from bundle.images.volumes.geometry import Geometry
 from bundle.networks import ResnetGenerator
-from bundle.pacs import commands as pacs_commands
-from bundle.pacs.client import connect
-from bundle.pacs.faults import Patience
-from bundle.pacs.job import Desk
-from bundle.pacs.staining import Wanted
-from bundle.stain_io import StainSpec
-from bundle.stain_zarr import DEPTH
-from bundle.volume_io import Geometry
 from tests.conftest import ROOT
 from tests.hospital.orthanc import Orthanc
 
@@ -99,11 +99,11 @@ def fake_stain(wanted: Wanted, source: Path, output: Path, heed_stop: Callable[[
     scan, path = open_folder(source), output / "stained.ome.zarr"
     spec = StainSpec(scan.shape, 3, Geometry(scan.spacing_mm, scan.origin_mm, scan.direction), {})
     output.mkdir(parents=True, exist_ok=True)
-    stain_io.create(path, "ome-zarr", spec)
+    stored.create(path, "ome-zarr", spec)
     for start in range(0, scan.shape[0], DEPTH):
         stop = min(start + DEPTH, scan.shape[0])
-        stain_io.write_slab(path, "ome-zarr", spec, start, colours(scan.read(start, stop)))
-    stain_io.finish(path, "ome-zarr", spec)
+        stored.write_slab(path, "ome-zarr", spec, start, colours(scan.read(start, stop)))
+    stored.finish(path, "ome-zarr", spec)
     return path
 
 

@@ -11,7 +11,7 @@ from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
-from bundle.dicom.made import Made
+from bundle.hospital.objects.made import Made
 
 SHAPE = (6, 14, 10)  # Z, Y, X
 ROOT = "1.2.826.0.1.3680043.8.498.77"

@@ -18,7 +18,7 @@ from pydicom import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import HEVCMP51
 
-from bundle.errors import InputError
+from bundle.common.errors import InputError
 from scripts.deploy.settings import read_rules, read_settings
 from scripts.deploy.weights import check_weights
 from tests.conftest import ROOT

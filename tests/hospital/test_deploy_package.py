@@ -16,7 +16,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from bundle.errors import InputError
+from bundle.common.errors import InputError
 from scripts.deploy.context import check_context
 from scripts.deploy.package import package
 from tests.hospital.conftest import needs

@@ -15,11 +15,11 @@ import pytest
 from PIL import Image, ImageCms
 from pydicom import Dataset
 
-from bundle.dicom.colour import write_frames, write_slices
-from bundle.dicom.frames import LIMIT, spans
-from bundle.dicom.icc import srgb
-from bundle.dicom.source import Source, open_folder, ordered
-from bundle.errors import InputError
+from bundle.common.errors import InputError
+from bundle.hospital.objects.colour import write_frames, write_slices
+from bundle.hospital.objects.frames import LIMIT, spans
+from bundle.hospital.objects.icc import srgb
+from bundle.images.dicom.source import Source, open_folder, ordered
 from tests.hospital.dciodvfy import KNOWN, complaints
 from tests.hospital.series import COLUMN, MADE, ORIGIN, PIXEL_MM, ROW, SHAPE, STEP_MM, at, ct_series, save, stain_of
 

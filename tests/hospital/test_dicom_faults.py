@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from pydicom import Dataset
 
-from bundle.dicom.folder import series_in
-from bundle.dicom.source import open_folder, ordered
-from bundle.errors import InputError
-from bundle.volume_io import open_volume
+from bundle.common.errors import InputError
+from bundle.images.dicom.folder import series_in
+from bundle.images.dicom.source import open_folder, ordered
+from bundle.images.volumes.volume import open_volume
 from tests.hospital.series import SHAPE, at, ct_series, ct_slice, each_slice, put, save, values
 
 

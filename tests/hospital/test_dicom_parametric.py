@@ -9,9 +9,9 @@ import numpy as np
 import pydicom
 import pytest
 
-from bundle.dicom.parametric import write_map
-from bundle.dicom.source import ordered
-from bundle.errors import InputError
+from bundle.common.errors import InputError
+from bundle.hospital.objects.parametric import write_map
+from bundle.images.dicom.source import ordered
 from tests.hospital.dciodvfy import complaints
 from tests.hospital.series import MADE, PIXEL_MM, SHAPE, STEP_MM, ct_series
 

@@ -11,9 +11,9 @@ import numpy as np
 import pydicom
 import pytest
 
-from bundle.dicom.source import open_folder
-from bundle.errors import InputError
-from bundle.volume_io import open_volume
+from bundle.common.errors import InputError
+from bundle.images.dicom.source import open_folder
+from bundle.images.volumes.volume import open_volume
 from scripts.series import series
 from tests.hospital.conftest import needs
 

@@ -11,10 +11,10 @@ from pydicom import Dataset
 from pydicom.sequence import Sequence as Items
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from bundle.dicom.colour import write_frames
-from bundle.dicom.made import Made, made
-from bundle.dicom.source import open_folder
-from bundle.dicom.synthetic import PATIENT, STUDY
+from bundle.hospital.objects.colour import write_frames
+from bundle.hospital.objects.made import Made, made
+from bundle.hospital.objects.synthetic import PATIENT, STUDY
+from bundle.images.dicom.source import open_folder
 from tests.conftest import ROOT
 from tests.hospital.pacs_parts import make_bundle
 from tests.hospital.series import MADE, SHAPE, ct_series, save

@@ -9,15 +9,15 @@ import numpy as np
 import pydicom
 import pytest
 
-from bundle.dicom.colour import write_frames
-from bundle.dicom.ct import write_series
-from bundle.dicom.source import open_folder
-from bundle.dicom.tags import quietly
-from bundle.dicom.words import file_name, plain
-from bundle.errors import InputError
-from bundle.volume_io import open_volume
+from bundle.common.errors import InputError
+from bundle.hospital.objects.colour import write_frames
+from bundle.hospital.objects.ct import write_series
+from bundle.images.dicom.source import open_folder
+from bundle.images.dicom.tags import quietly
+from bundle.images.dicom.words import file_name, plain
+from bundle.images.volumes.volume import open_volume
+from tests.helpers.volumes import make_voxels, write_scan
 from tests.hospital.series import MADE, SHAPE, ct_series, save
-from tests.volumes import make_voxels, write_scan
 
 HOSTILE = [
     "\x1b[2J\r\n\x07\0",

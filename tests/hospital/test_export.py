@@ -17,10 +17,10 @@ import pytest
 import torch
 from monai.bundle import ConfigWorkflow
 
-from bundle.errors import InputError
-from bundle.export import check, export, merged, metadata_faults, pack
-from bundle.export_readme import readme
-from bundle.serving import read_config
+from bundle.common.errors import InputError
+from bundle.common.trained_bundle import read_config
+from bundle.training.export import check, export, merged, metadata_faults, pack
+from bundle.training.export_readme import readme
 from tests.conftest import run_bundle
 
 METADATA = {

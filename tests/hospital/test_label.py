@@ -18,8 +18,8 @@ import requests
 import torch
 
 from tests.conftest import ROOT
+from tests.helpers.volumes import make_voxels, write_scan
 from tests.hospital.label_parts import LEVELS, PATIENCE_S, infer, make_model, plain, refused, same_grid, serving
-from tests.volumes import make_voxels, write_scan
 
 pytestmark = pytest.mark.slow
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bundle.errors import InputError
+from bundle.common.errors import InputError
 from scripts.label import __main__ as label
 from tests.hospital.orthanc import free_ports
 from tests.hospital.pacs_parts import make_bundle

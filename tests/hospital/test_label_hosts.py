@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from bundle.errors import InputError
+from bundle.common.errors import InputError
 from scripts.label.__main__ import NAMES, own_names
 from tests.conftest import ROOT
 from tests.hospital.conftest import environment_of, needs

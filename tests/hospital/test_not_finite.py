@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from monai.bundle import ConfigParser
 
-from bundle.errors import InputError
+from bundle.common.errors import InputError
 from tests.conftest import ROOT
+from tests.helpers.volumes import make_voxels, stain, write_scan
 from tests.hospital.pacs_parts import make_bundle
-from tests.volumes import make_voxels, stain, write_scan
 
 CASES = ROOT.parent / "shared" / "cases" / "dicom" / "label_nan"
 LEVELS = {"bone_intensity": 30000, "background_intensity": 10000}

@@ -15,12 +15,12 @@ from dicomweb_client.api import DICOMwebClient
 from dicomweb_client.session_utils import create_session_from_user_pass
 from pydicom import dcmread
 
-from bundle.dicom.source import open_folder
-from bundle.pacs.client import connect
-from bundle.pacs.faults import Patience, UnreachableError, persistently
-from bundle.pacs.fetching import fetch_series
-from bundle.pacs.job import stain_series
-from bundle.pacs.series import get_series, instance_list
+from bundle.hospital.pacs.client import connect
+from bundle.hospital.pacs.faults import Patience, UnreachableError, persistently
+from bundle.hospital.pacs.fetching import fetch_series
+from bundle.hospital.pacs.job import stain_series
+from bundle.hospital.pacs.series import get_series, instance_list
+from bundle.images.dicom.source import open_folder
 from tests.hospital.conftest import needs
 from tests.hospital.orthanc import Orthanc, free_ports
 from tests.hospital.pacs_parts import (

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bundle.dicom.source import open_folder
-from bundle.pacs import fetching
-from bundle.pacs.faults import LaterError, Patience, RefusedError
-from bundle.pacs.job import stain_series
-from bundle.pacs.series import get_series
+from bundle.hospital.pacs import fetching
+from bundle.hospital.pacs.faults import LaterError, Patience, RefusedError
+from bundle.hospital.pacs.job import stain_series
+from bundle.hospital.pacs.series import get_series
+from bundle.images.dicom.source import open_folder
 from tests.hospital.orthanc import free_ports
 from tests.hospital.pacs_parts import (
     QUICK,
@@ -47,7 +47,7 @@ ALWAYS = 10**9
 def _quick(monkeypatch):
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("bundle.pacs.commands.Patience", lambda *given: Patience(*given, first_pause_s=0.02))
+    monkeypatch.setattr("bundle.hospital.pacs.commands.Patience", lambda *given: Patience(*given, first_pause_s=0.02))
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ import pytest
 from pydicom import Dataset, dcmread
 from pynetdicom import evt
 
-from bundle.pacs import dimse, limits, web
-from bundle.pacs.client import connect
-from bundle.pacs.faults import LaterError, PacsError, Patience
+from bundle.hospital.pacs import dimse, limits, web
+from bundle.hospital.pacs.client import connect
+from bundle.hospital.pacs.faults import LaterError, PacsError, Patience
 from tests.hospital.orthanc import free_ports
 from tests.hospital.pacs_parts import SERIES, STUDY, certificate, command, make_ct
 from tests.hospital.small_pacs import SmallPacs

@@ -17,15 +17,15 @@ from pydicom.uid import (
     JPEGLosslessSV1,
 )
 
-from bundle.dicom.colour import write_frames
-from bundle.dicom.slices import decodable
-from bundle.dicom.source import open_folder
-from bundle.errors import InputError
-from bundle.pacs.client import connect
-from bundle.pacs.faults import UnreachableError
-from bundle.pacs.fetching import fetch_series, syntax_of
-from bundle.pacs.series import get_series, instance_list
-from bundle.pacs.syntaxes import PACKED_SYNTAXES, packed_syntaxes
+from bundle.common.errors import InputError
+from bundle.hospital.objects.colour import write_frames
+from bundle.hospital.pacs.client import connect
+from bundle.hospital.pacs.faults import UnreachableError
+from bundle.hospital.pacs.fetching import fetch_series, syntax_of
+from bundle.hospital.pacs.series import get_series, instance_list
+from bundle.hospital.pacs.syntaxes import PACKED_SYNTAXES, packed_syntaxes
+from bundle.images.dicom.slices import decodable
+from bundle.images.dicom.source import open_folder
 from tests.hospital.conftest import needs
 from tests.hospital.pacs_parts import QUICK, SERIES, SHAPE, colours, desk, make_ct, wanted
 from tests.hospital.poor_web import Fault, PoorWeb

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from bundle.errors import InputError
-from bundle.pacs.rules import read_rules
-from bundle.pacs.series import Series
-from bundle.pacs.watch import Watch
+from bundle.common.errors import InputError
+from bundle.hospital.pacs.rules import read_rules
+from bundle.hospital.pacs.series import Series
+from bundle.hospital.pacs.watch import Watch
 from tests.conftest import ROOT
 from tests.hospital.orthanc import Orthanc
 from tests.hospital.pacs_parts import (

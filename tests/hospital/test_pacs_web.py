@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bundle.dicom.source import open_folder
-from bundle.errors import InputError
-from bundle.pacs.address import Web as Address
-from bundle.pacs.address import read_address
-from bundle.pacs.job import stain_series
-from bundle.pacs.series import get_series
-from bundle.pacs.web import Web
-from bundle.stain_io import open_stain
+from bundle.common.errors import InputError
+from bundle.hospital.pacs.address import Web as Address
+from bundle.hospital.pacs.address import read_address
+from bundle.hospital.pacs.job import stain_series
+from bundle.hospital.pacs.series import get_series
+from bundle.hospital.pacs.web import Web
+from bundle.images.dicom.source import open_folder
+from bundle.images.stained.stored import open_stain
 from tests.conftest import ROOT
 from tests.hospital.orthanc import Orthanc
 from tests.hospital.pacs_parts import (

@@ -16,12 +16,12 @@ from dicomweb_client import DICOMwebClient
 from dicomweb_client.session_utils import create_session_from_user_pass
 from highdicom.image import imread
 
-from bundle.dicom.ct import write_series
-from bundle.dicom.source import open_folder
-from bundle.phantom.block import make_block
-from bundle.phantom.dataset import write_volume
-from bundle.phantom.tomography import draw_scan, scan_block
-from bundle.volume_io import open_volume
+from bundle.hospital.objects.ct import write_series
+from bundle.images.dicom.source import open_folder
+from bundle.images.volumes.volume import open_volume
+from bundle.preparation.phantom.block import make_block
+from bundle.preparation.phantom.dataset import write_volume
+from bundle.preparation.phantom.tomography import draw_scan, scan_block
 from tests.hospital.conftest import needs
 from tests.hospital.dciodvfy import complaints
 from tests.hospital.deploy_parts import level_words, make_bundle, plain_inference, run_app

@@ -11,7 +11,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from bundle.stain_io import open_stain
+from bundle.images.stained.stored import open_stain
 from tests.conftest import run_bundle
 
 pytestmark = pytest.mark.slow

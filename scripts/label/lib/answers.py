@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import requests
 from fastapi import HTTPException
 
-from bundle.errors import full_disk, input_error
+from bundle.common.errors import full_disk, input_error
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from typing import Any
 from lib.colour import WRITERS
 from monailabel.utils.others.generic import device_list
 
-from bundle.errors import InputError
+from bundle.common.errors import InputError
 
 LEVELS = ("bone_intensity", "background_intensity")
 OURS = (*LEVELS, "device", "result_extension")

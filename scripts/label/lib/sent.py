@@ -10,7 +10,7 @@ from pathlib import Path
 
 from monailabel.utils.sessions import Sessions
 
-from bundle.errors import InputError
+from bundle.common.errors import InputError
 
 FORMATS = (".nii.gz", ".nii")
 

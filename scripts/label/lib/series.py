@@ -19,9 +19,9 @@ from lib.colour import write_grey
 from monailabel.config import settings
 from monailabel.datastore.dicom import DICOMwebClientX, DICOMWebDatastore
 
-from bundle.atomic import whole_folder
-from bundle.dicom.source import Source, open_folder
-from bundle.dicom.words import file_name, plain
+from bundle.common.atomic import whole_folder
+from bundle.images.dicom.source import Source, open_folder
+from bundle.images.dicom.words import file_name, plain
 
 logger = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from lib.answers import UNFIT, answer
 from monailabel.app import app
 from monailabel.config import settings
 
-from bundle.dicom.words import plain
+from bundle.images.dicom.words import plain
 
 REFUSED = 403
 SERVED = {  # the last of GET is asked for by MONAI Label itself when it starts

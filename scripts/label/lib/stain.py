@@ -25,10 +25,10 @@ from monailabel.interfaces.tasks.infer_v2 import InferType
 from monailabel.tasks.infer.bundle import BundleInferTask
 from torch import nn
 
-from bundle.checkpoints import load_network
-from bundle.errors import InputError
-from bundle.finite import nan_faults
-from bundle.serving import config_files, fingerprint, intensity_faults, read_config, stock_settings
+from bundle.common.errors import InputError
+from bundle.common.trained_bundle import config_files, fingerprint, intensity_faults, read_config, stock_settings
+from bundle.images.finite import nan_faults
+from bundle.networks.checkpoints import load_network
 
 logger = logging.getLogger(__name__)
 

@@ -15,9 +15,9 @@ from fastapi import HTTPException
 from lib.answers import NO_PACS
 from lib.series import instances_of
 
-from bundle.dicom.colour import write_frames
-from bundle.dicom.made import made
-from bundle.dicom.source import Source
+from bundle.hospital.objects.colour import write_frames
+from bundle.hospital.objects.made import made
+from bundle.images.dicom.source import Source
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,5 @@
+"""How good a stain is."""
+
+from bundle.common.old_names import found_for
+
+__getattr__ = found_for(__name__, "evaluate")

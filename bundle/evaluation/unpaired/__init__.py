@@ -1,0 +1,1 @@
+"""How good a translation without pairs is."""

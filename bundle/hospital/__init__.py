@@ -1,0 +1,1 @@
+"""Where a stain meets a PACS."""

@@ -1,0 +1,1 @@
+"""Scans from a PACS, stains to it."""

@@ -1,0 +1,1 @@
+"""DICOM series read as scans."""

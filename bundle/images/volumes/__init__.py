@@ -1,0 +1,1 @@
+"""Scans: one reader a format, a few slices at a time."""

@@ -1,0 +1,1 @@
+"""Labelled images of cells, made by editing and translating."""

@@ -1,1 +1,0 @@
-"""Bone-implant blocks with known truth: labels, tomogram, stain, and sections spoiled as real ones are."""

@@ -1,0 +1,1 @@
+"""Specimens whose truth is known."""

@@ -1,0 +1,1 @@
+"""Registration of a section to a scan."""

@@ -1,0 +1,1 @@
+"""Slides of two stains to a dataset of tiles."""

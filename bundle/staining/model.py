@@ -1,0 +1,166 @@
+"""A trained bundle as a function on images in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.bundle import ConfigParser
+from monai.inferers import Inferer
+from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
+from torch import Tensor, nn
+
+from bundle.common.errors import InputError
+from bundle.common.trained_bundle import LEVELS, no_bundle
+from bundle.data.datalist import Modality
+
+
+def modality(declared: Mapping[str, Any]) -> Modality:
+    """What ``inference.json`` says of the source or target."""
+    bone, background = (declared.get(f"{name}_intensity") for name in LEVELS)
+    low, high = declared["range"]
+    names = tuple(declared.get("channel_names", ()))
+    return Modality(declared["name"], declared["channels"], low, high, bone, background, names)
+
+
+def without_loading(preprocessing: Compose) -> Compose:
+    """The transforms after those that read a file, for images that are in memory."""
+    loading = (LoadImaged, EnsureChannelFirstd)
+    return Compose([step for step in preprocessing.transforms if not isinstance(step, loading)])
+
+
+def as_integers(image: torch.Tensor) -> np.ndarray:
+    """What ``postprocessing`` made, as uint8; as uint16 where the source has more than 8 bits."""
+    pixels = image.detach().cpu().numpy()
+    return pixels if pixels.dtype == np.uint8 else pixels.astype(np.uint16)
+
+
+def on_background(pixels: np.ndarray, mask: np.ndarray, background_rgb: Sequence[float] | None) -> np.ndarray:
+    """Set an RGB image to one colour outside a mask (§2.8).
+
+    Args:
+        pixels: (3, H, W), uint8.
+        mask: (H, W), bool.
+        background_rgb: the colour, 0–255; None changes nothing.
+
+    Returns:
+        (3, H, W), uint8.
+    """
+    if background_rgb is None:
+        return pixels
+    colour = np.rint(np.asarray(background_rgb)).astype(np.uint8).reshape(3, 1, 1)
+    return np.where(mask, pixels, colour)
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A trained bundle, ready to stain images in memory exactly as its ``inference.json`` would.
+
+    Attributes:
+        source: what it was trained on.
+        target: what it makes.
+        background_rgb: mean training stain outside the masks, if any.
+        window: side of the sliding window, px; None stains in one pass.
+        step: between windows, px; None where they lie side by side.
+        network: with its weights.
+        accelerated: the same function as ``speed`` wants it.
+    """
+
+    source: Modality
+    target: Modality
+    background_rgb: list[float] | None
+    window: int | None
+    step: int | None
+    preprocessing: Callable
+    network: nn.Module
+    accelerated: nn.Module
+    inferer: Inferer
+    postprocessing: Callable
+    device: torch.device
+
+    @torch.no_grad()
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        """Stain one image, or in the direction ``reverse`` take the stain off.
+
+        Args:
+            pixels: (C, H, W) in the units of ``source``; of ``target`` in the other direction.
+
+        Returns:
+            (C', H, W), uint8, or uint16 where a source with more than 8 bits is made.
+        """
+        image = self.preprocessing({"image": torch.from_numpy(pixels.astype(np.float32))})["image"]
+        pred = self.inferer(image[None].to(self.device), self.accelerated)[0]
+        return as_integers(self.postprocessing({"pred": pred})["pred"])
+
+
+def load_model(bundle_root: str | Path, device: str | torch.device = "cpu", **ids: Any) -> TrainedModel:
+    """Load a trained bundle.
+
+    Args:
+        bundle_root: the folder, as a run leaves it in ``output_dir/bundle``.
+        device: where to run it.
+        ids: other ids of its ``inference.json`` to set, for example ``window``.
+
+    Raises:
+        InputError: if the folder holds no trained model, or a corrupt one.
+    """
+    root = Path(bundle_root)
+    config = root / "configs" / "inference.json"
+    if not config.is_file():
+        raise InputError(no_bundle(root))
+    parser = ConfigParser()
+    parser.read_config(str(config))
+    return parsed_model(parser, device, bundle_root=str(root), **ids)
+
+
+def parsed_model(parser: ConfigParser, device: str | torch.device, **ids: Any) -> TrainedModel:
+    """The model that an ``inference.json`` describes.
+
+    Args:
+        parser: with its content.
+        device: where to run the model.
+        ids: other ids to set.
+    """
+    parser.update({"device": torch.device(device), "sliding_window#progress": False, **ids})
+    item = parser.get_parsed_content
+    return TrainedModel(
+        modality(item("source")),
+        modality(item("target")),
+        item("background_rgb"),
+        item("window"),
+        item("step"),
+        without_loading(item("preprocessing")),
+        item("network"),
+        item("accelerated"),
+        item("inferer"),
+        item("postprocessing"),
+        torch.device(device),
+    )
+
+
+def model_in_memory(
+    inference: Mapping[str, Any],
+    weights: Mapping[str, Tensor],
+    device: str | torch.device,
+    direction: str = "forward",
+    **ids: Any,
+) -> TrainedModel:
+    """What a trained bundle with these weights would be.
+
+    Args:
+        inference: content of its ``inference.json``.
+        weights: of its network, or of ``g_yx`` in the direction ``reverse``; they are copied.
+        device: where to run it.
+        direction: ``forward`` or ``reverse``.
+        ids: other ids of ``inference.json`` to set.
+    """
+    described = {**inference, "direction": direction}
+    network = ConfigParser(described).get_parsed_content("network_def")
+    network.load_state_dict(weights)
+    network.to(torch.device(device)).eval()
+    parser = ConfigParser({**described, "network_def": network, "network": "@network_def"})
+    return parsed_model(parser, device, **ids)

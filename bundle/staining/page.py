@@ -1,0 +1,307 @@
+"""The page of a stained volume: where it comes from, planes beside the scan's, pictures of it, stripes."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from bundle.common.atomic import whole_file
+from bundle.common.errors import InputError
+from bundle.common.html import RESEARCH, data_uri, definitions, missing, section, sheet, table
+from bundle.images.stained.stored import Stain, open_stain
+from bundle.images.volumes.volume import Volume, open_volume
+from bundle.staining.job import RECORD
+from bundle.staining.pictures import CLEAR, alpha, orthogonal_views, render, save_png
+from bundle.staining.seen import SHOWN, Report, Seen, look
+from bundle.staining.viewer import CSS, SCRIPT, viewer
+
+VIEWS, RENDERING, PAGE = "views.png", "rendering.png", "report.html"
+NOT = "not recorded"
+NOISE = 13  # of alpha: what a stained background differs by from its declared colour
+WIDEST = 1400  # px, of a picture on the page
+FILES = {
+    "stained.ome.zarr": "the stained volume, OME-Zarr",
+    "stained.ome.tif": "the stained volume, OME-TIFF",
+    "stained.nii": "the stained volume, NIfTI",
+    RECORD: "how it was made",
+    VIEWS: "the three middle planes",
+    RENDERING: "the view in space",
+    PAGE: "this page",
+}
+STRIPES_EXPLAINED = (
+    "Slices are stained one by one, so their colours can vary from each to the next, which shows as stripes in the "
+    "planes along the stacking axis. Index: how much more whole regions change from slice to slice along an axis than "
+    "along the other two, over the same of the scan; 1 is no stripes. Flicker: the standard deviation of that change, "
+    "in grey levels of 0 to 255; 0 is none. The index compares axes, so after fusing all three it is near 1 whatever "
+    "is left: compare the flicker then. Measured over all of the volume, with its air, or inside its hull. "
+    "A dash: not measured along this axis."
+)
+VIEW_CAPTION = (
+    "The middle planes, true to scale. Across y and x, z runs downwards. Marks at the edges, in the colour of another "
+    "plane’s frame, show where that plane cuts this one."
+)
+RENDER_CAPTION = (
+    "Seen by parallel rays from the side of slice z = 0. Opacity is the inverted mean of red, green and blue, so glass "
+    "is clear and dark stain hides what lies behind it. The corner nearest to you is cut away; its faces keep the "
+    "stain’s own colours, other surfaces are lightly shaded."
+)
+
+
+def write_volume_report(
+    output_dir: str | Path,
+    stain: Stain,
+    scan: Volume | None = None,
+    report: Report | None = None,
+) -> Path:
+    """Write ``views.png``, ``rendering.png`` and ``report.html`` beside a finished stained volume.
+
+    What ``volume.json`` in the folder does not say is told to be not recorded. Each volume is read once, slab by
+    slab.
+
+    Args:
+        output_dir: the folder.
+        stain: the result.
+        scan: what it was made from; None if it is not to be had, and only the stain is shown.
+        report: called with the slices read and the slices in all.
+
+    Returns:
+        The page.
+
+    Raises:
+        InputError: if a file is truncated or corrupt.
+        ValueError: if the scan has another shape than the stain.
+    """
+    if scan is not None and tuple(scan.shape) != tuple(stain.shape):
+        raise ValueError(f"the scan has shape {scan.shape} and the stain {stain.shape}; they share one grid")
+    folder = Path(output_dir)
+    record = read_record(folder)
+    seen = look(stain, scan, report)
+    at = [(along[len(along) // 2] + 0.5) / size for along, size in zip(seen.places, seen.shape, strict=True)]
+    views = orthogonal_views(seen.views, at, seen.view_um)
+    rendering, pixel_um = render(seen.copy, seen.copy_um, clear=clear_alpha(record))
+    save_png(folder / VIEWS, views, seen.view_um)
+    save_png(folder / RENDERING, rendering, pixel_um)
+    text = sheet(title(record), _body(folder, record, seen, views, rendering), CSS, SCRIPT)
+    with whole_file(folder / PAGE) as partial:
+        partial.write_text(text, encoding="utf-8")
+    return folder / PAGE
+
+
+def remake(folder: Path) -> Path:
+    """Write pictures and page of a finished stained volume again; without its scan where that is not to be had.
+
+    Args:
+        folder: of the volume, with its ``volume.json``.
+
+    Raises:
+        InputError: if the volume is missing or corrupt.
+    """
+    record = read_record(folder)
+    stain = open_stain(folder / record["result"])
+    try:
+        scan = open_volume(Path(record["input"]), stain.geometry.spacing_um, least_slices=1)
+    except InputError:
+        scan = None
+    return write_volume_report(folder, stain, scan if scan and scan.shape == stain.shape else None)
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """What ``volume.json`` says; nothing if there is none."""
+    path = folder / RECORD
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def clear_alpha(record: Mapping[str, Any]) -> int:
+    """Alpha up to which the rendering shows nothing: that of the declared background and a little more."""
+    background = _get(record, "fingerprint.background_rgb")
+    if not background:
+        return CLEAR
+    return min(254, int(alpha(np.array(background).astype(np.uint8))) + NOISE)
+
+
+def title(record: Mapping[str, Any]) -> str:
+    """``Virtual staining: toluidine blue from µCT, sample.nii``, as far as it is known."""
+    stain, source, path = (record.get(name) for name in ("stain", "source", "input"))
+    kind = f": {stain} from {source}" if stain and source else ""
+    return f"Virtual staining{kind}" + (f", {Path(path).name}" if path else "")
+
+
+def _body(
+    folder: Path, record: Mapping[str, Any], seen: Seen, views: np.ndarray, rendering: np.ndarray
+) -> Iterator[str]:
+    links = {"planes": "Planes", "space": "In space", "stripes": "Stripes", "provenance": "Origin", "files": "Files"}
+    items = "".join(f'<li><a href="#{anchor}">{name}</a></li>' for anchor, name in links.items())
+    yield f'<header><h1>{escape(title(record))}</h1><p class="about">{escape(_about(record, seen))}</p>'
+    yield f'<p class="research">{RESEARCH}</p><nav aria-label="Contents"><ul>{items}</ul></nav></header>'
+    yield section("planes", "Scan and stain, plane by plane", *_planes(seen))
+    yield section(
+        "space",
+        "In space",
+        _figure(rendering, "The stained volume seen in space, one corner cut away", RENDER_CAPTION, "picture"),
+        _figure(views, f"Middle planes of {' and '.join(seen.views)}", VIEW_CAPTION, "views"),
+    )
+    yield section("stripes", "Stripes", *_stripes(record))
+    yield section("provenance", "Where this comes from", definitions(_origin(record, seen)))
+    yield section("files", "Files", definitions(_files(folder)))
+    yield f"<footer><p>{RESEARCH}</p></footer>"
+
+
+def _about(record: Mapping[str, Any], seen: Seen) -> str:
+    extent = " × ".join(f"{size * step / 1000:.3g}" for size, step in zip(seen.shape, seen.spacing_um, strict=True))
+    return f"{_times(seen.shape)} voxels (z × y × x), {extent} mm · {_when(record)}"
+
+
+def _planes(seen: Seen) -> Iterator[str]:
+    how = "Each slider moves through planes spread evenly over its axis; the arrow keys move it by one."
+    if seen.window is None:
+        yield missing("The scan is not shown: it was not to be had when this page was made.")
+        yield f"<p>{how}</p>"
+    else:
+        low, high = seen.window
+        yield (
+            f"<p>The scan is shown with one grey window: {low:.4g} is black, {high:.5g} is white (percentiles"
+            f" {SHOWN[0]:g} and {SHOWN[1]:g} of the xy planes below). {how}</p>"
+        )
+    yield from viewer(seen.frames, seen.places, seen.shape, seen.spacing_um, seen.frame_um)
+
+
+def _figure(image: np.ndarray, alt: str, caption: str, kind: str) -> str:
+    picture = Image.fromarray(image)
+    picture.thumbnail((WIDEST, WIDEST), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    picture.save(buffer, "WEBP", quality=85, method=4)
+    return (
+        f'<figure class="{kind}"><img src="{data_uri(buffer.getvalue())}" alt="{escape(alt)}" width="{picture.width}" '
+        f'height="{picture.height}"><figcaption>{escape(caption)}</figcaption></figure>'
+    )
+
+
+def _stripes(record: Mapping[str, Any]) -> Iterator[str]:
+    """A table of ``stripes``: by what was measured, ``index`` and ``flicker_levels`` along (z, y, x)."""
+    measured = record.get("stripes")
+    yield f"<p>{STRIPES_EXPLAINED}</p>"
+    if not measured:
+        yield missing("Not recorded: stripes were not measured on this volume.")
+        return
+    head = ["volume", *(f"index {axis}" for axis in "zyx"), *(f"flicker {axis}" for axis in "zyx")]
+    lines = [
+        [
+            escape(name),
+            *(_number(value) for value in _three(values.get("index"))),
+            *(_number(value) for value in _three(values.get("flicker_levels"))),
+        ]
+        for name, values in measured.items()
+    ]
+    yield table("Stripe index and flicker along each axis.", head, [("", lines)], 1)
+
+
+def _three(values: Sequence[float | None] | None) -> Sequence[float | None]:
+    return values if values else (None, None, None)
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def _origin(record: Mapping[str, Any], seen: Seen) -> Iterable[tuple[str, str]]:
+    made = _get(record, "fingerprint", {})
+    code = lambda value: f"<code>{escape(str(value))}</code>" if value else NOT
+    plain = lambda value: escape(str(value)) if value not in (None, "") else NOT
+    yield "started", plain(_when(record))
+    yield "code", code(record.get("code"))
+    yield "model bundle", code(record.get("bundle_root"))
+    yield "model SHA-256", code(made.get("model"))
+    yield "trained on", escape(_trained_on(record)) or NOT
+    yield "scan", code(record.get("input"))
+    yield "scan SHA-256", f"{code(made.get('scan'))} (of its voxels and geometry)" if made.get("scan") else NOT
+    yield "shape", f"{_times(seen.shape)} voxels (z × y × x)"
+    yield "voxel size", f"{_times(seen.spacing_um)} µm (z × y × x)"
+    yield "speed", plain(" – ".join(str(made[name]) for name in ("speed", "arithmetic") if made.get(name)))
+    yield "window, step", f"{_px(made, 'window', 'whole slice')}, {_px(made, 'step', 'none')}"
+    yield "normalisation", plain(made.get("normalisation", "window"))
+    yield "stained across", plain(", ".join(made.get("axes") or ""))
+    yield "fused by", plain(made.get("fusion")) if len(made.get("axes") or "") != 1 else "nothing: one axis"
+    yield "blur before", f"Gaussian, σ = {made['sigma']:g} voxels" if "sigma" in made else NOT
+    yield "sample hull", _hull(made)
+    yield "time spent", escape(_spent(record)) or NOT
+
+
+def _when(record: Mapping[str, Any]) -> str:
+    """``24 November 2026, 12:10 +0000``."""
+    if not record.get("started"):
+        return f"date {NOT}"
+    return datetime.strptime(record["started"], "%Y-%m-%dT%H:%M:%S%z").strftime("%-d %B %Y, %H:%M %z")
+
+
+def _trained_on(record: Mapping[str, Any]) -> str:
+    trained = record.get("trained_on") or {}
+    parts = [str(trained["method"])] if "method" in trained else []
+    parts += [f"{trained['pairs']} pairs"] if "pairs" in trained else []
+    um = record.get("model_pixel_um")
+    return ", ".join(parts + ([f"pixels of {um:g} µm"] if um else []))
+
+
+def _px(made: Mapping[str, Any], name: str, without: str) -> str:
+    if name not in made:
+        return NOT
+    value = made[name]
+    return without if value is None else f"{_times(value)} px" if isinstance(value, (list, tuple)) else f"{value} px"
+
+
+def _hull(made: Mapping[str, Any]) -> str:
+    if "hull" not in made:
+        return NOT
+    if not made["hull"]:
+        return "not used"
+    return escape(f"used; outside it, RGB {made.get('background_rgb') or NOT}")
+
+
+def _spent(record: Mapping[str, Any]) -> str:
+    """``1234 s staining 512 slices, 40 s of it reading``: whatever is there, with its name."""
+    spent = record.get("spent") or {}
+    seconds = [
+        f"{name.removesuffix('seconds').rstrip('_').replace('_', ' ') or 'staining'} {value:g} s"
+        for name, value in spent.items()
+        if name.endswith("seconds")
+    ]
+    counts = [f"{value:g} {name.replace('_', ' ')}" for name, value in spent.items() if not name.endswith("seconds")]
+    return "; ".join(part for part in (", ".join(seconds), ", ".join(counts)) if part)
+
+
+def _files(folder: Path) -> Iterable[tuple[str, str]]:
+    for name, what in FILES.items():
+        path = folder / name
+        if path.exists() or name == PAGE:
+            size = "" if name == PAGE else f", {_size(path)}"
+            yield name, escape(what + size)
+
+
+def _size(path: Path) -> str:
+    files = path.rglob("*") if path.is_dir() else [path]
+    total = sum(file.stat().st_size for file in files if file.is_file())
+    return (
+        f"{total / 1e9:.2f} GB"
+        if total >= 1e9
+        else f"{total / 1e6:.1f} MB"
+        if total >= 1e5
+        else f"{total / 1e3:.1f} kB"
+    )
+
+
+def _times(sizes: Sequence[float]) -> str:
+    return " × ".join(f"{size:g}" for size in sizes)
+
+
+def _get(record: Mapping[str, Any], name: str, without: Any = None) -> Any:
+    """A value by its dotted name."""
+    for part in name.split("."):
+        record = record.get(part) if isinstance(record, Mapping) else None  # type: ignore[assignment]
+    return without if record is None else record

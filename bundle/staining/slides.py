@@ -1,0 +1,281 @@
+"""Staining slides: what goes in, what comes out, and a trained bundle as one function."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+from monai.data import MetaTensor
+from monai.transforms import Compose
+from torch.utils.data import Dataset
+
+from bundle.common.errors import InputError
+from bundle.common.trained_bundle import (
+    NORMALISATIONS,
+    SPEEDS,
+    intensity_faults,
+    levels_of,
+    recalibrated,
+    share_between,
+    size_note,
+    trained_pixel_um,
+    value_faults,
+)
+from bundle.data.datalist import Modality
+from bundle.data.load import image_faults
+from bundle.images.slides import SUFFIXES, TIFF, read_mask, read_slide, suffix_of, write_slide
+from bundle.staining.model import as_integers, modality, on_background, without_loading
+
+FORMATS = ("png", "tif")
+PICTURE_CHANNELS = (1, 3)  # what PNG holds
+
+
+def list_images(path: str | None) -> list[Path]:
+    """The images of a file or folder, in order of name.
+
+    Args:
+        path: one image, or a folder of them (subfolders are not searched).
+
+    Returns:
+        At least one path; none only where no path is given, so that MONAI can inspect a bundle without data.
+
+    Raises:
+        InputError: if there is no image.
+    """
+    if not path:
+        return []
+    given = Path(path)
+    if given.is_dir():
+        files = sorted(file for file in given.iterdir() if suffix_of(file) and not file.name.startswith("."))
+        if not files:
+            inside = sorted(each.name for each in given.iterdir() if each.is_dir())
+            hint = f"; its folders are not searched, name one of them: {', '.join(inside[:9])}" if inside else ""
+            raise InputError(f"input {given} holds no image ({', '.join(SUFFIXES)}){hint}.")
+        return files
+    if not given.is_file():
+        raise InputError(f"input {given} does not exist; pass --input FILE or --input FOLDER.")
+    return [given]
+
+
+def output_path(file: Path, output_dir: str, output_format: str | None, postfix: str) -> Path:
+    """Where the result of a file goes: ``<name>_<postfix>``, as PNG or TIFF.
+
+    TIFF stays TIFF and everything else becomes PNG, unless ``output_format`` says otherwise.
+    """
+    suffix = output_format or ("tif" if suffix_of(file) in TIFF else "png")
+    return Path(output_dir) / f"{file.name[: -len(suffix_of(file))]}_{postfix}.{suffix}"
+
+
+def mask_of(file: Path, mask: str | None) -> Path | None:
+    """The mask of an image: the mask file itself, or the file of the image's name in the mask folder."""
+    if mask is None:
+        return None
+    given = Path(mask)
+    if not given.is_dir():
+        return given
+    stem = file.name[: -len(suffix_of(file))]
+    return next((path for path in sorted(given.iterdir()) if path.name == stem + suffix_of(path)), given / file.name)
+
+
+def check(
+    files: Sequence[Path],
+    output_format: str | None,
+    direction: str,
+    window: int | None,
+    step: int | None,
+    speed: str,
+    source: Mapping[str, Any],
+    target: Mapping[str, Any],
+    bone_intensity: float | None,
+    background_intensity: float | None,
+    mask: str | None,
+    background_rgb: Sequence[float] | None,
+    normalisation: str = "window",
+    bundle_root: str | None = None,
+) -> None:
+    """Check all that a staining run is given; nothing is written.
+
+    Arguments are the ids of ``inference.json``.
+
+    Raises:
+        InputError: with one line for each fault.
+    """
+    faults = setting_faults(direction, window, step, speed, source, bone_intensity, background_intensity, normalisation)
+    if not files:
+        faults.append("input is not set; pass --input FILE or --input FOLDER.")
+    if output_format not in (None, *FORMATS):
+        faults.append(f"output_format is {output_format!r}; it must be one of {', '.join(FORMATS)}.")
+    if mask is not None and background_rgb is None:
+        faults.append("a mask is given but background_rgb is not; pass --background_rgb '[r, g, b]'.")
+    if mask is not None and direction == "reverse":
+        faults.append("a mask is given, but it goes with direction 'forward' only.")
+    given, made = (modality(one) for one in ((source, target) if direction == "forward" else (target, source)))
+    if mask is not None and made.channels != 3:
+        faults.append(f"a mask is given, but {made} has no colour to set outside it; leave --mask out.")
+    if background_rgb is not None and direction == "forward":
+        faults += colour_faults(background_rgb, made)
+    if output_format == "png" and made.channels not in PICTURE_CHANNELS:
+        faults.append(f"output_format is 'png', which cannot hold {made}; leave it out, or pass tif.")
+    calibrated = direction == "forward" and recalibrated(source, bone_intensity, background_intensity)
+    levels = levels_of(bone_intensity, background_intensity) if direction == "forward" else None
+    outputs: dict[Path, Path] = {}
+    sizes: dict[Path, float | None] = {}
+    for file in files:
+        found, sizes[file] = _file_faults(file, given, calibrated, levels, mask_of(file, mask))
+        faults += found
+        path = output_path(file, "", format_of(output_format, made.channels), "")
+        if path in outputs:
+            faults.append(f"{file} and {outputs[path]} would both be written to one file; rename one of them.")
+        outputs[path] = file
+    if faults:
+        raise InputError("\n".join(faults))
+    trained_um = trained_pixel_um(bundle_root) if bundle_root and direction == "forward" else None
+    notes = [note for file, size in sizes.items() for note in size_note(str(file), size, trained_um)]
+    if notes:
+        more = f" ({len(notes) - 1} more such images)" if len(notes) > 1 else ""
+        print(notes[0] + more)
+
+
+def setting_faults(
+    direction: str,
+    window: int | None,
+    step: int | None,
+    speed: str,
+    source: Mapping[str, Any],
+    bone_intensity: float | None,
+    background_intensity: float | None,
+    normalisation: str = "window",
+) -> list[str]:
+    """What is wrong with ids of ``inference.json`` that slides and volumes have in common, a line each."""
+    faults = []
+    if direction not in ("forward", "reverse"):
+        faults.append(f"direction is {direction!r}; it must be 'forward' (stain) or 'reverse' (take the stain off).")
+    if speed not in SPEEDS:
+        faults.append(f"speed is {speed!r}; it must be one of {', '.join(SPEEDS)}.")
+    if window is not None and (not isinstance(window, int) or window < 8):
+        faults.append(f"window is {window!r}; it must be at least 8 px, or None for the whole image at once.")
+    elif window is not None and step is not None and (not isinstance(step, int) or not 1 <= step <= window):
+        faults.append(f"step is {step!r}; it must be from 1 px to the window of {window} px, or None for no overlap.")
+    if normalisation not in NORMALISATIONS:
+        faults.append(f"normalisation is {normalisation!r}; it must be one of {', '.join(NORMALISATIONS)}.")
+    elif normalisation == "dense" and window is None:
+        faults.append("normalisation is 'dense', which goes with windows, but window is None; leave one of them out.")
+    faults += intensity_faults(source, bone_intensity, background_intensity)
+    return faults
+
+
+def colour_faults(background_rgb: Sequence[float], made: Modality) -> list[str]:
+    """What is wrong with the colour outside a mask or hull, a line each.
+
+    Args:
+        background_rgb: as given.
+        made: what the model makes.
+    """
+    if len(background_rgb) == made.channels and all(made.low <= value <= made.high for value in background_rgb):
+        return []
+    return [
+        f"background_rgb is {list(background_rgb)}; it must be {made.channels} numbers from {made.low:g} to "
+        f"{made.high:g}, one a channel of {made.name}."
+    ]
+
+
+def _file_faults(
+    file: Path, given: Modality, calibrated: bool, levels: tuple[float, float] | None, mask: Path | None
+) -> tuple[list[str], float | None]:
+    """What is wrong with an image, a line each, and its pixel size in µm."""
+    try:
+        slide = read_slide(file)
+        pixels = slide.pixels
+        if calibrated:  # the scan's own levels map it to the declared range, whatever its values are
+            low, high = (-np.inf, np.inf)
+            given = Modality(given.name, given.channels, low, high)
+        faults = image_faults(file, pixels, given)
+        if given.channels == 1 and not faults:
+            share = share_between(pixels, levels) if levels else 1.0
+            span = given.high - given.low
+            faults = value_faults(str(file), float(pixels.min()), float(pixels.max()), share, levels, span)
+        if min(pixels.shape[1:]) < 8:
+            faults.append(f"{file} is {pixels.shape[1]}×{pixels.shape[2]} px; the network needs at least 8×8.")
+        if mask is not None and read_mask(mask).shape != pixels.shape[1:]:
+            faults.append(f"mask {mask} and {file} are not of one size; draw the mask on the image's grid.")
+        return faults, slide.pixel_um
+    except InputError as error:
+        return [str(error)], None
+
+
+class SlideDataset(Dataset):
+    """Images of files as the network takes them.
+
+    Files are read by :func:`bundle.images.slides.read_slide`, which reads the same kinds as training does; the
+    rest of ``preprocessing`` is applied as it stands.
+
+    Args:
+        files: images.
+        transform: the config's ``preprocessing``.
+    """
+
+    def __init__(self, files: Sequence[Path], transform: Compose) -> None:
+        self.files = list(files)
+        self.transform = without_loading(transform)
+
+    def __len__(self) -> int:
+        """Number of files."""
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """``image``: (C, H, W) in [−1, 1], its file and pixel size in its meta data."""
+        slide = read_slide(self.files[index])
+        meta = {"filename_or_obj": str(self.files[index]), "pixel_um": slide.pixel_um or 0.0}
+        return self.transform({"image": MetaTensor(torch.from_numpy(slide.pixels.astype(np.float32)), meta=meta)})
+
+
+class SlideSaver:
+    """Writes each stained slide in 8 bits on the grid and with the pixel size of its source.
+
+    Args:
+        output_dir: the folder.
+        output_format: ``png``, ``tif``, or None to follow the source; what is neither grey nor RGB is then TIFF.
+        postfix: added to the file's name.
+        mask: a mask file or folder; None replaces nothing.
+        background_rgb: what pixels outside the mask become.
+    """
+
+    def __init__(
+        self,
+        output_dir: str,
+        output_format: str | None = None,
+        postfix: str = "stained",
+        mask: str | None = None,
+        background_rgb: Sequence[float] | None = None,
+    ) -> None:
+        self.output_dir = output_dir
+        self.output_format = output_format
+        self.postfix = postfix
+        self.mask = mask
+        self.background_rgb = background_rgb
+
+    def attach(self, engine: Engine) -> None:
+        """Register with the evaluator."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Write the slides of one iteration."""
+        items: Any = engine.state.output
+        for item in items:
+            file = Path(item["image"].meta["filename_or_obj"])
+            pixels = as_integers(item["pred"])
+            mask = mask_of(file, self.mask)
+            if mask is not None:
+                pixels = on_background(pixels, read_mask(mask), self.background_rgb)
+            path = output_path(file, self.output_dir, format_of(self.output_format, len(pixels)), self.postfix)
+            write_slide(path, pixels, float(item["image"].meta["pixel_um"]) or None)
+            print(path)
+
+
+def format_of(output_format: str | None, channels: int) -> str | None:
+    """The format of images of so many channels; None follows the source."""
+    return output_format or (None if channels in PICTURE_CHANNELS else "tif")

@@ -1,0 +1,1 @@
+"""Training: objective, steps, state, validation, what is published."""

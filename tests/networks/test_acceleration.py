@@ -1,0 +1,183 @@
+"""Accelerated networks: the same function, said how, whatever is beside a window."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from bundle.common.errors import InputError
+from bundle.networks import ResnetGenerator, UnetGenerator
+from bundle.networks.fast.accelerate import SPEEDS, Autocast, NarrowConv2d, accelerate
+from bundle.networks.fast.winograd import POINTS, InstanceNorm, WinogradConv2d, share_out, winograd_transform
+
+
+@pytest.fixture(autouse=True)
+def _narrow_is_wide_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accelerate, "LEAST_CHANNELS", 4)
+
+
+def generator(**changes) -> ResnetGenerator:
+    torch.manual_seed(0)
+    return ResnetGenerator(**{"width": 4, "blocks": 2, **changes}).eval()
+
+
+def images(batch: int = 2, height: int = 32, width: int = 32) -> torch.Tensor:
+    return torch.rand((batch, 3, height, width), generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+def test_the_smallest_transform_is_the_published_one() -> None:
+    output, weight, data = winograd_transform(2)  # F(2, 3) of Lavin & Gray 2016, up to the sign of a product
+    np.testing.assert_array_equal(output, [[1, 1, 1, 0], [0, 1, -1, 1]])
+    np.testing.assert_array_equal(weight, [[-1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
+    np.testing.assert_array_equal(data, [[-1, 0, 1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, -1, 0, 1]])
+    # by hand: (1, 2, 3, 4) with taps (1, 0, 2) is 1 + 6 and 2 + 8
+    np.testing.assert_array_equal(output @ ((weight @ [1, 0, 2]) * (data @ [1, 2, 3, 4])), [7, 10])
+
+
+@pytest.mark.parametrize("tile", POINTS)
+@pytest.mark.parametrize("padding", ["none", "zeros", "reflect"])
+@pytest.mark.parametrize(("height", "width"), [(5, 13), (12, 8), (3, 3)])
+def test_winograd_is_the_convolution(tile: int, padding: str, height: int, width: int) -> None:
+    torch.manual_seed(0)
+    convolution = nn.Conv2d(5, 7, 3)
+    x = torch.randn(2, 5, height, width)
+    padded = {"none": nn.Identity(), "zeros": nn.ZeroPad2d(1), "reflect": nn.ReflectionPad2d(1)}[padding](x)
+    expected = copy.deepcopy(convolution).double()(padded.double())
+    found = WinogradConv2d(convolution, tile, padding)(x)
+    assert found.shape == expected.shape
+    assert float((found - expected).detach().abs().max()) < 2e-5  # fp32 rounding, enlarged by the transforms
+
+
+def test_winograd_enlarges_by_nearest_neighbour() -> None:
+    convolution = nn.Conv2d(4, 4, 3, padding=1, bias=False)
+    x = torch.randn(1, 4, 5, 6)
+    expected = convolution(nn.Upsample(scale_factor=2.0)(x))
+    torch.testing.assert_close(WinogradConv2d(convolution, 6, "zeros", 2)(x), expected, atol=2e-5, rtol=0)
+
+
+def test_blocks_of_tiles_make_one_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    convolution = nn.Conv2d(4, 4, 3)
+    x, winograd = torch.randn(1, 4, 30, 30), WinogradConv2d(convolution, 4, "none")
+    monkeypatch.setattr("bundle.networks.fast.winograd.BLOCK_TILES", 10)
+    torch.testing.assert_close(winograd(x), convolution(x).detach(), atol=2e-5, rtol=0)
+
+
+def test_few_channels_by_columns() -> None:
+    convolution = nn.Conv2d(6, 3, (5, 7))
+    x = torch.randn(2, 6, 11, 12)
+    torch.testing.assert_close(NarrowConv2d(convolution)(x), convolution(x).detach(), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("relu", [False, True])
+def test_instance_norm_far_from_zero(relu: bool) -> None:
+    x = torch.randn(2, 5, 9, 11) + 100  # a difference of squares would lose four digits
+    expected = nn.functional.instance_norm(x.double())
+    expected = expected.relu() if relu else expected
+    assert float((InstanceNorm(1e-5, relu)(x) - expected).abs().max()) < 1e-4
+
+
+@pytest.mark.parametrize("speed", [speed for speed in SPEEDS if speed != "stock"])
+@pytest.mark.parametrize("upsampling", ["nearest", "transposed"])
+def test_the_same_function(speed: str, upsampling: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accelerate, "cpu_has_half", lambda: False)
+    network = generator(upsampling=upsampling)
+    before = copy.deepcopy(network.state_dict())
+    fast = accelerate(network, speed)
+    for x in (images(), images(1, 33, 46)):
+        assert float((fast(x) - network(x)).abs().max()) < 1e-4
+    replaced = {"nearest": 6, "transposed": 4}[upsampling]
+    assert sum(isinstance(module, WinogradConv2d) for module in fast.modules()) == replaced
+    assert f"{replaced} convolutions by Winograd" in fast.arithmetic
+    assert ("no fp16" in fast.arithmetic) == (speed != "exact")
+    assert not any(isinstance(module, WinogradConv2d) for module in network.modules())
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert next(network.parameters()).requires_grad
+
+
+def test_stock_is_the_network_itself_image_by_image() -> None:
+    network = generator()
+    x = images()
+    with torch.no_grad():
+        alone = torch.cat([network(image) for image in x.split(1)])
+    assert torch.equal(accelerate(network, "stock")(x), alone)
+
+
+def test_a_unet_too() -> None:
+    torch.manual_seed(0)
+    network = UnetGenerator(width=4, patch_size=32).eval()
+    x = images()
+    assert float((accelerate(network)(x) - network(x)).abs().max()) < 1e-4
+
+
+def test_unknown_speed_names_the_speeds() -> None:
+    with pytest.raises(InputError, match="speed is 'warp'; it must be one of exact, fast, preview"):
+        accelerate(generator(), "warp")
+
+
+def test_half_precision_is_near_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accelerate, "cpu_has_half", lambda: True)
+    network, x = generator(), images()
+    fast = accelerate(network, "fast")
+    assert fast.arithmetic == "fp16 weights and activations, channels-last"
+    assert fast(x).dtype == torch.float32
+    assert 0 < float((fast(x) - network(x)).abs().max()) < 0.03
+    assert "fp16" not in accelerate(network, "exact").arithmetic
+
+
+def test_what_overflows_is_computed_again(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(accelerate, "cpu_has_half", lambda: True)
+    monkeypatch.setattr(logging.getLogger("bundle"), "propagate", True)
+    network, x = generator(), images()
+    x[1] = -1.0
+    x[1, :, ::2] = 1.0
+    with torch.no_grad():
+        network.layers[1].weight *= 1e6
+        x[0] *= 1e-6  # this one stays within fp16, the other does not
+    fast = accelerate(network, "fast")
+    with caplog.at_level(logging.WARNING, "bundle"):
+        found = fast(x)
+        torch.testing.assert_close(fast(x), found, atol=0, rtol=0)
+    assert float((found[1] - network(x)[1]).detach().abs().max()) < 1e-3  # fp32 in channels-last, without Winograd
+    assert torch.equal(found[0], fast(x[:1])[0])
+    assert [record.message for record in caplog.records] == [
+        "values overflow in fp16; windows where they do are computed again in fp32."
+    ]
+
+
+def test_autocast_is_near() -> None:
+    network, x = generator(), images(1)
+    with torch.no_grad():
+        found = Autocast(network, torch.float16)(x)
+    assert found.dtype == torch.float32
+    assert 0 < float((found - network(x)).abs().max()) < 0.03
+
+
+def test_a_window_is_the_same_in_any_batch_and_with_any_number_of_threads() -> None:
+    code = (
+        "import hashlib, torch, tests.networks.test_acceleration as t\n"
+        "t.acceleration.LEAST_CHANNELS = 4\n"
+        "x = t.images(3)\n"
+        "for threads in (1, 2, 3):\n"
+        "    torch.set_num_threads(threads)\n"
+        "    fast = t.accelerate(t.generator(width=8), 'fast')\n"
+        "    for y in (fast(x), torch.cat([fast(part) for part in x.split(1)]), fast(x)):\n"
+        "        print(hashlib.sha256(y.numpy().tobytes()).hexdigest())\n"
+        "    assert torch.get_num_threads() == threads\n"
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": "."}
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert len(run.stdout.split()) == 9
+    assert len(set(run.stdout.split())) == 1
+
+
+def test_work_is_shared_in_order() -> None:
+    assert share_out(lambda item: item + 1, [1, 2, 3]) == [2, 3, 4]
+    assert share_out(lambda item: item, []) == []

@@ -48,6 +48,14 @@ MOVED: dict[str, tuple[str, ...]] = {  # old module: those that have its names n
 AGAIN = ("data", "evaluation", "report")  # rooms of that name: each looks for its own old name
 
 
+def names_now(name: str) -> list[str]:
+    """What an old name may be called now, with its package; it alone if it is none."""
+    package, _, rest = name.partition(".")
+    module, _, attribute = rest.rpartition(".")
+    places = MOVED.get(module, ()) if package == "bundle" else ()
+    return [f"bundle.{place}.{attribute}" for place in places] or [name]
+
+
 def found_for(module: str, *names: str) -> Callable[[str], Any]:
     """A module's ``__getattr__`` that looks for a name where it is now.
 

@@ -15,6 +15,7 @@ from bundle.common.checks import checksum
 from bundle.common.config_text import config_fault
 from bundle.common.errors import InputError
 from bundle.common.machine import code_version, hardware, versions
+from bundle.common.old_names import names_now
 
 HOME = Path(__file__).parents[2]
 NEEDED = ("config", "data_sha256", "dataset_dir", "versions", "device", "threads", "processes")
@@ -85,7 +86,7 @@ def foreign_code(config: Any, key: str = "") -> list[str]:
         return [line for name, each in config.items() for line in foreign_code(each, _last(name))]
     if isinstance(config, list):
         return [line for each in config for line in foreign_code(each, key)]
-    if not is_code(config, key) or config.replace("#", "::") in _own_code():
+    if not is_code(config, key) or any(name.replace("#", "::") in _own_code() for name in names_now(config)):
         return []
     return [f"{key}: {config!r}"]
 

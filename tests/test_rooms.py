@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from bundle.common.old_names import MOVED
+from bundle.nuclei.deployment import CARRIED as NUCLEI
+from bundle.training.publish import CARRIED
 
 ROOT = Path(__file__).parents[1]
 BUNDLE = ROOT / "bundle"
@@ -98,6 +100,25 @@ def test_every_name_in_the_configs_is_there():
     for name in names:
         module, _, attribute = name.rpartition(".")
         assert hasattr(importlib.import_module(module), attribute), name
+
+
+def needed(configs, names=r"bundle\.[\w.]+"):
+    """The rooms of every module that the names in some configs lead to."""
+    text = "".join((ROOT / "configs" / name).read_text(encoding="utf-8") for name in configs)
+    todo = [ROOT / Path(*name.split(".")[:-1]) for name in re.findall(names, text)]
+    seen = set()
+    while todo:
+        place = todo.pop()
+        file = next((each for each in (place.with_suffix(".py"), place / "__init__.py") if each.is_file()), None)
+        if file and file not in seen:
+            seen.add(file)
+            todo += [ROOT / Path(*part) for name in imported(file) for part in (name.split("."), name.split(".")[:-1])]
+    return {path.relative_to(BUNDLE).parts[0] for path in seen} - {"__init__.py"}
+
+
+def test_a_trained_bundle_carries_the_rooms_that_it_needs():
+    assert needed(["inference.json", "volume.json", "series.json"]) == set(CARRIED)
+    assert needed(["nuclei.json"], r"bundle\.(?:common|nuclei\.segment)[\w.]+") == {*NUCLEI}
 
 
 OLD = json.loads((Path(__file__).parent / "files/old_names.json").read_text(encoding="utf-8"))

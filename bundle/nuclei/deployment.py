@@ -21,7 +21,10 @@ from bundle.images.slides import read_slide
 from bundle.networks.checkpoints import check_finite, load_tensors, save_tensors
 from bundle.nuclei.dataset import NucleiList, read_nuclei
 from bundle.nuclei.segmenter import load_segmenter, tuned
-from bundle.training.publish import HOME, save_torchscript
+from bundle.training.publish import CARRIED as STAINING
+from bundle.training.publish import HOME, copy_code, save_torchscript
+
+CARRIED = (*STAINING, "training", "nuclei")  # rooms that a trained bundle runs
 
 logger = logging.getLogger("bundle")
 
@@ -70,9 +73,7 @@ def publish(
         metadata = described_metadata(data, deploy_checkpoint, how)
         write_config(folder / "configs" / "metadata.json", own_metadata(), metadata)
         shutil.copy(HOME / "configs" / "logging.conf", folder / "configs")
-        for name in ("LICENSE", "CITATION.cff"):
-            shutil.copy(HOME / name, folder)
-        shutil.copytree(HOME / "bundle", folder / "bundle", ignore=shutil.ignore_patterns("__pycache__"))
+        copy_code(folder, CARRIED)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of annotations in MONAI's DynUNet
             save_torchscript(inference["network_def"], weights, folder / "models" / "model.ts")

@@ -6,7 +6,7 @@ import json
 import logging
 import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from bundle.training.weight_average import deployable
 
 logger = logging.getLogger("bundle")
 HOME = Path(__file__).parents[2]
+CARRIED = ("common", "images", "data", "networks", "staining")  # rooms that a trained bundle runs
 LARGE_WINDOW = 1024  # px a side, of a network with a halo: see docs/performance.md
 
 
@@ -65,15 +66,29 @@ def publish(
         shutil.copy(HOME / "configs" / "logging.conf", folder / "configs")
         for name in ("series.json", "volume.json"):
             write_config(folder / "configs" / name, _read_own(name), {"sigma": sigma})
-        for name in ("LICENSE", "README.md", "CHANGELOG.md", "CITATION.cff"):
+        copy_code(folder, CARRIED)
+        for name in ("README.md", "CHANGELOG.md"):
             shutil.copy(HOME / name, folder)
-        shutil.copytree(HOME / "docs", folder / "docs")
-        shutil.copytree(HOME / "bundle", folder / "bundle", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(HOME / "docs", folder / "docs", ignore=shutil.ignore_patterns("images"))
         save_tensors(generators["g_xy"], folder / "models" / "model.pt")
         save_torchscript(resolved("g_xy"), generators["g_xy"], folder / "models" / "model.ts")
         if "g_yx" in generators:
             save_tensors(generators["g_yx"], folder / "reverse.pt")
     logger.info("the trained bundle is in %s", run / "bundle")
+
+
+def copy_code(folder: Path, rooms: Sequence[str]) -> None:
+    """Copy rooms of this package into a trained bundle, with its licence and how to cite it.
+
+    Args:
+        folder: the bundle.
+        rooms: those that its configs name, and what these import.
+    """
+    for name in ("LICENSE", "CITATION.cff"):
+        shutil.copy(HOME / name, folder)
+    for room in rooms:
+        shutil.copytree(HOME / "bundle" / room, folder / "bundle" / room, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(HOME / "bundle/__init__.py", folder / "bundle")
 
 
 def _read_own(name: str) -> dict[str, Any]:

@@ -31,6 +31,7 @@ def data(tmp_path: Path):
         grey += rng.normal(0, 900, grey.shape)
         stain = np.broadcast_to(np.array(GLASS, np.uint8)[:, None, None], (3, 96, 96)).copy()
         stain[:, 40:80, 10:80] = 120
+        stain[:, 41, 11] = number  # no two show the same
         mask = np.zeros((1, 96, 96), np.uint8)
         mask[:, 38:82, 38:82] = 255
         write_slide(folder / f"source/{number:02d}.png", grey.astype(np.uint16))

@@ -129,10 +129,10 @@ def test_a_stain_is_no_scan(file_format, tmp_path):
     write(path, file_format, random())
     words = {
         "ome-zarr": "is in colour, of 3 channels",
-        "tif": "is in colour, 75×133×290×3",
+        "tif": "is in colour \\(PhotometricInterpretation RGB\\)",
         "nii": "holds RGB; .* grey",
     }
-    with pytest.raises(InputError, match=f"{path.name} {words[file_format]}"):
+    with pytest.raises(InputError, match=f"{path.name}.* {words[file_format]}"):
         open_volume(path)
 
 

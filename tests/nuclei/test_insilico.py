@@ -213,7 +213,7 @@ def test_every_fault_of_the_tiles_is_one_line(given, tmp_path):
     assert [line for line in said if "grey.png has 1 channels but IHC declares 3" in line]
     assert [line for line in said if "90×96 px but tile" in line]
     assert [line for line in said if "hold one number, 255, in" in line and "a mask" in line]
-    assert [line for line in said if "coloured_labels.png have 3 channels" in line]
+    assert [line for line in said if "coloured_labels.png is in colour" in line]
     assert [line for line in said if "0.25 µm pixels but" in line]
     assert len(said) == 5
     assert not (tmp_path / "out").exists()

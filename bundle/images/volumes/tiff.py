@@ -11,7 +11,7 @@ import tifffile
 
 from bundle.common.errors import InputError
 from bundle.images.slides import reading, tiff_voxel_um
-from bundle.images.tiff import line_of, ome_files
+from bundle.images.tiff import COLOURS, line_of, ome_files
 from bundle.images.volumes.headers import Stored, raw_slices
 
 SLICES = "ZIQ"  # axes, as tifffile calls them, that can be z: Z itself, and those that a file leaves open
@@ -29,8 +29,10 @@ def grey_fault(page: tifffile.TiffPage) -> str | None:
     """
     photometric, orientation = page.photometric, page.tags.get("Orientation")
     if photometric != tifffile.PHOTOMETRIC.MINISBLACK:
-        name = getattr(photometric, "name", photometric)
-        return f"has PhotometricInterpretation {name}; save it as plain grey (MINISBLACK)"
+        said = f"PhotometricInterpretation {getattr(photometric, 'name', photometric)}"
+        if photometric in COLOURS:
+            return f"is in colour ({said}); a scan is grey, so give the µCT itself"
+        return f"has {said}; save it as plain grey (MINISBLACK)"
     if page.samplesperpixel != 1:
         return f"has {page.samplesperpixel} samples a pixel; save it as plain grey, of one"
     if orientation is not None and orientation.value != 1:

@@ -1,4 +1,4 @@
-"""Small checks that many rooms make: checksums, numbers, names in a sentence."""
+"""Checksums, and names in a sentence."""
 
 from __future__ import annotations
 

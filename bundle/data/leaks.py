@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bundle.common.checks import checksum
 from bundle.common.values import same_text
 
 WAY_OUT = 'move it to one side, or say "allow_same_specimen": true.'
@@ -106,17 +107,9 @@ def same_files(paths: Sequence[Path]) -> list[tuple[Path, Path]]:
     pairs = []
     for path in paths:
         for earlier in sizes.setdefault(path.stat().st_size, []):
-            if earlier.samefile(path) or _digest(earlier) == _digest(path):
+            if earlier.samefile(path) or checksum(earlier) == checksum(path):
                 pairs.append((earlier, path))
                 break
         else:
             sizes[path.stat().st_size].append(path)
     return pairs
-
-
-def _digest(path: Path) -> bytes:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.digest()

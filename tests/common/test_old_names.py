@@ -13,7 +13,7 @@ import torch
 from bundle.common.errors import InputError
 from bundle.common.old_names import names_now
 from bundle.images.slides import read_slide
-from scripts.repeat import main as repeat
+from bundle.studies.repeating import repeat
 from tests.conftest import ROOT, run_bundle
 
 EARLIER = ROOT / "tests/files/earlier"

@@ -7,6 +7,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from bundle.common.errors import InputError
 from bundle.evaluation.resolution import detail_ratio, flat_gain, resolution_px, ring_correlation, split_counts
+from bundle.evaluation.resolution_command import resolution as measure
 from bundle.evaluation.similarity import (
     LPIPS_BATCH,
     LPIPS_FILE,
@@ -19,7 +20,6 @@ from bundle.evaluation.similarity import (
     ssim_inside,
 )
 from bundle.images.slides import write_slide
-from scripts.resolution import main as measure
 
 SCIKIT_IMAGE = {"channel_axis": -1, "data_range": 255}
 

@@ -12,9 +12,9 @@ import pydicom
 import pytest
 
 from bundle.common.errors import InputError
+from bundle.hospital.objects.ct_command import series
 from bundle.images.dicom.source import open_folder
 from bundle.images.volumes.volume import open_volume
-from scripts.series import series
 from tests.hospital.conftest import needs
 
 AFFINE = np.array([[0, -0.02, 0, 3.5], [-0.01, 0, 0, -7.25], [0, 0, -0.03, 11], [0, 0, 0, 1]])  # RAS, along axes

@@ -13,7 +13,7 @@ from monai.bundle import ConfigParser
 from bundle.common.errors import InputError
 from bundle.common.run_folder import MODEL, PROVENANCE, amend
 from bundle.studies import repetition
-from scripts.repeat import main
+from bundle.studies.repeating import repeat as main
 from tests.conftest import ROOT
 from tests.helpers.forked import run_module
 

@@ -54,7 +54,7 @@ class Settings:
     hull: bool
 
     def faults(self) -> list[str]:
-        """What of them does not go together, a line each; each alone is checked when a run starts, but for the format."""
+        """What of them is wrong, a line each; but for the format, each alone is checked when a run starts."""
         faults = []
         if self.output_format not in FORMATS:
             faults.append(f"output_format is {self.output_format!r}; it must be one of {', '.join(FORMATS)}.")

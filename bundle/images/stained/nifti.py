@@ -14,7 +14,7 @@ from bundle.common.errors import InputError
 from bundle.images.stained.flat import Flat
 from bundle.images.stained.formats import FORMATS, register
 from bundle.images.stained.spec import StainSpec
-from bundle.images.volumes.headers import RAS_TO_LPS
+from bundle.images.volumes.readers.headers import RAS_TO_LPS
 
 LONGEST = 32767  # a NIfTI-1 keeps sizes in 16 bits
 COMMENT = 6  # code of a NIfTI extension that holds text

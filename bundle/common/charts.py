@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from bundle.common.palette import EACH, GENERATED, HATCHED, MEDIAN, REAL, SERIES
 
+LINES = ("-", "--", "-.", ":")
 HATCHES = (None, "///", "xxx", "...")  # when there are more boxes than colours
 MOST_BOXES = 2 * len(SERIES)  # in one group; more cannot be told apart
 CHANNELS = ("red", "green", "blue")
@@ -127,7 +128,8 @@ def line_chart(curves: Mapping[str, np.ndarray], heading: str, name: str) -> str
     """
     with matplotlib.rc_context(STYLE):
         figure, axes = _over("step", heading)
-        for (label, curve), colour, line in zip(curves.items(), SERIES, ("-", "--", "-.", ":") * 2, strict=False):
+        for number, (label, curve) in enumerate(curves.items()):
+            colour, line = SERIES[number % len(SERIES)], LINES[number % len(LINES)]
             axes.plot(*smoothed(curve), color=colour, linestyle=line, label=label)
         axes.set_ylim(bottom=min(0.0, *(float(smoothed(curve)[1].min()) for curve in curves.values())))
         if len(curves) > 1:
@@ -181,7 +183,7 @@ def point_chart(curves: Mapping[str, Mapping[float, float]], axis: str, heading:
         SVG.
     """
     places = sorted({x for points in curves.values() for x in points})
-    lines, marks = ("-", "--", "-.", ":"), "osD^vP"
+    marks = "osD^vP"
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH_INCHES, 2.8), layout="constrained")
         axes = figure.add_subplot()
@@ -190,7 +192,7 @@ def point_chart(curves: Mapping[str, Mapping[float, float]], axis: str, heading:
                 [places.index(x) for x in points],
                 list(points.values()),
                 color=SERIES[number % len(SERIES)],
-                linestyle=lines[number % len(lines)],
+                linestyle=LINES[number % len(LINES)],
                 marker=marks[number % len(marks)],
                 markersize=4,
                 label=label,

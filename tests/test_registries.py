@@ -16,6 +16,7 @@ from bundle.images.stained.stored import open_stain
 from bundle.images.volumes.reader import FILES, FOLDERS, reads
 from bundle.images.volumes.volume import open_volume
 from bundle.training.translation import Translation
+from scripts.deploy.package import START, imported
 from tests.conftest import ROOT, TINY, run_bundle
 from tests.helpers.volumes import make_voxels, stain, write_scan
 
@@ -148,6 +149,13 @@ def test_every_format_has_a_row_in_the_documents():
     text = (ROOT / "docs" / "volumes.md").read_text(encoding="utf-8")
     for each in FORMATS.values():
         assert f"| `{each.name}` | `{each.file_name}` |" in text
+
+
+def test_what_is_deployed_has_all_that_it_imports():
+    """Its files are found by the imports that they state, so none may look for modules."""
+    files = imported(START)
+    assert "bundle/images/dicom/source.py" in files
+    assert [path for path in files if "import_modules(" in (ROOT / path).read_text(encoding="utf-8")] == []
 
 
 class Darkness:

@@ -13,11 +13,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-# Okabe and Ito's palette: told apart with any colour vision
-COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#7f7f7f", "#56b4e9")
+from bundle.common.palette import EACH, GENERATED, HATCHED, MEDIAN, REAL, SERIES
+
+LINES = ("-", "--", "-.", ":")
 HATCHES = (None, "///", "xxx", "...")  # when there are more boxes than colours
-MOST_BOXES = 2 * len(COLOURS)  # in one group; more cannot be told apart
-GENERATED, REAL = "#d55e00", "#000000"
+MOST_BOXES = 2 * len(SERIES)  # in one group; more cannot be told apart
 CHANNELS = ("red", "green", "blue")
 WIDTH_INCHES = 3.9  # shown at the width of a phone, 8 points are then some 10 px
 POINTS = 80  # of a loss curve
@@ -75,7 +75,7 @@ def box_plot(values: Mapping[str, Mapping[str, np.ndarray]], heading: str, name:
         figure = Figure(figsize=(WIDTH_INCHES, 2.6 + 0.15 * -(-len(rows) // columns)), layout="constrained")
         axes = figure.add_subplot()
         for number, row in enumerate(rows):
-            colour, hatch = COLOURS[number % len(COLOURS)], HATCHES[number // len(COLOURS)]
+            colour, hatch = SERIES[number % len(SERIES)], HATCHES[number // len(SERIES)]
             groups = [place for place, group in enumerate(values.values()) if row in group]
             boxes = axes.boxplot(
                 [group[row] for group in values.values() if row in group],
@@ -84,8 +84,8 @@ def box_plot(values: Mapping[str, Mapping[str, np.ndarray]], heading: str, name:
                 whis=(5, 95),
                 showfliers=False,
                 patch_artist=True,
-                medianprops={"color": "black", "linewidth": 1.0},
-                boxprops={"facecolor": "white" if hatch else colour, "edgecolor": colour, "hatch": hatch},
+                medianprops={"color": MEDIAN, "linewidth": 1.0},
+                boxprops={"facecolor": HATCHED if hatch else colour, "edgecolor": colour, "hatch": hatch},
                 whiskerprops={"color": colour},
                 capprops={"color": colour},
             )
@@ -128,7 +128,8 @@ def line_chart(curves: Mapping[str, np.ndarray], heading: str, name: str) -> str
     """
     with matplotlib.rc_context(STYLE):
         figure, axes = _over("step", heading)
-        for (label, curve), colour, line in zip(curves.items(), COLOURS, ("-", "--", "-.", ":") * 2, strict=False):
+        for number, (label, curve) in enumerate(curves.items()):
+            colour, line = SERIES[number % len(SERIES)], LINES[number % len(LINES)]
             axes.plot(*smoothed(curve), color=colour, linestyle=line, label=label)
         axes.set_ylim(bottom=min(0.0, *(float(smoothed(curve)[1].min()) for curve in curves.values())))
         if len(curves) > 1:
@@ -162,8 +163,8 @@ def metric_chart(slides: Sequence[np.ndarray], mean: np.ndarray, best: int, head
     with matplotlib.rc_context(STYLE):
         figure, axes = _over("epoch", heading)
         for curve in slides:
-            axes.plot(*curve, color="0.75", linewidth=0.6)
-        axes.plot(*mean, color=COLOURS[0], marker="o", markersize=2.5)
+            axes.plot(*curve, color=EACH, linewidth=0.6)
+        axes.plot(*mean, color=SERIES[0], marker="o", markersize=2.5)
         axes.plot(best, mean[1, mean[0] == best], color=GENERATED, marker="o", markersize=6, fillstyle="none")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         return as_svg(figure, name, f"{heading} of the validation slides over the epochs; best after epoch {best}.")
@@ -182,7 +183,7 @@ def point_chart(curves: Mapping[str, Mapping[float, float]], axis: str, heading:
         SVG.
     """
     places = sorted({x for points in curves.values() for x in points})
-    lines, marks = ("-", "--", "-.", ":"), "osD^vP"
+    marks = "osD^vP"
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH_INCHES, 2.8), layout="constrained")
         axes = figure.add_subplot()
@@ -190,8 +191,8 @@ def point_chart(curves: Mapping[str, Mapping[float, float]], axis: str, heading:
             axes.plot(
                 [places.index(x) for x in points],
                 list(points.values()),
-                color=COLOURS[number % len(COLOURS)],
-                linestyle=lines[number % len(lines)],
+                color=SERIES[number % len(SERIES)],
+                linestyle=LINES[number % len(LINES)],
                 marker=marks[number % len(marks)],
                 markersize=4,
                 label=label,

@@ -11,50 +11,51 @@ from html import escape
 import numpy as np
 from PIL import Image, ImageDraw
 
+from bundle.common.palette import MARK, variables
 from bundle.common.region import Region
 
 RESEARCH = "Research only. A generated stain is a prediction, not a stain."
 LARGEST = (640, 960)  # width and height of a reduced picture, px
 QUALITY = 88  # of a reduced picture, WebP; the generated stain of a 640 px slide then takes some 100 kB
-FRAME = (255, 120, 0)
 
 CSS = """
 :root { color-scheme: light; }
 * { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; }
-body { margin: 0 auto; padding: 0 1rem 3rem; max-width: 72rem; background: #fff; color: #1a1a1a;
+body { margin: 0 auto; padding: 0 1rem 3rem; max-width: 72rem; background: var(--paper); color: var(--ink);
   font: 1rem/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
 h1 { font-size: 1.7rem; line-height: 1.2; margin: 2rem 0 .4rem; }
-h2 { font-size: 1.3rem; line-height: 1.25; margin: 2.6rem 0 .7rem; padding-top: .7rem; border-top: 2px solid #1a1a1a; }
+h2 { font-size: 1.3rem; line-height: 1.25; margin: 2.6rem 0 .7rem; padding-top: .7rem;
+  border-top: 2px solid var(--ink); }
 h3 { font-size: 1.08rem; margin: 2rem 0 .3rem; }
 h1, h2, h3, p, figcaption, caption { overflow-wrap: anywhere; }
 p { margin: .4rem 0 .8rem; max-width: 46rem; }
-a { color: #0b4f8a; }
+a { color: var(--link); }
 code { font: .85em/1.45 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; overflow-wrap: anywhere; }
-pre { margin: .4rem 0 .8rem; padding: .6rem .8rem; background: #f4f4f4; white-space: pre-wrap; }
-.about { color: #555; margin-top: 0; max-width: none; }
+pre { margin: .4rem 0 .8rem; padding: .6rem .8rem; background: var(--panel); white-space: pre-wrap; }
+.about { color: var(--quiet); margin-top: 0; max-width: none; }
 .research { font-weight: 600; }
 .caveat, .missing { padding: .6rem .8rem; border-left: 4px solid; }
-.caveat { background: #fff4e0; border-color: #c76a00; }
-.missing { background: #f4f4f4; border-color: #888; }
+.caveat { background: var(--caveat); border-color: var(--warning); }
+.missing { background: var(--panel); border-color: var(--missing); }
 nav ul { display: flex; flex-wrap: wrap; gap: .2rem 1.1rem; padding: 0; margin: 1rem 0; list-style: none; }
 dl { display: grid; grid-template-columns: minmax(6.5rem, 11rem) 1fr; gap: .25rem 1rem; margin: .5rem 0; }
-dt { color: #555; }
+dt { color: var(--quiet); }
 dd { margin: 0; min-width: 0; overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; margin: .8rem 0; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-caption { text-align: left; color: #444; font-size: .9rem; padding-bottom: .5rem; }
+caption { text-align: left; color: var(--caption); font-size: .9rem; padding-bottom: .5rem; }
 caption span { display: inline-block; position: sticky; left: 0; max-width: min(46rem, 88vw); }
-th, td { padding: .3rem .7rem .3rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid #ddd; }
+th, td { padding: .3rem .7rem .3rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--rule); }
 th.n, td.n { text-align: right; padding-left: .5rem; }
 th:last-child, td:last-child { padding-right: 0; }
-thead th { border-bottom: 2px solid #1a1a1a; vertical-align: bottom; }
+thead th { border-bottom: 2px solid var(--ink); vertical-align: bottom; }
 tbody th { font-weight: 400; }
 th[scope=rowgroup] { font-weight: 600; padding-top: .9rem; }
-td small { color: #555; white-space: nowrap; }
+td small { color: var(--quiet); white-space: nowrap; }
 figure { margin: 0; min-width: 0; }
-figcaption { font-size: .85rem; line-height: 1.35; color: #444; margin-top: .3rem; }
-img { display: block; width: 100%; height: auto; outline: 1px solid #ccc; outline-offset: -1px; }
+figcaption { font-size: .85rem; line-height: 1.35; color: var(--caption); margin-top: .3rem; }
+img { display: block; width: 100%; height: auto; outline: 1px solid var(--edge); outline-offset: -1px; }
 img.exact { image-rendering: pixelated; }
 svg { display: block; width: 100%; height: auto; }
 svg text { font-family: inherit !important; }
@@ -70,11 +71,11 @@ svg text { font-family: inherit !important; }
 .line + figcaption { padding: 0 .6rem; }
 .line::before, .line::after { content: ""; position: absolute; top: 50%; border: .35rem solid transparent;
   transform: translateY(-50%); }
-.line::before { left: 0; border-left: .5rem solid #c76a00; border-right: 0; }
-.line::after { right: 0; border-right: .5rem solid #c76a00; border-left: 0; }
-.bar { display: block; height: 3px; background: #1a1a1a; margin: .15rem 0 .1rem; }
+.line::before { left: 0; border-left: .5rem solid var(--warning); border-right: 0; }
+.line::after { right: 0; border-right: .5rem solid var(--warning); border-left: 0; }
+.bar { display: block; height: 3px; background: var(--ink); margin: .15rem 0 .1rem; }
 .heat { display: block; height: .6rem; margin-bottom: .1rem; }
-footer { margin-top: 3rem; border-top: 1px solid #ddd; color: #555; font-size: .9rem; }
+footer { margin-top: 3rem; border-top: 1px solid var(--rule); color: var(--quiet); font-size: .9rem; }
 @media (max-width: 34rem) {
   dl { display: block; }
   dd { margin: 0 0 .5rem; }
@@ -130,7 +131,7 @@ def sheet(title: str, body: Iterable[str], css: str = "", script: str = "") -> s
             f'<meta http-equiv="Content-Security-Policy" content="{policy(script)}">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>{escape(title)}</title>",
-            f"<style>{CSS}{css}</style></head>",
+            f"<style>\n{variables()}{CSS}{css}</style></head>",
             "<body>",
             *body,
             *([f"<script>{script}</script>"] if script else []),
@@ -209,7 +210,7 @@ def reduced(image: np.ndarray, alt: str, caption: str, key: str = "", frame: Reg
     if frame is not None:
         scale = picture.width / image.shape[2]
         edges = (frame.left, frame.top, frame.left + frame.width - 1, frame.top + frame.height - 1)
-        ImageDraw.Draw(picture).rectangle([round(edge * scale) for edge in edges], outline=FRAME, width=2)
+        ImageDraw.Draw(picture).rectangle([round(edge * scale) for edge in edges], outline=MARK, width=2)
     return f"<figure>{_img(picture, alt, quality=QUALITY)}{_caption(key, caption)}</figure>"
 
 

@@ -32,7 +32,7 @@ from bundle.common.kinds import (
     some_of,
     whole,
 )
-from bundle.common.values import is_number, shown
+from bundle.common.values import is_number, is_text, shown
 
 WORDS = {"true": True, "false": False, "null": None}
 NUMERAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")  # 2e-4 is text to YAML
@@ -42,6 +42,7 @@ CODE = ("$", "@", "%")  # what MONAI gives a meaning to, at the beginning of tex
 SPLITS = some_of("training", "validation", "testing")
 RESUME = Kind("true, false or changed", lambda value: isinstance(value, bool) or value == "changed")
 SEED = whole(0, 2**32 - 1)
+STAINED = Kind("a format of stained volumes", is_text)  # which there are, is known where they are written
 MARGINS = numbers("two numbers above 0, the first not the greater", 1e-3, (2,), ordered=True)
 
 TRAIN = {
@@ -144,7 +145,7 @@ VOLUME = {
     "axes": AXES,
     "fusion": one_of("mean", "median"),
     "sigma": number(0, 10),
-    "output_format": one_of("ome-zarr", "tif", "nii"),
+    "output_format": STAINED,
     "alpha": SWITCH,
     "hull": SWITCH,
     "fill_nan": either(number(-math.inf), NULL),

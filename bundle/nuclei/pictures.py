@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 from skimage.segmentation import find_boundaries
 
+from bundle.common.palette import FOUND, PAPER, TRUE
 from bundle.data.datalist import Modality
 from bundle.images.false_colour import shown
 
-FOUND = (255, 0, 255)
-TRUE = (0, 220, 0)
 SCALE = 2  # so that an outline hides little of a nucleus of 10 px
 BRIGHTEST = 0.998  # quantile of fluorescence that is shown as full brightness
 
@@ -47,7 +46,7 @@ def outlined(
     if true is not None:
         truth = _outlines(true, scale)
         picture[truth] = TRUE
-        picture[truth & lines] = 255
+        picture[truth & lines] = PAPER
     return picture
 
 

@@ -8,6 +8,7 @@ from html import escape
 import matplotlib
 import numpy as np
 
+from bundle.common import palette
 from bundle.common.charts import histogram_chart, profile_chart
 from bundle.common.errors import InputError
 from bundle.common.html import chart, exact, exact_with_line, grid, missing, reduced, scale_bar
@@ -20,7 +21,7 @@ from bundle.report.records import PANELS, PATCH_PANELS, PERFECT, SHOWN_SPLITS, R
 SLIDES_SHOWN = 4  # of each split
 REGION_PX = 256  # Fig. 5
 DIFFERENCE_MAX = 128  # grey levels at the bright end of the colour bar
-HEAT = matplotlib.colormaps["magma"]
+HEAT = matplotlib.colormaps[palette.HEAT]
 SPLIT_HEADINGS = {"testing": "Test slides", "validation": "Validation slides", "training": "Training slides"}
 
 

@@ -11,14 +11,15 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from bundle.common.charts import COLOURS, STYLE, WIDTH_INCHES, as_svg
+from bundle.common import palette
+from bundle.common.charts import STYLE, WIDTH_INCHES, as_svg
 from bundle.common.html import chart, grid, missing, reduced, scale_bar, table
 from bundle.evaluation.unpaired import tables as told
 from bundle.images.slides import read_slide
 from bundle.report.records import SHOWN_SPLITS, Record
 
 RESIDUAL_MAX = 64  # grey levels at the bright end; residuals are smaller than differences of two stains
-HEAT = matplotlib.colormaps["magma"]
+HEAT = matplotlib.colormaps[palette.HEAT]
 OUTLINES = "red: positive nuclei, green: negative"
 
 
@@ -143,8 +144,14 @@ def index_chart(rows: Sequence[dict[str, Any]], name: str) -> str:
         figure = Figure(figsize=(WIDTH_INCHES, 3.4), layout="constrained")
         axes = figure.add_subplot()
         most = 1.05 * max(float((at + bars[stain][1]).max()) for stain, at in points.items())
-        axes.plot([0, most], [0, most], color="0.6", linewidth=0.8, linestyle="--")
-        style: dict[str, Any] = {"fmt": "o", "color": COLOURS[0], "markersize": 3, "linewidth": 0.6, "alpha": 0.8}
+        axes.plot([0, most], [0, most], color=palette.DIAGONAL, linewidth=0.8, linestyle="--")
+        style: dict[str, Any] = {
+            "fmt": "o",
+            "color": palette.SERIES[0],
+            "markersize": 3,
+            "linewidth": 0.6,
+            "alpha": 0.8,
+        }
         axes.errorbar(points["real"], points["virtual"], yerr=bars["virtual"], xerr=bars["real"], **style)
         axes.set_xlabel("labelling index, real stain (%)")
         axes.set_ylabel("labelling index, virtual stain (%)")

@@ -21,7 +21,7 @@ from bundle.data.datalist import Modality
 from bundle.data.load import image_faults
 from bundle.images.averaging import blocks
 from bundle.images.finite import FILL
-from bundle.images.stained.stored import file_name
+from bundle.images.stained.stored import FORMATS, file_name
 from bundle.images.volumes.fill import Fill, find_fill, some_places
 from bundle.images.volumes.geometry import SAME
 from bundle.images.volumes.volume import Volume
@@ -41,7 +41,7 @@ class Settings:
         axes: across which slices are stained: ``z``, or several of ``z``, ``y``, ``x``.
         fusion: how several become one: ``mean``, or ``median`` of three.
         sigma: of the 3D Gaussian before, voxels.
-        output_format: ``ome-zarr``, ``tif`` or ``nii``.
+        output_format: of the stained volume, one of :data:`bundle.images.stained.stored.FORMATS`.
         alpha: add a fourth channel, the inverted mean of RGB (§2.11).
         hull: set what is outside the sample to ``background_rgb``, and skip windows that lie there.
     """
@@ -54,10 +54,13 @@ class Settings:
     hull: bool
 
     def faults(self) -> list[str]:
-        """What of them does not go together, a line each; each alone is checked when a run starts."""
+        """What of them is wrong, a line each; but for the format, each alone is checked when a run starts."""
+        faults = []
+        if self.output_format not in FORMATS:
+            faults.append(f"output_format is {self.output_format!r}; it must be one of {', '.join(FORMATS)}.")
         if self.fusion == "median" and len(self.axes) != 3:
-            return [f"fusion is 'median' but axes is {self.axes!r}; a median needs all three: --axes zyx."]
-        return []
+            faults.append(f"fusion is 'median' but axes is {self.axes!r}; a median needs all three: --axes zyx.")
+        return faults
 
 
 def scan_faults(volume: Volume, settings: Settings) -> list[str]:

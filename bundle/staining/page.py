@@ -16,7 +16,7 @@ from PIL import Image
 from bundle.common.atomic import whole_file
 from bundle.common.errors import InputError
 from bundle.common.html import RESEARCH, data_uri, definitions, missing, section, sheet, table
-from bundle.images.stained.stored import Stain, open_stain
+from bundle.images.stained.stored import FORMATS, Stain, open_stain
 from bundle.images.volumes.volume import Volume, open_volume
 from bundle.staining.job import RECORD
 from bundle.staining.pictures import CLEAR, alpha, orthogonal_views, render, save_png
@@ -28,9 +28,6 @@ NOT = "not recorded"
 NOISE = 13  # of alpha: what a stained background differs by from its declared colour
 WIDEST = 1400  # px, of a picture on the page
 FILES = {
-    "stained.ome.zarr": "the stained volume, OME-Zarr",
-    "stained.ome.tif": "the stained volume, OME-TIFF",
-    "stained.nii": "the stained volume, NIfTI",
     RECORD: "how it was made",
     VIEWS: "the three middle planes",
     RENDERING: "the view in space",
@@ -277,7 +274,8 @@ def _spent(record: Mapping[str, Any]) -> str:
 
 
 def _files(folder: Path) -> Iterable[tuple[str, str]]:
-    for name, what in FILES.items():
+    stained = {each.file_name: f"the stained volume, {each.title}" for each in FORMATS.values()}
+    for name, what in (stained | FILES).items():
         path = folder / name
         if path.exists() or name == PAGE:
             size = "" if name == PAGE else f", {_size(path)}"

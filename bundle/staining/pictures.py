@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from bundle.common.atomic import whole_file
+from bundle.common.palette import INK, PALE, PAPER, PLANES
 from bundle.staining.raycast import REFERENCE, STEP, Camera, busy_blocks, cast, opacities, shades
 
 AZIMUTH, ELEVATION = -35.0, 25.0  # degrees; three faces are seen, slice 0 the widest
@@ -18,8 +19,6 @@ CLEAR = 28  # alpha up to which nothing is seen: glass of 241, 240, 238 has 15, 
 SIZE = 900  # of the rendering's longer side, px
 MARGIN = 120  # round it for its labels, px
 FINER = 3  # times that lines are drawn larger and reduced, so that they are smooth
-INK, PALE = (26, 26, 26), (150, 150, 150)
-PLANES = {"xy": (0, 90, 200), "xz": (0, 140, 60), "yz": (200, 30, 30)}  # colour of each plane's frame and marks
 GAP, BAND, TICK = 28, 34, 9  # px, of the orthogonal views
 FONT_PX = 20
 
@@ -81,7 +80,7 @@ def orthogonal_views(rows: Mapping[str, Sequence[np.ndarray]], at: Sequence[floa
     tall = max(height for height, _ in sizes)
     row_height = 2 * band + tall
     width = int(lefts[-1])
-    sheet = Image.new("RGB", (max(width, 420), len(rows) * row_height + GAP + BAND), "white")
+    sheet = Image.new("RGB", (max(width, 420), len(rows) * row_height + GAP + BAND), PAPER)
     draw = ImageDraw.Draw(sheet)
     z, y, x = at
     crossing = [(("yz", x), ("xz", y)), (("yz", x), ("xy", z)), (("xz", y), ("xy", z))]

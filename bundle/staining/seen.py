@@ -10,8 +10,7 @@ import numpy as np
 from bundle.common.region import spread
 from bundle.images.averaging import blocks
 from bundle.images.slides import to_8bit
-from bundle.images.stained.ome_zarr import DEPTH
-from bundle.images.stained.stored import Stain
+from bundle.images.stained.stored import DEPTH, Stain
 from bundle.images.volumes.planes import Collector, Copy, Planes, pixel_for, sweep
 from bundle.images.volumes.volume import Volume
 

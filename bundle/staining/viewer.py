@@ -25,13 +25,13 @@ CSS = """
 @media (max-width: 34rem) { .pair { flex-wrap: wrap; } }
 .pair figure { max-width: 100%; }
 .stack { position: relative; }
-.stack i { position: absolute; pointer-events: none; background: #ff7800; opacity: .65; }
+.stack i { position: absolute; pointer-events: none; background: var(--mark); opacity: .65; }
 .stack i.upright { top: 0; bottom: 0; width: 1px; }
 .stack i.level { left: 0; right: 0; height: 1px; }
 .plain .stack i { display: none; }
 .slider { display: flex; align-items: center; gap: .8rem; max-width: 58rem; }
 .slider label { white-space: nowrap; }
-.slider input { flex: 1; min-width: 0; height: 2.2rem; accent-color: #0b4f8a; }
+.slider input { flex: 1; min-width: 0; height: 2.2rem; accent-color: var(--link); }
 .where { margin: 0 0 .5rem; font-variant-numeric: tabular-nums; }
 .picture { max-width: 52rem; margin-bottom: 1.6rem; }
 .picture img, .views img { outline: 0; }

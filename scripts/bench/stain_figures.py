@@ -12,9 +12,9 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from bundle.common.charts import COLOURS
 from bundle.common.command_line import commands
 from bundle.common.errors import InputError
+from bundle.common.palette import SERIES
 from bundle.evaluation.tables import HEADINGS, means
 from bundle.images.false_colour import shown
 from bundle.images.slides import read_slide
@@ -33,12 +33,10 @@ def reconstruction(study: str, output: str) -> str:
         output: PNG to write.
     """
     tables = sorted(Path(study).glob("cells/*/validation.csv"))
-    if not 0 < len(tables) <= len(COLOURS):
-        raise InputError(
-            f"study {study} has {len(tables)} cells with validation.csv; 1 to {len(COLOURS)} can be shown."
-        )
+    if not 0 < len(tables) <= len(SERIES):
+        raise InputError(f"study {study} has {len(tables)} cells with validation.csv; 1 to {len(SERIES)} can be shown.")
     figure, every = plt.subplots(1, len(CURVES), figsize=(12, 3.4), layout="constrained")
-    for colour, table in zip(COLOURS, tables, strict=False):
+    for colour, table in zip(SERIES, tables, strict=False):
         with table.open(encoding="utf-8", newline="") as stream:
             rows = [numbers(line) for line in csv.DictReader(stream)]
         for axes, name in zip(every, CURVES, strict=True):

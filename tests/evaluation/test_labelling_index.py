@@ -10,9 +10,9 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial import KDTree
 
 from bundle.common.errors import InputError
+from bundle.common.palette import POSITIVE
 from bundle.evaluation.unpaired.labelling_index import (
     DAB_THRESHOLD,
-    POSITIVE,
     difference_interval,
     find_nuclei,
     index,

@@ -25,8 +25,8 @@ from bundle.hospital.pacs.job import Desk
 from bundle.hospital.pacs.staining import Wanted
 from bundle.images.dicom.source import open_folder
 from bundle.images.stained import stored
-from bundle.images.stained.ome_zarr import DEPTH
 from bundle.images.stained.spec import StainSpec
+from bundle.images.stained.stored import DEPTH
 from bundle.images.volumes.geometry import Geometry
 from bundle.networks import ResnetGenerator
 from tests.conftest import ROOT

@@ -15,7 +15,7 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
 from bundle.common.errors import InputError
-from bundle.images.stained import stored, tiff_nifti
+from bundle.images.stained import stored, tiff
 from bundle.images.stained.ome_zarr import halve, level_shapes
 from bundle.images.stained.spec import StainSpec
 from bundle.images.stained.stored import DEPTH, FORMATS, create, file_name, finish, open_stain, write_slab
@@ -272,9 +272,10 @@ def test_resolution_tags_of_a_tiff(tmp_path):
         assert (1e4 * across[1] / across[0], 1e4 * down[1] / down[0]) == pytest.approx((5, 6))
         assert tags["ResolutionUnit"].value == 3
         assert "ImageDescription" not in tags
-    assert len(tiff_nifti.tiff_header(spec_of())) % tiff_nifti.ALIGN == 0
+    assert len(tiff.tiff_header(spec_of())) % tiff.ALIGN == 0
 
 
 def test_names():
-    assert [file_name(each) for each in FORMATS] == ["stained.ome.zarr", "stained.ome.tif", "stained.nii"]
+    names = {"nii": "stained.nii", "ome-zarr": "stained.ome.zarr", "tif": "stained.ome.tif"}
+    assert {each: file_name(each) for each in FORMATS} == names
     assert stored.DEPTH == 32

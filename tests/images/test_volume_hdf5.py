@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bundle.common.errors import InputError
-from bundle.images.volumes.hdf5 import split_dataset
+from bundle.images.volumes.readers.hdf5 import split_dataset
 from bundle.images.volumes.volume import open_volume, resample
 from tests.images.test_volume_io import SHAPE, random
 

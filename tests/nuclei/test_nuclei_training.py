@@ -11,11 +11,12 @@ import torch
 from monai.bundle import ConfigParser
 
 from bundle.common.errors import InputError, input_error
+from bundle.common.palette import FOUND, TRUE
 from bundle.data.datalist import Modality
 from bundle.images.slides import read_slide, write_slide
 from bundle.nuclei.dataset import load_nuclei, read_nuclei
 from bundle.nuclei.evaluation import evaluate, worst_to_best
-from bundle.nuclei.pictures import FOUND, TRUE, outlined
+from bundle.nuclei.pictures import outlined
 from bundle.nuclei.scoring import count
 from bundle.nuclei.segmenter import Segmenter, load_segmenter, tuned
 from bundle.nuclei.segmenting import segment

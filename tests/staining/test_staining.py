@@ -349,7 +349,7 @@ def test_a_slice_that_rots_while_it_is_stained_is_named_and_what_is_done_is_kept
         ({"fusion": "max"}, "fusion is 'max'; it must be one of mean, median"),
         ({"fusion": "median"}, "a median needs all three: --axes zyx"),
         ({"sigma": -1}, "sigma is -1; it must be a number from 0 to 10"),
-        ({"output_format": "png"}, "output_format is 'png'; it must be one of ome-zarr, tif, nii"),
+        ({"output_format": "png"}, "output_format is 'png'; it must be one of nii, ome-zarr, tif."),
         ({"voxel_um": "5um"}, "voxel_um is '5um'; it must be a number above 0, or three in the order z, y, x"),
         ({"alpha": "maybe"}, "alpha is 'maybe'; it must be true or false"),
         ({"background_rgb": [999, 0, 0]}, "background_rgb is [999, 0, 0]; it must be 3 numbers from 0 to 255"),

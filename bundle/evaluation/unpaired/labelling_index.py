@@ -14,6 +14,7 @@ from skimage.feature import peak_local_max
 from skimage.segmentation import find_boundaries, watershed
 
 from bundle.common.errors import InputError
+from bundle.common.palette import NEGATIVE, POSITIVE
 from bundle.images.stain_vectors import densities
 
 logger = logging.getLogger("bundle")
@@ -25,7 +26,6 @@ WORKING_PX = 6.0  # a nucleus is made so large, by interpolation, before it is l
 CLEAR_PX, LEAST_PX = 3.0, 2.0  # across: fewer than 3 px is said to be doubtful, fewer than 2 cannot be resolved
 FARTHEST = 0.5  # of its diameter, from the centre of a nucleus to its last pixel
 RESAMPLINGS = 2000
-POSITIVE, NEGATIVE = (255, 40, 0), (0, 190, 90)  # outlines
 
 
 @dataclass(frozen=True)

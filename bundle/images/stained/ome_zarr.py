@@ -1,5 +1,8 @@
 """A stained volume as OME-Zarr: NGFF 0.4 on Zarr 2, which more viewers read than any later pair.
 
+It has coarser levels for viewers, and states scale and translation along its axes; the direction matrix, which NGFF
+0.4 cannot express, is in an attribute of our own.
+
 Chunks are written and read here and not through ``zarr``: its threads would make the bytes of a chunk depend on
 chance, it takes a missing chunk for black, and its two generations differ in how they write format 2.
 """
@@ -10,24 +13,21 @@ import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import imagecodecs
 import numpy as np
 
 from bundle.images.slides import reading
+from bundle.images.stained.formats import DEPTH, Box, Format, Stain, geometry_of, register
+from bundle.images.stained.spec import StainSpec
 
-if TYPE_CHECKING:
-    from bundle.images.stained.spec import StainSpec
-
-DEPTH = 32  # slices written together; 2^5, so that they are whole at each of 5 coarser levels
 SIDE = 128  # a chunk's height and width: 1.5 MB of RGB, at a third of it packed one request over a network
 COARSER = 5  # coarser levels at most
 SMALL = 256  # a level whose longest axis is no longer needs no coarser one: a viewer loads it at once
 # level 3 takes seven times as long for a tenth fewer bytes, on smooth random colours
 BLOSC: dict[str, Any] = {"id": "blosc", "cname": "zstd", "clevel": 1, "shuffle": 0, "blocksize": 0}
 COLOURS = {"Red": "FF0000", "Green": "00FF00", "Blue": "0000FF", "Alpha": "FFFFFF"}
-Box = tuple[slice, slice, slice]
 
 
 def level_shapes(shape: tuple[int, int, int]) -> list[tuple[int, int, int]]:
@@ -119,21 +119,6 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")
 
 
-def create(path: Path, spec: StainSpec) -> None:
-    """Make the arrays, without what makes them an OME-Zarr."""
-    _write_json(path / ".zgroup", {"zarr_format": 2})
-    for level, shape in enumerate(level_shapes(spec.shape)):
-        _write_json(path / str(level) / ".zarray", _array(shape, level, spec.channels))
-
-
-def write_slab(path: Path, spec: StainSpec, start: int, slab: np.ndarray) -> None:
-    """Write a slab's chunks of every level."""
-    for level in range(len(level_shapes(spec.shape))):
-        if level:
-            slab = halve(slab)
-        _write_level(path / str(level), _chunk(slab.shape[:3], level), (start >> level) // (DEPTH >> level), slab)
-
-
 def _write_level(folder: Path, chunk: tuple[int, int, int], row: int, slab: np.ndarray) -> None:
     """Write the chunks of one level that a slab fills; those at the far edges are filled up with zeros."""
     channels = slab.shape[3]
@@ -161,17 +146,7 @@ def _packed(block: np.ndarray) -> bytes:
     return bytes(packed)
 
 
-def finish(path: Path, spec: StainSpec) -> None:
-    """Write what makes the arrays an OME-Zarr, and all metadata in one file for readers over a network."""
-    attributes = _attributes(spec)
-    metadata: dict[str, Any] = {".zattrs": attributes, ".zgroup": {"zarr_format": 2}}
-    for level, shape in enumerate(level_shapes(spec.shape)):
-        metadata[f"{level}/.zarray"] = _array(shape, level, spec.channels)
-    _write_json(path / ".zmetadata", {"zarr_consolidated_format": 1, "metadata": metadata})
-    _write_json(path / ".zattrs", attributes)
-
-
-def read_header(path: Path) -> tuple[dict[str, Any], tuple[int, int, int], int]:
+def _read_header(path: Path) -> tuple[dict[str, Any], tuple[int, int, int], int]:
     """The stamp, shape (Z, Y, X) and channels of a finished OME-Zarr.
 
     Raises:
@@ -184,7 +159,7 @@ def read_header(path: Path) -> tuple[dict[str, Any], tuple[int, int, int], int]:
     return stamp, (z, y, x), channels
 
 
-def read_box(path: Path, shape: tuple[int, int, int], channels: int, level: int, box: Box) -> np.ndarray:
+def _read_box(path: Path, shape: tuple[int, int, int], channels: int, level: int, box: Box) -> np.ndarray:
     """Read a box of a level.
 
     Args:
@@ -223,3 +198,48 @@ def _overlaps(place: tuple[int, ...], chunk: tuple[int, int, int], box: Box) -> 
         first = number * side
         start, stop = max(part.start, first), min(part.stop, first + side)
         yield slice(start - first, stop - first), slice(start - part.start, stop - part.start)
+
+
+class OmeZarr(Format):
+    """OME-Zarr."""
+
+    name, file_name, title = "ome-zarr", "stained.ome.zarr", "OME-Zarr"
+
+    def holds(self, path: Path) -> bool:
+        """As of :class:`Format`."""
+        return any((path / name).is_file() for name in (".zgroup", ".zattrs"))
+
+    def create(self, path: Path, spec: StainSpec) -> None:
+        """Make the arrays, without what makes them an OME-Zarr."""
+        _write_json(path / ".zgroup", {"zarr_format": 2})
+        for level, shape in enumerate(level_shapes(spec.shape)):
+            _write_json(path / str(level) / ".zarray", _array(shape, level, spec.channels))
+
+    def write_slab(self, path: Path, spec: StainSpec, start: int, slab: np.ndarray) -> None:
+        """Write a slab's chunks of every level."""
+        for level in range(len(level_shapes(spec.shape))):
+            if level:
+                slab = halve(slab)
+            _write_level(path / str(level), _chunk(slab.shape[:3], level), (start >> level) // (DEPTH >> level), slab)
+
+    def finish(self, path: Path, spec: StainSpec) -> None:
+        """Write what makes the arrays an OME-Zarr, and all metadata in one file for readers over a network."""
+        attributes = _attributes(spec)
+        metadata: dict[str, Any] = {".zattrs": attributes, ".zgroup": {"zarr_format": 2}}
+        for level, shape in enumerate(level_shapes(spec.shape)):
+            metadata[f"{level}/.zarray"] = _array(shape, level, spec.channels)
+        _write_json(path / ".zmetadata", {"zarr_consolidated_format": 1, "metadata": metadata})
+        _write_json(path / ".zattrs", attributes)
+
+    def open(self, path: Path) -> Stain:
+        """As of :class:`Format`."""
+        stamp, shape, channels = _read_header(path)
+        levels = level_shapes(shape)
+
+        def boxes(level: int, box: Box) -> np.ndarray:
+            return _read_box(path, levels[level], channels, level, box)
+
+        return Stain(path, shape, channels, geometry_of(path, stamp), stamp["about"], levels, boxes)
+
+
+register(OmeZarr())

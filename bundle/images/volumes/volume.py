@@ -9,25 +9,17 @@ from pathlib import Path
 
 import numpy as np
 
+from bundle.common.discovery import import_modules
 from bundle.common.errors import InputError
 from bundle.images.averaging import add_block, axis_weights, blocks, box_count, pieces
-from bundle.images.slides import TIFF, reading
-from bundle.images.volumes.dicom import holds_dicom, read_series
+from bundle.images.slides import reading
 from bundle.images.volumes.geometry import SAME, Geometry
-from bundle.images.volumes.hdf5 import HDF5, read_hdf5, split_dataset
-from bundle.images.volumes.headers import Slices, Stored, read_meta, read_nifti, read_nrrd
-from bundle.images.volumes.ome_zarr import is_zarr, read_zarr
-from bundle.images.volumes.stacks import read_folder
-from bundle.images.volumes.tiff import read_tiff_stack
+from bundle.images.volumes.reader import FILES, FOLDERS, Reader, Slices, Stored
+from bundle.images.volumes.readers.dicom import holds_dicom, read_series
+from bundle.images.volumes.readers.hdf5 import split_dataset
+from bundle.images.volumes.readers.stacks import read_folder
 
-READERS: dict[str, Callable[[Path], Stored]] = {
-    ".nii": read_nifti,
-    ".nii.gz": read_nifti,
-    **dict.fromkeys((".nrrd", ".nhdr"), read_nrrd),
-    **dict.fromkeys((".mha", ".mhd"), read_meta),
-    **dict.fromkeys(TIFF, read_tiff_stack),
-    **dict.fromkeys(HDF5, read_hdf5),
-}
+import_modules("bundle.images.volumes.readers")  # each registers what it reads
 LARGEST_SLICE, LARGEST = 2**35, 2**50  # bytes: 32 GB and 1 PB are beyond any scan of today
 
 
@@ -134,19 +126,18 @@ def open_unsized(path: Path | str) -> Volume:
     return replace(volume, geometry=replace(volume.geometry, spacing_um=(math.nan,) * 3))
 
 
-def _reader_of(path: Path) -> Callable[[Path], Stored]:
-    file, dataset = split_dataset(path)
+def _reader_of(path: Path) -> Reader:
+    file, _ = split_dataset(path)
     if not file.exists():
         raise InputError(f"{file} does not exist.")
-    if dataset:
-        return read_hdf5
     if path.is_dir():
-        return read_zarr if is_zarr(path) else read_series if holds_dicom(path) else read_folder
-    name = path.name.lower()
-    suffix = max((suffix for suffix in READERS if name.endswith(suffix)), key=len, default="")
+        marked = next((reader for holds, reader in FOLDERS if holds(path)), None)
+        return marked or (read_series if holds_dicom(path) else read_folder)
+    name = file.name.lower()
+    suffix = max((suffix for suffix in FILES if name.endswith(suffix)), key=len, default="")
     if not suffix:
-        raise InputError(f"{path} is not a scan this program reads ({', '.join(READERS)}, or a folder of slices).")
-    return READERS[suffix]
+        raise InputError(f"{path} is not a scan this program reads ({', '.join(FILES)}, or a folder of slices).")
+    return FILES[suffix]
 
 
 def _spacing(

@@ -11,6 +11,7 @@ import numpy as np
 
 from bundle.common.errors import InputError
 from bundle.common.memory import is_out_of_memory
+from bundle.common.palette import LABELLED
 from bundle.images.false_colour import shown
 from bundle.images.slides import read_slide, to_8bit
 from bundle.nuclei.dataset import read_nuclei
@@ -18,7 +19,7 @@ from bundle.nuclei.insilico.channels import Edit, edited
 from bundle.nuclei.insilico.edits import generator
 from bundle.nuclei.insilico.models import Translators
 from bundle.nuclei.insilico.morphology import morphology, nuclear_density, stain_means, tissue
-from bundle.nuclei.insilico.sheet import OUTLINE, Panel
+from bundle.nuclei.insilico.sheet import Panel
 from bundle.nuclei.insilico.table import INPUT, UNEDITED, Row
 from bundle.nuclei.insilico.tiles import Tile
 from bundle.nuclei.pictures import outlined
@@ -88,7 +89,7 @@ class Generation:
         rows = {name: self.judged(tile, name, image, labels, where) for name, image in brightfield.items()}
         coloured = to_8bit(shown(channels), 0, 1)
         first = pixels if self.translators.forward else coloured  # RGB of 0 to 255, both
-        lined = outlined(first, self.translators.brightfield, labels, scale=1, colour=OUTLINE).transpose(2, 0, 1)
+        lined = outlined(first, self.translators.brightfield, labels, scale=1, colour=LABELLED).transpose(2, 0, 1)
         panels = [Panel(lined), Panel(coloured)]
         panels += [_panel(images[name], rows[name]) for name in self.variants]
         kept = {name: images[name] for name in self.variants if rows[name].kept}

@@ -10,11 +10,12 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from bundle.common.palette import ALARM, INK, PAPER
+
 SIDE = 200  # of a picture, px
 GAP = 8
 LINE = 18  # height of a line of text, px
 TEXT = 13  # px
-INK, ALARM, OUTLINE = (30, 30, 30), (200, 30, 20), (255, 220, 0)
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def contact_sheet(heads: Sequence[str], rows: Sequence[tuple[str, Sequence[Panel
     pitch = SIDE + GAP
     small = [[_small(panel.image) for panel in panels] for _, panels in rows]
     depths = [max(picture.height for picture in pictures) + 2 * LINE + GAP for pictures in small]
-    page = Image.new("RGB", (GAP + pitch * len(heads), GAP + LINE + sum(depths)), "white")
+    page = Image.new("RGB", (GAP + pitch * len(heads), GAP + LINE + sum(depths)), PAPER)
     draw = ImageDraw.Draw(page)
     fonts = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
     plain, bold = (ImageFont.truetype(str(fonts / name), TEXT) for name in ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf"))

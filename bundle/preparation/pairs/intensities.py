@@ -12,6 +12,7 @@ from skimage.filters import threshold_otsu
 from bundle.common.atomic import check_writable
 from bundle.common.command_line import as_bool
 from bundle.common.errors import InputError
+from bundle.common.palette import BACKGROUND_REGION, BONE_REGION
 from bundle.common.values import is_number
 from bundle.images.finite import nan_faults
 from bundle.images.parts import eroded
@@ -19,7 +20,7 @@ from bundle.images.slides import read_slide, suffix_of, write_slide
 from bundle.images.volumes.fill import Fill, find_fill, some_slices
 from bundle.images.volumes.volume import described, open_unsized
 from bundle.preparation.pairs.normalisation import SourceScale, source_scale
-from bundle.preparation.pairs.page import BACKGROUND_COLOUR, BONE_COLOUR, outlined, shown_source
+from bundle.preparation.pairs.page import outlined, shown_source
 from bundle.preparation.pairs.proposal import (
     BACKGROUND,
     BONE,
@@ -282,7 +283,7 @@ def picture_of(sampled: Sampled, found: Found) -> np.ndarray:
     shown = []
     for place in places:
         image = shown_source(sampled.slices[place], found.scale.background, found.scale.bone)
-        for value, colour in ((BONE, BONE_COLOUR), (BACKGROUND, BACKGROUND_COLOUR)):
+        for value, colour in ((BONE, BONE_REGION), (BACKGROUND, BACKGROUND_REGION)):
             image = outlined(image, found.labels[place] == value, colour)
         shown.append(image)
     return np.concatenate(shown, axis=2)

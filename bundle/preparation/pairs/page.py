@@ -10,6 +10,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from bundle.common import palette
 from bundle.common.charts import CHANNELS, STYLE, WIDTH_INCHES, as_svg
 from bundle.common.html import RESEARCH, chart, definitions, grid, missing, reduced, scale_bar, section, sheet, table
 from bundle.images.parts import dilated
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from bundle.preparation.pairs.registered import PairImages
     from bundle.preparation.pairs.rois import Rois
 
-BONE_COLOUR, BACKGROUND_COLOUR, MASK_COLOUR = (255, 120, 0), (0, 160, 255), (0, 200, 60)
-CHANNEL_COLOURS = ("#c1272d", "#0a8a3a", "#0072b2")
 BINS = 96
 MOST_CLIPPED = 0.01
 SHOWN_PX = 640.0  # width of a picture on the page; outlines are drawn for that
@@ -98,16 +97,16 @@ def roi_section(name: str, images: PairImages, rois: Mapping[str, Rois], pixel_u
     pictures = {"source": shown_source(source, scale.background, scale.bone), "target": target}
     figures = []
     for key, picture in pictures.items():
-        for area, colour in ((rois[key].bone, BONE_COLOUR), (rois[key].background, BACKGROUND_COLOUR)):
+        for area, colour in ((rois[key].bone, palette.BONE_REGION), (rois[key].background, palette.BACKGROUND_REGION)):
             picture = outlined(picture, area, colour)
         bar = scale_bar(picture.shape[2], pixel_um) if key == "source" else ""
         figures.append(reduced(picture, f"{key} of {name} with regions", f"{key}: {rois[key].origin}", bar))
-    colours = {"bone": "#d55e00", "background": "#0072b2"}
-    grey = {"all": (source[images.field], "#7f7f7f")} | {
+    colours = {"bone": palette.BONE, "background": palette.BACKGROUND}
+    grey = {"all": (source[images.field], palette.ALL)} | {
         label: (source[area], colours[label]) for label, area in _named(rois["source"]) if area.any()
     }
     brightness = target.mean(axis=0)
-    light = {"all": (brightness[images.field], "#7f7f7f")} | {
+    light = {"all": (brightness[images.field], palette.ALL)} | {
         label: (brightness[area], colours[label]) for label, area in _named(rois["target"]) if area.any()
     }
     charts = [
@@ -182,23 +181,23 @@ def rois_page(name: str, sections: Sequence[str], faults: Sequence[str]) -> str:
 
 def pair_section(name: str, images: PairImages, made: Prepared, row: Mapping[str, Any], pixel_um: float) -> str:
     """One pair of the dataset page: pictures with the mask's outline, constants, histograms before and after."""
-    source = outlined(shown_source(made.source, BACKGROUND_INTENSITY, BONE_INTENSITY), made.mask, MASK_COLOUR)
+    source = outlined(shown_source(made.source, BACKGROUND_INTENSITY, BONE_INTENSITY), made.mask, palette.MASK)
     figures = [
         reduced(source, f"source of {name}", "source, normalised; mask outlined", scale_bar(source.shape[2], pixel_um)),
         reduced(images.target, f"target of {name}, as registered", "target as registered"),
         reduced(
-            outlined(made.target, made.mask, MASK_COLOUR), f"target of {name}", "target, normalised; mask outlined"
+            outlined(made.target, made.mask, palette.MASK), f"target of {name}", "target, normalised; mask outlined"
         ),
     ]
     inside = images.field
     grey = {
-        "source before": {"in the field": (images.source[inside], "#333333")},
-        "source after": {"in the field": (made.source[inside], "#333333")},
+        "source before": {"in the field": (images.source[inside], palette.GREY_VALUES)},
+        "source after": {"in the field": (made.source[inside], palette.GREY_VALUES)},
     }
     colour = {
         f"target {when}": {
             label: (image[number][inside], shade)
-            for number, (label, shade) in enumerate(zip(CHANNELS, CHANNEL_COLOURS, strict=True))
+            for number, (label, shade) in enumerate(zip(CHANNELS, palette.RED_GREEN_BLUE, strict=True))
         }
         for when, image in (("before", images.target), ("after", made.target))
     }

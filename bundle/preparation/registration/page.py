@@ -11,6 +11,7 @@ from skimage.draw import line_aa
 from skimage.filters import threshold_otsu
 
 from bundle.common.html import definitions, grid, reduced, scale_bar, section, sheet, table
+from bundle.common.palette import BLOCK, OTHER_EDGES, SCAN_EDGES, SHIFT, UPPER_EDGE
 from bundle.images.slides import to_8bit
 from bundle.preparation.registration.pair import Grid, Pair
 from bundle.preparation.registration.plane import Registration
@@ -20,7 +21,6 @@ from bundle.preparation.registration.warp import Blocks
 SQUARES = 8  # of the checkerboard along the longer side
 SHOWN = (0.5, 99.5)  # percentiles of the grey values that become black and white
 LONGER = 5  # times that arrows of local shifts are drawn
-GREEN, RED, ORANGE = (0, 170, 60), (230, 30, 30), (255, 120, 0)
 VIEWS = ("z", "y", "x")
 
 
@@ -129,7 +129,7 @@ def outlined(colour: np.ndarray, grey: np.ndarray) -> np.ndarray:
     smooth = gaussian_filter(grey[0].astype(np.float32), 1.5)
     bright = smooth > threshold_otsu(smooth)
     image = colour.copy()
-    image[:, binary_dilation(bright) & ~bright] = np.array(GREEN, np.uint8)[:, None]
+    image[:, binary_dilation(bright) & ~bright] = np.array(SCAN_EDGES, np.uint8)[:, None]
     return image
 
 
@@ -157,8 +157,8 @@ def arrows(colour: np.ndarray, blocks: Blocks, warp: np.ndarray, pair: Grid) -> 
     for row, column in zip(rows[sure], columns[sure], strict=True):
         start = pair.pose.linear @ (np.array([row, column]) - middle) - (pair.top, pair.left)
         shift = pair.pose.linear @ warp[:, row, column] * LONGER
-        _draw(image, start, start + shift, RED)
-        _draw(image, start - (0, 1), start + (0, 1), ORANGE)
+        _draw(image, start, start + shift, SHIFT)
+        _draw(image, start - (0, 1), start + (0, 1), BLOCK)
     return image
 
 
@@ -181,5 +181,5 @@ def in_volume(volume: np.ndarray, pose: Pose, half: np.ndarray) -> Iterable[tupl
         image = np.repeat(flat[None], 3, axis=0)
         seen = np.delete(corners, axis, axis=1)
         for number in range(4):
-            _draw(image, seen[number], seen[(number + 1) % 4], RED if number == 0 else ORANGE)
+            _draw(image, seen[number], seen[(number + 1) % 4], UPPER_EDGE if number == 0 else OTHER_EDGES)
         yield image, f"slice {name} = {at[axis]}; the section's outline as seen along {name}, its upper edge red"

@@ -1,32 +1,26 @@
-"""A stained volume as one uncompressed file, OME-TIFF or NIfTI: a header, then the voxels slice after slice.
+"""A stained volume as one uncompressed OME-BigTIFF.
 
-The header is a function of the specification alone, so each process knows where its slices go.
+It states the voxel size; OME has no field for an origin or a direction, so these are in an annotation that only this
+program reads.
 """
 
 from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
-import nibabel
-import numpy as np
 import tifffile
 
-from bundle.common.errors import InputError
-from bundle.images.slides import reading
-from bundle.images.volumes.headers import RAS_TO_LPS
-
-if TYPE_CHECKING:
-    from bundle.images.stained.spec import StainSpec
+from bundle.images.slides import TIFF
+from bundle.images.stained.flat import Flat
+from bundle.images.stained.formats import register
+from bundle.images.stained.spec import StainSpec
 
 NAMESPACE = "virtual_staining"  # of the annotation that holds the stamp
-LONGEST = 32767  # a NIfTI-1 keeps sizes in 16 bits
-COMMENT = 6  # code of a NIfTI extension that holds text
 ALIGN = 4096  # pixels of a TIFF begin at a multiple: a page of memory and a block of any disk
 OME = (
     '<?xml version="1.0" encoding="UTF-8"?>'
@@ -111,59 +105,6 @@ def tiff_header(spec: StainSpec) -> bytes:
     return b"".join([*header, xml]).ljust(pixels, b"\0")
 
 
-def nifti_header(spec: StainSpec) -> bytes:
-    """A NIfTI-1 header in mm with the stamp as an extension.
-
-    Raises:
-        InputError: if an axis is longer than the format can say.
-    """
-    if max(spec.shape) > LONGEST:
-        found = "×".join(map(str, spec.shape))
-        raise InputError(f"NIfTI holds at most {LONGEST} voxels along an axis, not {found}; write ome-zarr or tif.")
-    header: Any = nibabel.Nifti1Header(endianness="<")
-    colours = [(name, np.uint8) for name in "RGBA"[: spec.channels]]
-    header.set_data_dtype(np.dtype(colours))
-    header.set_data_shape(spec.shape[::-1])
-    affine = np.eye(4)
-    steps_mm = np.asarray(spec.geometry.spacing_um[::-1]) / 1000.0
-    affine[:3, :3] = RAS_TO_LPS @ spec.geometry.direction @ np.diag(steps_mm)
-    affine[:3, 3] = RAS_TO_LPS @ np.asarray(spec.geometry.origin_mm)
-    header.set_sform(affine, 1)
-    header.set_qform(affine, 1)
-    header.set_xyzt_units("mm")
-    header["descrip"] = b"virtual stain, research only"
-    header["magic"] = b"n+1"
-    text = json.dumps(spec.stamp(), default=str).encode("utf-8")
-    length = -(-(8 + len(text)) // 16) * 16
-    extension = struct.pack("<ii", length, COMMENT) + text.ljust(length - 8, b"\0")
-    header["vox_offset"] = 352 + length
-    return header.binaryblock + b"\1\0\0\0" + extension
-
-
-HEADERS: dict[str, Callable[[StainSpec], bytes]] = {"tif": tiff_header, "nii": nifti_header}
-
-
-def create(path: Path, header: bytes, spec: StainSpec) -> None:
-    """Make a file of the full length that is no image yet: without its header."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
-        file.truncate(len(header) + int(np.prod(spec.shape, dtype=np.int64)) * spec.channels)
-
-
-def write_at(path: Path, offset: int, content: bytes | memoryview) -> None:
-    """Write bytes in place; mapped memory would end the process where a full disk should raise an error."""
-    with path.open("r+b") as file:
-        file.seek(offset)
-        file.write(content)
-
-
-def check_finished(path: Path) -> None:
-    """Raise an error if the header was not written."""
-    with path.open("rb") as file:
-        if file.read(4) == bytes(4):
-            raise EOFError("it has no header, so it was not finished")
-
-
 def read_tiff_header(path: Path) -> tuple[dict[str, Any], tuple[int, int, int], int, int]:
     """The stamp, shape (Z, Y, X), channels and first byte of the voxels of a TIFF."""
     with tifffile.TiffFile(path) as file:
@@ -174,43 +115,4 @@ def read_tiff_header(path: Path) -> tuple[dict[str, Any], tuple[int, int, int], 
         return stamp, (len(file.pages), y, x), channels, file.pages.first.dataoffsets[0]
 
 
-def read_nifti_header(path: Path) -> tuple[dict[str, Any], tuple[int, int, int], int, int]:
-    """The stamp, shape (Z, Y, X), channels and first byte of the voxels of a NIfTI."""
-    image: Any = nibabel.Nifti1Image.from_filename(path)
-    x, y, z = image.shape
-    texts = [each.get_content() for each in image.header.extensions if each.get_code() == COMMENT]
-    text = texts[0] if texts else b"{}"
-    stamp = json.loads((text.decode("utf-8") if isinstance(text, bytes) else text).rstrip("\0"))
-    return stamp, (z, y, x), len(image.get_data_dtype().names or "1"), image.dataobj.offset
-
-
-HEADER_READERS = {".tif": read_tiff_header, ".tiff": read_tiff_header, ".nii": read_nifti_header}
-
-
-def read_box(
-    path: Path, offset: int, shape: tuple[int, int, int], channels: int, box: tuple[slice, slice, slice]
-) -> np.ndarray:
-    """Read a box, a slice's rows at a time.
-
-    Args:
-        path: the file.
-        offset: first byte of its voxels.
-        shape: (Z, Y, X).
-        channels: 3 or 4.
-        box: z, y and x from start to stop, within the shape.
-
-    Returns:
-        (D, H, W, C), uint8.
-
-    Raises:
-        InputError: if they cannot be read.
-    """
-    depths, rows, columns = box
-    height, row = rows.stop - rows.start, shape[2] * channels
-    pixels = np.empty((depths.stop - depths.start, height, columns.stop - columns.start, channels), np.uint8)
-    for number in range(depths.start, depths.stop):
-        with reading(f"{path}, slice {number},"):
-            first = offset + (number * shape[1] + rows.start) * row
-            part = np.fromfile(path, np.uint8, height * row, offset=first)
-            pixels[number - depths.start] = part.reshape(height, shape[2], channels)[:, columns]
-    return pixels
+register(Flat("tif", "stained.ome.tif", "OME-TIFF", TIFF, tiff_header, read_tiff_header))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from bundle.images.slides import SUFFIXES
-from bundle.images.volumes.headers import Stored
+from bundle.images.volumes.reader import Stored
 
 MEND = "a scan is one series, so put it into a folder of its own"
 

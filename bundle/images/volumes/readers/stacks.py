@@ -18,8 +18,8 @@ from bundle.images import png
 from bundle.images.calibration import Line
 from bundle.images.slides import TIFF, reading, tiff_voxel_um
 from bundle.images.tiff import line_of, ome_files
-from bundle.images.volumes.headers import Stored
-from bundle.images.volumes.tiff import grey_fault, kind_of, read_tiff_stack
+from bundle.images.volumes.reader import Stored
+from bundle.images.volumes.readers.tiff import grey_fault, kind_of, read_tiff_stack
 
 NUMBER = re.compile(r"(\d+(?:\.\d+)?)")  # 0.5 is one number, of a height
 SHOWN = 5  # files that a message names

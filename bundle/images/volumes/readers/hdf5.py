@@ -13,7 +13,8 @@ import numpy as np
 from bundle.common.errors import InputError
 from bundle.images.calibration import Line, cf_line
 from bundle.images.slides import reading, um_per
-from bundle.images.volumes.headers import Stored, three_axes
+from bundle.images.volumes.reader import Stored, reads
+from bundle.images.volumes.readers.headers import three_axes
 
 HDF5 = (".h5", ".hdf5", ".hdf", ".nxs", ".nx5", ".nexus")
 LISTED = 12  # datasets that a message names
@@ -43,6 +44,7 @@ def _open(path: Path) -> Any:
     return h5py.File(path, "r", locking="best-effort")
 
 
+@reads(*HDF5)
 def read_hdf5(path: Path) -> Stored:
     """A dataset of an HDF5 or NeXus file; the voxel size is that of its NeXus axes or its ``element_size_um``.
 

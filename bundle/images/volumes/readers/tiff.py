@@ -10,9 +10,10 @@ import numpy as np
 import tifffile
 
 from bundle.common.errors import InputError
-from bundle.images.slides import reading, tiff_voxel_um
+from bundle.images.slides import TIFF, reading, tiff_voxel_um
 from bundle.images.tiff import COLOURS, line_of, ome_files
-from bundle.images.volumes.headers import Stored, raw_slices
+from bundle.images.volumes.reader import Stored, reads
+from bundle.images.volumes.readers.headers import raw_slices
 
 SLICES = "ZIQ"  # axes, as tifffile calls them, that can be z: Z itself, and those that a file leaves open
 
@@ -88,6 +89,7 @@ def _check_series(path: Path, file: tifffile.TiffFile) -> None:
         )
 
 
+@reads(*TIFF)
 def read_tiff_stack(path: Path) -> Stored:
     """A TIFF whose pages are the slices; ImageJ's stacks beyond 4 GB, of one page, too; OME's over several files.
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,9 @@ import nrrd
 import numpy as np
 
 from bundle.common.errors import InputError
-from bundle.images.calibration import Line, in_real_values, real_dtype
-from bundle.images.slides import um_per
+from bundle.images.slides import NIFTI, um_per
+from bundle.images.volumes.reader import Slices, Stored, reads
 
-Slices = Callable[[int, int], np.ndarray]  # (start, stop) → (stop − start, Y, X)
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 CHUNK = 1 << 20  # bytes that are inflated at a time
 NRRD_SPACES = {  # those that ITK turns to its own; any other it takes as it is
@@ -43,46 +41,6 @@ NRRD_TYPES = {
 }
 META_TYPES = {"CHAR": "i1", "UCHAR": "u1", "SHORT": "i2", "USHORT": "u2", "INT": "i4", "UINT": "u4"}
 META_TYPES |= {"LONG": "i4", "ULONG": "u4", "LONG_LONG": "i8", "ULONG_LONG": "u8", "FLOAT": "f4", "DOUBLE": "f8"}
-
-
-@dataclass(frozen=True)
-class Stored:
-    """A volume as its file describes it.
-
-    Attributes:
-        shape: (Z, Y, X).
-        dtype: type of what ``read`` gives.
-        read: reads slices start to stop.
-        spacing_um: (z, y, x), None if the file states none; z alone None if it states only a pixel size.
-        origin_mm: (x, y, z) of the first voxel, LPS.
-        direction: (3, 3), columns are the x, y and z axes, LPS.
-        depth: slices that are decoded together, so best read together.
-        if_mm_um: spacing (z, y, x) in µm of the header's numbers, as mm where they have no unit; None if it has none.
-            ``origin_mm`` is of the same unit.
-    """
-
-    shape: tuple[int, int, int]
-    dtype: np.dtype
-    read: Slices
-    spacing_um: tuple[float | None, float, float] | None
-    origin_mm: Sequence[float] = (0.0, 0.0, 0.0)
-    direction: np.ndarray = field(default_factory=lambda: np.eye(3))
-    depth: int = 1
-    if_mm_um: tuple[float, float, float] | None = None
-
-    def calibrated(self, line: Line | None) -> Stored:
-        """The volume in real values; itself where stored ones are those.
-
-        Args:
-            line: None, or one that changes nothing, leaves it alone.
-        """
-        if line is None or line.is_nothing:
-            return self
-        return replace(
-            self,
-            dtype=real_dtype(self.dtype, line),
-            read=lambda start, stop: in_real_values(self.read(start, stop), line),
-        )
 
 
 def three_axes(path: Path, shape: Sequence[int], kept: Sequence[int] = (0, 1, 2)) -> tuple[int, int, int]:
@@ -178,6 +136,7 @@ def oriented(path: Path, axes_mm: np.ndarray) -> tuple[tuple[float, float, float
     return (z, y, x), direction
 
 
+@reads(*NIFTI)
 def read_nifti(path: Path) -> Stored:
     """NIfTI; ``scl_slope`` is applied. Of qform and sform the one that ITK would take is taken."""
     image: Any = nibabel.load(path, keep_file_open=True)  # else each slab of a .nii.gz is sought from the start
@@ -231,6 +190,7 @@ def _data(path: Path, name: str, packed: bool, offset: int, shape: tuple[int, in
     return raw_slices(data, offset, shape, dtype)
 
 
+@reads(".nrrd", ".nhdr")
 def read_nrrd(path: Path) -> Stored:
     """NRRD, attached or detached, raw or gzip; its lengths are mm, as ITK holds, unless it states another unit."""
     with path.open("rb") as file:
@@ -282,6 +242,7 @@ def _meta_header(path: Path) -> tuple[dict[str, str], int]:
         return header, file.tell()
 
 
+@reads(".mha", ".mhd")
 def read_meta(path: Path) -> Stored:
     """MetaImage, attached or detached, raw or zlib; its lengths are mm, as ITK holds, unless it states another unit."""
     header, offset = _meta_header(path)

@@ -11,7 +11,8 @@ import numpy as np
 from bundle.common.errors import InputError
 from bundle.images.calibration import cf_line
 from bundle.images.slides import um_per
-from bundle.images.volumes.headers import Stored, three_axes
+from bundle.images.volumes.reader import Stored, reads_folders
+from bundle.images.volumes.readers.headers import three_axes
 
 MARKS = (".zattrs", ".zgroup", ".zarray", "zarr.json")
 LISTED = 9  # images that a message names
@@ -22,6 +23,7 @@ def is_zarr(path: Path) -> bool:
     return any((path / name).is_file() for name in MARKS)
 
 
+@reads_folders(is_zarr)
 def read_zarr(path: Path) -> Stored:
     """The finest level of an OME-Zarr, NGFF 0.4 or 0.5, or a bare array, which states no voxel size.
 

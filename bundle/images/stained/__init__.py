@@ -1,0 +1,1 @@
+"""Stained volumes: one writer a format, restartable."""

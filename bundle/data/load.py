@@ -11,7 +11,7 @@ import numpy as np
 
 from bundle.common.checks import checksum
 from bundle.common.errors import InputError
-from bundle.common.values import is_number, shown
+from bundle.common.values import is_size_um, shown
 from bundle.data.datalist import (
     DATALIST,
     LIST_KEYS,
@@ -33,7 +33,6 @@ from bundle.images.finite import nan_faults
 from bundle.images.slides import read_labels, read_mask, read_slide
 
 Entry = TypeVar("Entry", Pair, Image)
-LEAST_UM, MOST_UM = 1e-4, 1e4  # of a pixel: no image of tissue has smaller or larger ones
 LEAST_SHARE = 1 / 200  # of the declared range that a slide to learn from fills; 8 bits in 16 fill 1/256
 
 
@@ -70,7 +69,7 @@ def load_datalist(
     for key in sorted(set(listed) - LIST_KEYS):
         faults.append(f"{datalist}: unknown key {shown(key)}; known are {', '.join(sorted(LIST_KEYS))}.")
     pixel_um: Any = listed.get("pixel_um")
-    if not is_number(pixel_um) or not LEAST_UM <= pixel_um <= MOST_UM:
+    if not is_size_um(pixel_um):
         faults.append(f"{datalist}: pixel_um is {shown(pixel_um)}; give the pixel size in µm, it is never assumed.")
     allow = listed.get("allow_same_specimen", False)
     if not isinstance(allow, bool):

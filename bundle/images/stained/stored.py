@@ -21,13 +21,12 @@ from typing import Any
 
 import numpy as np
 
-from bundle.images.stained import tiff_nifti
-from bundle.images.stained import ome_zarr
 from bundle.common.errors import InputError
 from bundle.images.slides import reading
+from bundle.images.stained import ome_zarr, tiff_nifti
+from bundle.images.stained.ome_zarr import DEPTH, level_shapes
 from bundle.images.stained.spec import StainSpec
 from bundle.images.volumes.geometry import Geometry
-from bundle.images.stained.ome_zarr import DEPTH, level_shapes
 
 FORMATS = ("ome-zarr", "tif", "nii")
 NAMES = dict(zip(FORMATS, ("stained.ome.zarr", "stained.ome.tif", "stained.nii"), strict=True))

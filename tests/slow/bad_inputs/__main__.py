@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import tempfile
 import time
 from collections import Counter
@@ -11,7 +12,8 @@ from pathlib import Path
 from tests.slow.bad_inputs.bench import Kind, Outcome, Shared, outcome
 from tests.slow.bad_inputs.kinds import KINDS
 
-COLUMNS = ("clean", "accepted", "traceback", "flat", "unclear")
+TOLD = re.compile(r"^(error|note|wrong result|not done|warning)|^[\w.]+(Error|Exception|Exit|Interrupt)\b|Fatal")
+COLUMNS = ("clean", "accepted", "monai", "traceback", "flat", "unclear")
 TEXT = """# Bad inputs
 
 `python -m tests.slow.bad_inputs --write docs/bad_inputs.md` gives each command inputs that are wrong, or look it, each of another
@@ -19,11 +21,13 @@ kind, and counts what a user sees. `tests/slow/test_bad_inputs.py` holds each ki
 
 - **one line**: refused in a line that names the thing, the value and the way out; nothing else is said.
 - **accepted**: the input is good, if unusual, and its result is the right one.
+- **MONAI's**: `monai.bundle` cannot read the config files themselves and stops before anything of ours runs, with a traceback of
+  its own whose last line says why.
 - **traceback**, **flat or empty** (a picture of one colour, or an empty file, with exit code 0), **unclear** (no answer in 90 s, a
   crash, or an exit code without a line): faults, of which there should be none.
 
-| command | kinds | one line | accepted | traceback | flat or empty | unclear |
-|---|---|---|---|---|---|---|
+| command | kinds | one line | accepted | MONAI's | traceback | flat or empty | unclear |
+|---|---|---|---|---|---|---|---|
 """
 
 
@@ -45,7 +49,8 @@ def main() -> None:
             mark = "" if result.right else "WRONG "
             print(f"{time.monotonic() - began:5.1f} s {mark}{kind.command}: {kind.name}: {result.what}", flush=True)
             if not result.right:
-                print("    " + result.said[-2500:].replace("\n", "\n    "), flush=True)
+                errors = [line for line in result.said.splitlines() if TOLD.search(line)]
+                print("    " + "\n    ".join(line[:400] for line in errors[:9]), flush=True)
     print(table(found))
     if options.write:
         options.write.write_text(TEXT + table(found) + "\n", encoding="utf-8")

@@ -45,6 +45,7 @@ class Kind:
         says: words that the refusal must hold; none if the input is to be accepted.
         make: makes or spoils the input.
         check: for what is accepted, raises if the result is not the right one.
+        monai: MONAI stops before anything of ours runs, and says it in the last line of its traceback.
     """
 
     command: str
@@ -53,6 +54,7 @@ class Kind:
     says: tuple[str, ...] = ()
     make: Make = lambda place: None
     check: Make = lambda place: None
+    monai: bool = False
 
 
 @dataclass(frozen=True)
@@ -215,6 +217,8 @@ def outcome(kind: Kind, shared: Shared, folder: Path) -> Outcome:
         what = _what(done, place)
         if what == "clean":
             return Outcome(what, said, bool(kind.says) and all(word in _told(done) for word in kind.says))
+        if what == "traceback" and kind.monai:
+            return Outcome("monai", said, all(word in done.stderr.rstrip().splitlines()[-1] for word in kind.says))
         right = what == "accepted" and not kind.says
         if right:
             try:

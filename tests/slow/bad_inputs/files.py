@@ -104,7 +104,7 @@ def code(path: Path) -> None:
 
 def ring(path: Path) -> None:
     """A TIFF whose first page is followed by itself."""
-    tifffile.imwrite(path, np.arange(64 * 72, dtype=np.uint8).reshape(64, 72), photometric="minisblack")
+    tifffile.imwrite(path, np.arange(64 * 72, dtype=np.uint16).reshape(64, 72) * 14, photometric="minisblack")
     content = bytearray(path.read_bytes())
     first = struct.unpack_from("<I", content, 4)[0]
     tags = struct.unpack_from("<H", content, first)[0]

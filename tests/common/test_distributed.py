@@ -200,9 +200,9 @@ class Patches:
         return self.number
 
 
-def as_rank(monkeypatch: pytest.MonkeyPatch, rank: int, processes: int) -> None:
+def as_rank(monkeypatch: pytest.MonkeyPatch, rank: int, number: int) -> None:
     monkeypatch.setattr(processes, "rank", lambda: rank)
-    monkeypatch.setattr(processes, "processes", lambda: processes)
+    monkeypatch.setattr(processes, "processes", lambda: number)
 
 
 def test_shares_of_every_batch_make_the_batch(monkeypatch):

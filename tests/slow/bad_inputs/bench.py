@@ -132,7 +132,10 @@ class Shared:
             str(self.folder / "phantom"), 1, seed=1, size=160, voxel_um=8.0, material="Mg", spoiling={"partial": 0}
         )
         stain, mask = read_slide(made / "stain/01.png").pixels, read_mask(made / "mask/01.png")
-        write_pair(folder / "01", Truth(read_slide(made / "ct/01.png").pixels[0], stain, mask, read_labels(made / "labels/01.png")))
+        write_pair(
+            folder / "01",
+            Truth(read_slide(made / "ct/01.png").pixels[0], stain, mask, read_labels(made / "labels/01.png")),
+        )
         return folder
 
     def make_phantom(self, folder: Path) -> Path:
@@ -258,7 +261,9 @@ def _is_flat(path: Path) -> bool:
         pixels = np.asarray(Image.open(path))
     except (UnidentifiedImageError, OSError):
         return path.stat().st_size == 0
-    return bool(pixels.size == 0 or np.ptp(pixels.reshape(-1, pixels.shape[-1] if pixels.ndim == 3 else 1), 0).max() == 0)
+    return bool(
+        pixels.size == 0 or np.ptp(pixels.reshape(-1, pixels.shape[-1] if pixels.ndim == 3 else 1), 0).max() == 0
+    )
 
 
 signal.signal(signal.SIGPIPE, signal.SIG_DFL)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -96,8 +94,20 @@ KINDS = [
     Kind(COMMAND, "datalist: one key twice", LINE, ("pixel_um",), _doubled),
     Kind(COMMAND, "datalist: a folder of that name", LINE, ("datalist.json",), _as_folder),
     Kind(COMMAND, "datalist: a FIFO", LINE, ("datalist.json",), lambda place: files.pipe(place.data / "datalist.json")),
-    Kind(COMMAND, "datalist: endless", LINE, ("datalist.json",), lambda place: files.endless(place.data / "datalist.json")),
-    Kind(COMMAND, "datalist: a link to itself", LINE, ("datalist.json",), lambda place: files.loop(place.data / "datalist.json")),
+    Kind(
+        COMMAND,
+        "datalist: endless",
+        LINE,
+        ("datalist.json",),
+        lambda place: files.endless(place.data / "datalist.json"),
+    ),
+    Kind(
+        COMMAND,
+        "datalist: a link to itself",
+        LINE,
+        ("datalist.json",),
+        lambda place: files.loop(place.data / "datalist.json"),
+    ),
     _list("no training", lambda listed: listed.pop("training"), "training"),
     _list("training is empty", lambda listed: listed.update(training=[]), "training"),
     _list("training is an object", lambda listed: listed.update(training={"0": {}}), "training"),
@@ -190,7 +200,9 @@ KINDS = [
     _slide("in colour", files.pixels(NOISE), "00.png", key="mask"),
     _slide("grey levels", files.pixels(NOISE[..., 0]), key="mask"),
     _slide("of NaN", files.pixels(np.full((64, 72), np.nan, np.float32)), "00.tif", key="mask", suffix=".tif"),
-    _slide("inside by one pixel", files.pixels(np.eye(1, 64 * 72, 700, dtype=np.uint8).reshape(64, 72) * 255), key="mask"),
+    _slide(
+        "inside by one pixel", files.pixels(np.eye(1, 64 * 72, 700, dtype=np.uint8).reshape(64, 72) * 255), key="mask"
+    ),
     Kind(COMMAND, "source: a name in Japanese with blanks", LINE, (), _renamed("source/00.png", "source/標本 1 .png")),
     Kind(COMMAND, "source: a name like an option", LINE, (), _renamed("source/00.png", "--help.png")),
     Kind(COMMAND, "source: a name that is code", LINE, (), _renamed("source/00.png", "$(touch ran);@data%.png")),

@@ -49,7 +49,9 @@ def _scan(voxels: np.ndarray) -> Callable[[Place], Any]:
 
 
 def _drawn(content: Any) -> Callable[[Place], Any]:
-    return lambda place: place.file("rois.json").write_text(content if isinstance(content, str) else json.dumps(content))
+    return lambda place: place.file("rois.json").write_text(
+        content if isinstance(content, str) else json.dumps(content)
+    )
 
 
 def _table(text: str) -> Callable[[Place], Any]:

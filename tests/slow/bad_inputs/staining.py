@@ -40,7 +40,9 @@ def _slide(name: str, spoil: files.Spoiler, *says: str, file: str = "02.png") ->
     return Kind("inference", f"slide: {name}", f"{SLIDES} --input <data>/source/{file}", says, make)
 
 
-def _config(name: str, change: Callable[[dict[str, Any]], Any], *says: str, line: str = IMAGE, command: str = "inference") -> Kind:
+def _config(
+    name: str, change: Callable[[dict[str, Any]], Any], *says: str, line: str = IMAGE, command: str = "inference"
+) -> Kind:
     def make(place: Place) -> None:
         path = place.bundle / "configs/inference.json"
         config = json.loads(path.read_text())
@@ -89,7 +91,9 @@ def _nrrd(head: str, data: bytes = SMALL.tobytes()) -> files.Spoiler:
 
 NRRD = "type: uint16\ndimension: 3\nsizes: 36 40 12\nencoding: raw\nendian: little\nspace: left-posterior-superior\n"
 NRRD += "space directions: (0.005,0,0) (0,0.005,0) (0,0,0.005)\nspace origin: (0,0,0)\n"
-MHA = "ObjectType = Image\nNDims = 3\nDimSize = 36 40 12\nElementType = MET_USHORT\nElementSpacing = 0.005 0.005 0.005\n"
+MHA = (
+    "ObjectType = Image\nNDims = 3\nDimSize = 36 40 12\nElementType = MET_USHORT\nElementSpacing = 0.005 0.005 0.005\n"
+)
 MHA += "ElementByteOrderMSB = False\n"
 
 
@@ -104,7 +108,13 @@ def _zarr(meta: dict[str, Any] | None, array: dict[str, Any] | None = None) -> f
         (path / ".zattrs").write_text(json.dumps(meta or {}))
         if array is not None:
             (path / "0").mkdir()
-            usual = {"zarr_format": 2, "shape": [12, 40, 36], "chunks": [12, 40, 36], "dtype": "<u2", "compressor": None}
+            usual = {
+                "zarr_format": 2,
+                "shape": [12, 40, 36],
+                "chunks": [12, 40, 36],
+                "dtype": "<u2",
+                "compressor": None,
+            }
             usual |= {"fill_value": 0, "order": "C", "filters": None}
             (path / "0/.zarray").write_text(json.dumps(usual | array))
             (path / "0/0.0.0").write_bytes(SMALL.tobytes())

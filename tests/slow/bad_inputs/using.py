@@ -11,27 +11,33 @@ from typing import Any
 import numpy as np
 
 from tests.helpers.nuclei import TINY as TINY_NUCLEI
-from tests.helpers.volumes import make_voxels, write_scan
 from tests.slow.bad_inputs import files
 from tests.slow.bad_inputs.bench import Kind, Place
-from tests.slow.bad_inputs.lists import IDS
 
 Make = Callable[[Place], Any]
-EVALUATION = "monai.bundle run evaluation --config_file \"['configs/train.json','configs/evaluate.json']\" --dataset_dir <data> "
+EVALUATION = (
+    "monai.bundle run evaluation --config_file \"['configs/train.json','configs/evaluate.json']\" --dataset_dir <data> "
+)
 EVALUATION += "--output_dir <run> --device cpu --eval_patch 32 --eval_window 32 --eval_step 32"
 IDS_NUCLEI = " ".join(f"--{name} {value}" for name, value in {**TINY_NUCLEI, "epochs": 1, "steps_per_epoch": 1}.items())
 NUCLEI = f"monai.bundle run training --config_file configs/nuclei.json --dataset_dir <nuclei> --output_dir <out> {IDS_NUCLEI}"
 SEGMENT = "monai.bundle run inference --config_file configs/nuclei.json --model_bundle <segmenter>/bundle --output_dir <out> --device cpu "
 SEGMENT += "--input <nuclei>/images"
-SERIES = "monai.bundle run inference --config_file \"['<bundle>/configs/inference.json','<bundle>/configs/series.json']\" "
+SERIES = (
+    "monai.bundle run inference --config_file \"['<bundle>/configs/inference.json','<bundle>/configs/series.json']\" "
+)
 SERIES += "--bundle_root <bundle> --output_dir <out> --device cpu --window 32 --step 32 --input <scan>/scan.nii.gz"
 STUDY = "scripts.study --dataset_dir <data> --output_dir <out> --profile demo"
 REPEAT = "scripts.repeat --provenance <run>/provenance.json --output_dir <out>"
 REPORT = "scripts.report --output_dir <run>"
 EXPORT = "scripts.export --bundle <bundle> --output <here>/model.zip --onnx false"
 RESOLUTION = "scripts.resolution <data>/source/00.png --pixel_um 5"
-SCORES = "scripts.volume_scores --stained <phantom>/specimens/01/stain.nii.gz --truth <phantom>/specimens/01/stain.nii.gz"
-INSILICO = "scripts.insilico --input <tiles> --labels <tiles> --edits configs/edits/membrane.json --model_bundle <restain> "
+SCORES = (
+    "scripts.volume_scores --stained <phantom>/specimens/01/stain.nii.gz --truth <phantom>/specimens/01/stain.nii.gz"
+)
+INSILICO = (
+    "scripts.insilico --input <tiles> --labels <tiles> --edits configs/edits/membrane.json --model_bundle <restain> "
+)
 INSILICO += "--output <out> --device cpu"
 PACS = "--pacs http://127.0.0.1:9/dicom-web --timeout 1 --attempts 1"
 STAIN = f"scripts.pacs stain {PACS} --series 1.2.3 --bundle <bundle> --work <here>/work"
@@ -46,10 +52,20 @@ def _of(command: str, line: str) -> Callable[..., Kind]:
     return kind
 
 
-evaluation, nuclei, segment, ct = _of("evaluation", EVALUATION), _of("nuclei", NUCLEI), _of("nuclei inference", SEGMENT), _of("series.json", SERIES)
+evaluation, nuclei, segment, ct = (
+    _of("evaluation", EVALUATION),
+    _of("nuclei", NUCLEI),
+    _of("nuclei inference", SEGMENT),
+    _of("series.json", SERIES),
+)
 study, repeat, report, export = _of("study", STUDY), _of("repeat", REPEAT), _of("report", REPORT), _of("export", EXPORT)
 resolution, scores, insilico = _of("resolution", RESOLUTION), _of("volume_scores", SCORES), _of("insilico", INSILICO)
-find, stain, watch, label = _of("pacs", f"scripts.pacs find {PACS}"), _of("pacs", STAIN), _of("pacs", WATCH), _of("label", LABEL)
+find, stain, watch, label = (
+    _of("pacs", f"scripts.pacs find {PACS}"),
+    _of("pacs", STAIN),
+    _of("pacs", WATCH),
+    _of("label", LABEL),
+)
 
 
 def _change(place: str, file: str, change: Callable[[dict[str, Any]], Any]) -> Make:
@@ -125,11 +141,11 @@ KINDS = [
         ("a speed that is none", "--speed warp", lambda here: None, "speed")]),
     *(study(f"--{name} {value}", *says) for name, value, *says in [
         ("methods", "none_such", "none_such"), ("methods", "'[paired,paired]'", "paired"), ("methods", "5", "5"), ("methods", "'../x'", "x"), ("folds", "'[9]'", "9"), ("folds", "x", "fold"), ("seeds", "'[-1]'", "seed"), ("seeds", "x", "seed"),
-        ("seeds", "'[]'", "seeds"), ("methods", "'[]'", "methods"), ("profile", "none_such", "none_such"), ("ids", "5", "ids"), ("ids", "'{epochz: 1}'", "epochz"), ("ids", "'{epochs: x}'", "epochs"), ("evaluation", "'{eval_patch: 1}'", "eval_patch"),
+        ("seeds", "'[]'", "seeds"), ("methods", "'[]'", "variants is empty"), ("profile", "none_such", "none_such"), ("ids", "5", "ids"), ("ids", "'{epochz: 1}'", "epochz"), ("ids", "'{epochs: x}'", "epochs"), ("evaluation", "'{eval_patch: 1}'", "eval_patch"),
         ("evaluation_config", "none.json", "none.json"), ("variants", "<here>/none.json", "none.json"), ("dataset_dir", "/nowhere", "/nowhere"), ("output_dir", "<data>/datalist.json", "datalist.json")]),
     *(study("--variants <here>/v.json", *says, name=f"variants: {name}", make=_write("v.json", content)) for name, content, *says in [
-        ("no JSON", "{", "v.json"), ("a list", [], "v.json"), ("empty", {}, "v.json"), ("methods as a number", {"a": {"methods": 5}}, "methods"), ("ids as a list", {"a": {"ids": []}}, "ids"), ("a key that is none", {"a": {"method": []}}, "method"),
-        ("a name that leaves the folder", {"../../a": {"methods": []}}, "../../a"), ("a name that is empty", {"": {"methods": []}}, "v.json"), ("a name of 300 letters", {"a" * 300: {"methods": []}}, "aaa")]),
+        ("no JSON", "{", "v.json"), ("a list", [], "v.json"), ("empty", {}, "variants is empty"), ("methods as a number", {"a": {"methods": 5}}, "methods"), ("ids as a list", {"a": {"ids": []}}, "ids"), ("a key that is none", {"a": {"method": []}}, "method"),
+        ("a name that leaves the folder", {"../../a": {"methods": []}}, "../../a"), ("a name that is empty", {"": {"methods": []}}, "name of a folder"), ("a name of 300 letters", {"a" * 300: {"methods": []}}, "aaa")]),
     *(repeat("", *says, name=f"record: {name}", make=_spoil("run", "provenance.json", _says(content))) for name, content, *says in [
         ("no JSON", "{", "provenance.json"), ("a list", "[]", "provenance.json"), ("empty", "{}", "provenance.json"), ("a config that is text", '{"config": "x"}', "provenance.json")]),
     *(repeat("", *says, name=f"record: {name}", make=_change("run", "provenance.json", change)) for name, change, *says in [

@@ -109,7 +109,7 @@ KINDS = [
         ("seed", "x", "seed"), ("seed", "-1", "seed"), ("least_tissue", "2", "least_tissue"), ("least_tissue", "x", "least_tissue"), ("source_range", "5", "source_range"),
         ("source_range", "'[9,1]'", "source_range"), ("source_kind", "x-ray", "source_kind"), ("source_threshold", "-1", "source_threshold"),
         ("source_threshold", "x", "source_threshold"), ("source_channels", "DAPI", "source_channels"), ("source_channels", "'{DAPI: 9}'", "source_channels"),
-        ("source_name", "'$x'", "source_name"), ("source_name", "''", "source_name"), ("source", "<here>/none", "none"), ("source", "<slides>/ki67", ""),
+        ("source_name", "'$x'", "source_name"), ("source_name", "''", "source_name"), ("source", "<here>/none", "none"), ("source", "<slides>/ki67", "same file"),
         ("source", "5", "source"), ("target", "<data>/datalist.json", "datalist.json")]),
     tile("", "s1.tif", name="an empty slide", make=_he(files.empty)),
     tile("", "s1.tif", name="a slide cut in the middle", make=_he(files.half)),
@@ -176,7 +176,7 @@ KINDS = [
     *(prepare("--table <here>/table.csv", *says, name=f"table: {name}", make=_table(text)) for name, text, *says in [
         ("empty", "", "table.csv"), ("other columns", "a,b\n", "table.csv"), ("a pair that is not there", "pair,specimen,group,split,fold\n77,r,Mg,training,0\n", "77"),
         ("a split that is none", "pair,specimen,group,split,fold\n01,r,Mg,train,0\n", "train"), ("a fold of words", "pair,specimen,group,split,fold\n01,r,Mg,training,a\n", "fold"),
-        ("a negative fold", "pair,specimen,group,split,fold\n01,r,Mg,training,-1\n", "fold"), ("a specimen that is code", "pair,specimen,group,split,fold\n01,$x,Mg,training,0\n"),
+        ("a fold of 5,000 digits", "pair,specimen,group,split,fold\n01,r,Mg,training," + "9" * 5000 + "\n", "fold"), ("a NUL", "pair,specimen,group,split,fold\n01,a\0,Mg,training,0\n", "specimen"), ("a negative fold", "pair,specimen,group,split,fold\n01,r,Mg,training,-1\n", "fold"), ("a specimen that is code", "pair,specimen,group,split,fold\n01,$x,Mg,training,0\n"),
         ("no specimen", "pair,specimen,group,split,fold\n01,,Mg,training,0\n", "specimen"), ("a row too short", "pair,specimen,group,split,fold\n01\n", "table.csv"),
         ("a row too long", "pair,specimen,group,split,fold\n01,r,Mg,training,0,9,9\n", "table.csv"), ("nothing to train on", "pair,specimen,group,split,fold\n01,r,Mg,testing,\n", "training")]),
     *(prepare("", file.partition(".")[0], name=f"{file}: {name}", make=_pair(file, spoil)) for file in ("source.tif", "target.png", "field.png") for name, spoil in [

@@ -185,14 +185,14 @@ KINDS = [
         ("labels", "<here>/none.nii.gz", "none.nii.gz"), ("scan", "<scan>/scan.nii.gz", "scan.nii.gz"), ("every", "0", "every"), ("every", "x", "every"), ("every", "100000"), ("between", "5", "between"), ("between", "'[9,3]'", "between"), ("between", "'[0,9999]'", "between"),
         ("between", "'[a,b]'", "between"), ("tissues", "<here>/none.json", "none.json"), ("lpips_weights", "<here>/none.pth", "none.pth"), ("output", "/nowhere/x.json", "/nowhere")]),
     *(insilico(f"--{name} {value}", *says) for name, value, *says in [
-        ("input", "/nowhere", "/nowhere"), ("labels", "<data>", "label"), ("edits", "<here>/none.json", "none.json"), ("edits", "<tiles>/t0.png", "t0.png"), ("model_bundle", "<data>", "data"), ("domain", "x", "domain"), ("split", "train", "split"),
+        ("input", "/nowhere", "/nowhere"), ("labels", "<data>", "no image"), ("edits", "<here>/none.json", "none.json"), ("edits", "<tiles>/t0.png", "t0.png"), ("model_bundle", "<data>", "data"), ("domain", "x", "domain"), ("split", "train", "split"),
         ("table", "<here>/none.csv", "none.csv"), ("least_overlap", "2", "least_overlap"), ("least_overlap", "x", "least_overlap"), ("seed", "-1", "seed"), ("seed", "x", "seed"), ("device", "tpu", "device"), ("device", "cuda:9", "device"), ("replace", "x", "replace"), ("output", "<tiles>", "tiles")]),
     *(insilico("--edits <here>/e.json", *says, name=f"edits: {name}", make=_write("e.json", content)) for name, content, *says in [
         ("no JSON", "{", "e.json"), ("a list", [], "e.json"), ("no variants", {}, "variants"), ("variants as a list", {"variants": []}, "variants"), ("no variant", {"variants": {}}, "variants"), ("an edit that is text", {"variants": {"a": ["scale"]}}, "a"),
         ("an unknown edit", _edits({"edit": "paint"}), "paint"), ("an unknown channel", _edits({"edit": "scale", "channel": "x", "factor": 1}), "x"), ("a factor of words", _edits({"edit": "scale", "channel": "DAPI", "factor": "x"}), "factor"),
         ("a negative factor", _edits({"edit": "scale", "channel": "DAPI", "factor": -1}), "factor"), ("a factor of NaN", '{"variants": {"a": [{"edit": "scale", "channel": "DAPI", "factor": NaN}]}}', "factor"), ("no factor", _edits({"edit": "scale", "channel": "DAPI"}), "factor"),
         ("a radius of 10^9", _edits({"edit": "dilate", "channel": "membrane", "radius_px": 10**9}), "radius_px"), ("an exponent of 0", _edits({"edit": "gamma", "channel": "DAPI", "exponent": 0}), "exponent"),
-        ("a key that is none", _edits({"edit": "suppress", "channel": "DAPI", "hard": 1}), "hard"), ("a name that leaves the folder", {"variants": {"../../a": []}}, "../../a"), ("a name that is code", {"variants": {"$x": []}})]),
+        ("a key that is none", _edits({"edit": "suppress", "channel": "DAPI", "hard": 1}), "hard"), ("a name that leaves the folder", {"variants": {"../../a": []}}, "../../a"), ("a name that is code", {"variants": {"$x": []}}, "variant")]),
     insilico("", "t0", name="a tile cut in the middle", make=_spoil("tiles", "t0.png", files.half)),
     insilico("", "t0", name="labels in colour", make=_spoil("tiles", "t0_labels.png", files.pixels(np.zeros((96, 96, 3), np.uint8)))),
     insilico("", "t0", name="labels of another size", make=_spoil("tiles", "t0_labels.png", files.pixels(np.ones((9, 9), np.uint16)))),

@@ -105,7 +105,7 @@ def _edits(*edits: dict[str, Any]) -> dict[str, Any]:
     return {"variants": {"one": list(edits)}}
 
 
-RULES = {"rules": [{"bone_intensity": 9, "background_intensity": 1, "Modality": "CT"}]}
+RULES = [{"match": {"Modality": "CT"}, "bone_intensity": 9, "background_intensity": 1}]
 LABELS = np.zeros((64, 72), np.uint16)
 KINDS = [
     *(evaluation(f"--{name} {value}", *says) for name, value, *says in [
@@ -165,7 +165,7 @@ KINDS = [
     report("", name="curves that are gone", make=_spoil("run", "tensorboard", _gone)),
     report("", name="a log that is no text", make=_spoil("run", "log.txt", lambda path: path.write_bytes(bytes(range(256)) * 9))),
     *(export(f"--{name} {value}", *says) for name, value, *says in [
-        ("bundle", "<data>", "data"), ("bundle", "/nowhere", "/nowhere"), ("bundle", "<run>", "bundle"), ("output", "<here>/model.tar", "model.tar"), ("output", "/nowhere/model.zip", "/nowhere"), ("name", "'Bone Stain'", "name"),
+        ("bundle", "<data>", "data"), ("bundle", "/nowhere", "/nowhere"), ("bundle", "<run>", "bundle"), ("output", "<here>/model.tar", "model.tar"), ("output", "/dev/null/model.zip", "/dev/null"), ("name", "'Bone Stain'", "name"),
         ("name", "../x", "name"), ("name", "''", "name"), ("version", "one", "version"), ("version", "1", "version"), ("onnx", "maybe", "onnx"), ("schema", "<here>/none.json", "none.json"), ("change", "5")]),
     export("", "model.pt", name="weights cut in the middle", make=lambda here: files.half(here.bundle / "models/model.pt")),
     export("", "model.ts", name="no TorchScript", make=lambda here: _gone(here.bundle / "models/model.ts")),
@@ -183,7 +183,7 @@ KINDS = [
     *(scores(f"--{name} {value}", *says) for name, value, *says in [
         ("stained", "<here>/none.nii.gz", "none.nii.gz"), ("stained", "''", "stained"), ("stained", "<scan>/scan.nii.gz", "scan.nii.gz"), ("truth", "<scan>/scan.nii.gz", "scan.nii.gz"), ("truth", "<data>/target/00.png", "00.png"), ("labels", "<scan>/scan.nii.gz", "scan.nii.gz"),
         ("labels", "<here>/none.nii.gz", "none.nii.gz"), ("scan", "<scan>/scan.nii.gz", "scan.nii.gz"), ("every", "0", "every"), ("every", "x", "every"), ("every", "100000"), ("between", "5", "between"), ("between", "'[9,3]'", "between"), ("between", "'[0,9999]'", "between"),
-        ("between", "'[a,b]'", "between"), ("tissues", "<here>/none.json", "none.json"), ("lpips_weights", "<here>/none.pth", "none.pth"), ("output", "/nowhere/x.json", "/nowhere")]),
+        ("between", "'[a,b]'", "between"), ("tissues", "<here>/none.json", "none.json"), ("lpips_weights", "<here>/none.pth", "none.pth"), ("output", "/dev/null/x.json", "/dev/null")]),
     *(insilico(f"--{name} {value}", *says) for name, value, *says in [
         ("input", "/nowhere", "/nowhere"), ("labels", "<data>", "no image"), ("edits", "<here>/none.json", "none.json"), ("edits", "<tiles>/t0.png", "t0.png"), ("model_bundle", "<data>", "data"), ("domain", "x", "domain"), ("split", "train", "split"),
         ("table", "<here>/none.csv", "none.csv"), ("least_overlap", "2", "least_overlap"), ("least_overlap", "x", "least_overlap"), ("seed", "-1", "seed"), ("seed", "x", "seed"), ("device", "tpu", "device"), ("device", "cuda:9", "device"), ("replace", "x", "replace"), ("output", "<tiles>", "tiles")]),
@@ -205,12 +205,12 @@ KINDS = [
         ("certificates that are none", "--pacs https://127.0.0.1:9/d --ca_file <data>/datalist.json", "datalist.json"), ("nobody listens to DICOM", "--pacs dicom://A@127.0.0.1:9", "127.0.0.1"), ("an address that is a number", "--pacs 5", "pacs"), ("a patient with a wildcard", "--patient '*'", "127.0.0.1")]),
     Kind("pacs", "a command that is none", "scripts.pacs fnd --pacs x", ("find",)),
     *(stain(more, *says, name=f"stain: {name}") for name, more, *says in [
-        ("no intensities", "", "intensity"), ("a series that is none", "--series x", "series"), ("a series of 99 digits", "--series " + "1" * 99, "series"), ("a bundle that is none", "--bundle <data>", "data"), ("a speed that is none", "--speed warp --bone_intensity 9 --background_intensity 1", "speed"),
-        ("frames that are none", "--frames x --bone_intensity 9 --background_intensity 1", "frames"), ("intensities of words", "--bone_intensity x --background_intensity 1", "intensity"), ("rules that are not there", "--rules <here>/none.json", "none.json"), ("a fetch that is none", "--fetch x --bone_intensity 9 --background_intensity 1", "fetch"),
-        ("a receiving port of words", "--pacs dicom://A@127.0.0.1:9 --fetch move --receive_port x --bone_intensity 9 --background_intensity 1", "receive_port"), ("keep as a word", "--keep x --bone_intensity 9 --background_intensity 1", "keep")]),
+        ("no intensities, where the model needs none", "", "127.0.0.1"), ("a series that is none", "--series x", "series"), ("a series of 99 digits", "--series " + "1" * 99, "series"), ("a bundle that is none", "--bundle <data>", "data"), ("a speed that is none", "--speed warp", "speed"),
+        ("frames that are none", "--frames x", "frames"), ("intensities of words", "--bone_intensity x --background_intensity 1", "intensity"), ("rules that are not there", "--rules <here>/none.json", "none.json"), ("a fetch that is none", "--fetch x --pacs dicom://A@127.0.0.1:9", "fetch"),
+        ("a receiving port of words", "--pacs dicom://A@127.0.0.1:9 --fetch move --receive_port x", "receive_port"), ("keep as a word", "--keep x", "keep")]),
     *(watch(more, *says, name=f"watch: {name}", make=_write("rules.json", content)) for name, more, content, *says in [
-        ("no JSON", "", "{", "rules.json"), ("a list", "", [], "rules.json"), ("no rules", "", {"rules": []}, "rules"), ("a rule that is text", "", {"rules": ["CT"]}, "rule"), ("a rule without intensities", "", {"rules": [{"Modality": "CT"}]}, "intensity"),
-        ("a rule of an unknown key", "", {"rules": [{**RULES["rules"][0], "Modalty": "CT"}]}, "Modalty"), ("every -1", "--every -1", RULES, "every"), ("days of words", "--days x", RULES, "days"), ("stable of NaN", "--stable nan", RULES, "stable"), ("once as a word", "--once x", RULES, "once")]),
+        ("no JSON", "", "{", "rules.json"), ("no rules", "", [], "rules"), ("an object", "", {}, "rules"), ("a rule that is text", "", ["CT"], "rule"), ("a rule without intensities", "", [{"match": {"Modality": "CT"}}], "intensity"),
+        ("a rule of an unknown key", "", [{**RULES[0], "Modalty": "CT"}], "Modalty"), ("a match of a number", "", [{**RULES[0], "match": 5}], "match"), ("a match of an unknown field", "", [{**RULES[0], "match": {"Modalty": "CT"}}], "Modalty"), ("intensities of words", "", [{**RULES[0], "bone_intensity": "x"}], "bone_intensity"), ("every -1", "--every -1", RULES, "every"), ("days of words", "--days x", RULES, "days"), ("stable of NaN", "--stable nan", RULES, "stable"), ("once as a word", "--once x", RULES, "once")]),
     *(label(more, *says, name=name) for name, more, *says in [
         ("a bundle that is none", "--bundle <data>", "data"), ("studies that are not there", "--studies /nowhere", "/nowhere"), ("a password in the address", "--studies http://a:b@127.0.0.1/dicom-web", "studies"), ("stow without a server", "--stow true", "stow"),
         ("stow as a word", "--stow x", "stow"), ("one intensity", "--bone_intensity 5", "intensity"), ("names of all", "--names '*'", "names"), ("a name that leaves the folder", "--name ../x", "name")]),

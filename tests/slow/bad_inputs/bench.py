@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
@@ -141,6 +142,12 @@ class Shared:
     def make_phantom(self, folder: Path) -> Path:
         """A phantom with its volumes."""
         self.get("pairs")
+        return folder
+
+    def make_stained(self, folder: Path) -> Path:
+        """A stained volume: the phantom's own stain."""
+        folder.mkdir()
+        nibabel.load(self.get("phantom") / "specimens/01/stain.nii.gz").to_filename(folder / "stained.nii")
         return folder
 
 

@@ -152,7 +152,7 @@ KINDS = [
     *(register(f"--{name} {value}", *says) for name, value, *says in [
         ("volume", "<here>/none.nii", "none.nii"), ("volume", "<data>/target/00.png", "00.png"), ("section", "<here>/none.png", "none.png"),
         ("section", "<scan>/scan.nii.gz", "scan.nii.gz"), ("section", "<data>/datalist.json", "datalist.json"), ("voxel_um", "0", "voxel_um"), ("voxel_um", "x", "voxel_um"),
-        ("voxel_um", "1e6", "voxel_um"), ("voxel_um", "0.001", ""), ("scan_voxel_um", "0", "scan_voxel_um"), ("scan_voxel_um", "x", "scan_voxel_um"), ("scan_voxel_um", "'[1,2]'", "scan_voxel_um"),
+        ("voxel_um", "1e6 --pixel_um 5", "voxel"), ("voxel_um", "0.001", ""), ("scan_voxel_um", "0", "scan_voxel_um"), ("scan_voxel_um", "x", "scan_voxel_um"), ("scan_voxel_um", "'[1,2]'", "scan_voxel_um"),
         ("pixel_um", "-1", "pixel_um"), ("pixel_um", "x", "pixel_um"), ("pixel_um", "1e9 ", "pixel"), ("crop", "5 --pixel_um 5", "crop"),
         ("crop", "'[0,0,9]' --pixel_um 5", "crop"), ("crop", "'[0,0,9000,9000]' --pixel_um 5", "crop"), ("crop", "'[a,b,c,d]' --pixel_um 5", "crop"), ("crop", "'[0,0,0,0]' --pixel_um 5", "crop"),
         ("guess", "q=5 --pixel_um 5", "guess"), ("guess", "z=5000 --pixel_um 5", "guess"), ("guess", "z=x --pixel_um 5", "guess"), ("guess", "<here>/none.json --pixel_um 5", "guess"),
@@ -160,7 +160,7 @@ KINDS = [
         ("turn_deg", "x --guess z=20 --pixel_um 5", "turn_deg"), ("guess_deg", "-5 --guess z=20 --pixel_um 5", "guess_deg"), ("guess_um", "nan --guess z=20 --pixel_um 5", "guess_um"),
         ("slab_um", "-1 --pixel_um 5", "slab_um"), ("slab_um", "1e9 --pixel_um 5", "slab_um"), ("refine", "maybe --pixel_um 5", "refine"), ("mirrored", "x --pixel_um 5", "mirrored"),
         ("seed", "x --pixel_um 5", "seed"), ("seed", "-1 --pixel_um 5", "seed"), ("fill_nan", "x --pixel_um 5", "fill_nan"),
-        ("volume_landmarks", "<here>/none.csv --pixel_um 5", "none.csv"), ("section_landmarks", "<here>/none.csv --pixel_um 5", ""),
+        ("volume_landmarks", "<here>/none.csv --section_landmarks <here>/none.csv --pixel_um 5", "none.csv"), ("section_landmarks", "<here>/none.csv --pixel_um 5", "volume_landmarks"),
         ("output", "<scan>/scan.nii.gz --pixel_um 5", "scan.nii.gz")]),
     register("", "pixel_um", name="a section without a pixel size"),
     register("--pixel_um 5", "scan.nii.gz", name="a scan of one value", make=_scan(np.full((40, 48, 40), 7, np.uint16))),

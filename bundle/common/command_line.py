@@ -12,6 +12,7 @@ from typing import Any
 import fire
 
 from bundle.common.errors import InputError, plain_errors
+from bundle.common.values import is_number, shown
 
 
 def command(function: Callable[..., Any]) -> None:
@@ -71,7 +72,11 @@ def commands(functions: Mapping[str, Callable[..., Any]]) -> None:
 
 
 def with_words(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function, which takes ``true`` and ``false`` as words where an argument's default is one of them."""
+    """The same function, held to its signature.
+
+    It takes ``true`` and ``false`` as words where an argument's default is one of them, and numbers alone where an
+    argument is one: fire gives whatever it reads.
+    """
     signature = inspect.signature(function)
 
     @functools.wraps(function)
@@ -80,9 +85,21 @@ def with_words(function: Callable[..., Any]) -> Callable[..., Any]:
         for name, value in bound.arguments.items():
             if isinstance(signature.parameters[name].default, bool):
                 bound.arguments[name] = as_bool(name, value)
+            elif fault := _number_fault(name, value, signature.parameters[name].annotation):
+                raise InputError(fault)
         return function(*bound.args, **bound.kwargs)
 
     return strict
+
+
+def _number_fault(name: str, value: Any, annotation: Any) -> str | None:
+    """What is wrong with an option that is a number, by its annotation; None of any other."""
+    kinds = {part.strip() for part in str(annotation).split("|")}
+    if not kinds & {"int", "float"} or kinds - {"int", "float", "None"} or (value is None and "None" in kinds):
+        return None
+    if is_number(value) and ("float" in kinds or type(value) is int):
+        return None
+    return f"{name} is {shown(value)}; it must be a {'' if 'float' in kinds else 'whole '}number."
 
 
 def as_bool(name: str, value: Any) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from bundle.common.atomic import write_json
 from bundle.common.errors import InputError
-from bundle.common.values import shown
+from bundle.common.values import is_text, shown
 
 SIGNS = {"$": "for Python", "@": "for a reference", "%": "for a file to open"}
 MEANT = re.compile("^[_+$@%]|#|::")  # of keys: components, additions, and ids of more levels
@@ -67,6 +67,18 @@ def as_text(value: Any, what: str = "") -> Any:
         for place, each in enumerate(value):
             as_text(each, f"{what}[{place}]")
     return value
+
+
+def check_names(names: Mapping[str, str]) -> None:
+    """See that options which name a scan or a stain are names, and mean nothing to MONAI.
+
+    Raises:
+        InputError: naming the first that is none.
+    """
+    for option, name in names.items():
+        if not is_text(name):
+            raise InputError(f"{option} is {shown(name)}; it must be a name.")
+    as_text(dict(names))
 
 
 def write_config(path: Path, own: Mapping[str, Any], data: Mapping[str, Any] | None = None) -> None:

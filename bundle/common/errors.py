@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -10,6 +11,10 @@ from types import TracebackType
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 NO_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
+
+
+NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")  # as PyTorch says it
+NO_SUCH_ID = re.compile(r"the referring item `@(.+)` is not defined")  # as MONAI says it
 
 
 class InputError(ValueError):
@@ -36,6 +41,19 @@ def full_disk(error: BaseException) -> OSError | None:
     return next((link for link in causes(error) if isinstance(link, OSError) and link.errno in FULL), None)
 
 
+def no_memory(error: BaseException) -> bool:
+    """Whether an error says that the CPU or the GPU has no memory left."""
+    said = isinstance(error, RuntimeError) and any(words in str(error).lower() for words in NO_MEMORY)
+    return said or isinstance(error, MemoryError)
+
+
+def _of_memory(error: BaseException) -> str:
+    """What to tell of an error that :func:`no_memory` knows."""
+    asked = re.search(r"allocate (\d+) bytes", str(error))
+    found = f"{int(asked[1]) / 1e9:.1f} GB at once" if asked else str(error) or "of this machine"
+    return f"memory does not suffice ({found}); ask for less at once."
+
+
 def line_of(error: BaseException) -> str | None:
     """What to tell of an error that the user can mend, a machine's limits and rights among them; None of any other."""
     fault, full = input_error(error), full_disk(error)
@@ -45,8 +63,10 @@ def line_of(error: BaseException) -> str | None:
         where = f" at {full.filename}" if full.filename else ""
         return f"the disk is full{where} ({full.strerror}); make room and run the same command again."
     for link in causes(error):
-        if isinstance(link, MemoryError):
-            return f"memory does not suffice ({str(link) or 'of this machine'}); ask for less at once."
+        if no_memory(link):
+            return _of_memory(link)
+        if missing := NO_SUCH_ID.search(str(link)):
+            return f"the config refers to {missing[1]}, which it does not have; name all files it is made of, in order."
         if isinstance(link, OSError) and link.errno in NO_PLACE and link.filename:
             return f"{link.filename}: {link.strerror}; name another place, or ask for the right to this one."
     return None

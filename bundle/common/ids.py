@@ -43,7 +43,7 @@ SPLITS = some_of("training", "validation", "testing")
 RESUME = Kind("true, false or changed", lambda value: isinstance(value, bool) or value == "changed")
 SEED = whole(0, 2**32 - 1)
 STAINED = Kind("a format of stained volumes", is_text)  # which there are, is known where they are written
-MARGINS = numbers("two numbers above 0, the first not the greater", 1e-3, (2,), ordered=True)
+MARGINS = numbers("two numbers from 0.1 to 10, the first not the greater", 0.1, (2,), ordered=True, most=10)
 
 TRAIN = {
     "bundle_root": PATH,

@@ -83,13 +83,16 @@ def some_of(*names: str) -> Kind:
     )
 
 
-def numbers(what: str, least: float, lengths: tuple[int, ...] = (), ordered: bool = False) -> Kind:
-    """A list of numbers above or of ``least``; any length if none is given."""
+def numbers(
+    what: str, least: float, lengths: tuple[int, ...] = (), ordered: bool = False, most: float = math.inf
+) -> Kind:
+    """A list of numbers from ``least`` to ``most``; any length if none is given."""
 
     def fits(value: Any) -> bool:
         if not isinstance(value, (list, tuple)) or not value or (lengths and len(value) not in lengths):
             return False
-        return all(is_number(one) and one >= least for one in value) and (not ordered or list(value) == sorted(value))
+        fit = all(is_number(one) and least <= one <= most for one in value)
+        return fit and (not ordered or list(value) == sorted(value))
 
     return Kind(what, fits)
 

@@ -13,14 +13,6 @@ GIB = 2**30
 CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that the CPU or the GPU has no memory left."""
-    said = str(error)
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
-        isinstance(error, RuntimeError) and ("can't allocate memory" in said or "not enough memory" in said)
-    )
-
-
 def limit_bytes(device: torch.device) -> int:
     """Memory that this process may have: of the GPU, or of the machine, its cgroup and ``ulimit -v``."""
     if device.type == "cuda":

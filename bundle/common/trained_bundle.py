@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from bundle.common.errors import InputError
+from bundle.common.values import is_size_um, shown
 
 LEVELS = ("bone", "background")
 SPEEDS = (
@@ -171,9 +172,16 @@ def value_faults(
 
 
 def trained_pixel_um(bundle_root: str | Path) -> float | None:
-    """Pixel size in µm that a bundle's model was trained on, as its ``metadata.json`` says; None if it does not."""
+    """Pixel size in µm that a bundle's model was trained on, as its ``metadata.json`` says; None if it does not.
+
+    Raises:
+        InputError: if what it says is no size.
+    """
     path = Path(bundle_root) / "configs" / "metadata.json"
-    return json.loads(path.read_text(encoding="utf-8")).get("pixel_um") if path.is_file() else None
+    size_um = json.loads(path.read_text(encoding="utf-8")).get("pixel_um") if path.is_file() else None
+    if size_um is not None and not is_size_um(size_um):
+        raise InputError(f"{path}: pixel_um is {shown(size_um)}; it must be a size in µm, or null: copy it anew.")
+    return size_um
 
 
 def size_note(what: str, pixel_um: float | None, trained_um: float | None) -> list[str]:

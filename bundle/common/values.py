@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
+LEAST_UM, MOST_UM = 1e-4, 1e4
 LONG = 300  # characters
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 120
@@ -28,6 +29,11 @@ def is_number(value: Any) -> bool:
         return math.isfinite(value)
     except OverflowError:
         return False
+
+
+def is_size_um(value: Any) -> bool:
+    """Whether a value can be the side of a pixel or voxel in µm: no image of tissue has smaller or larger ones."""
+    return is_number(value) and LEAST_UM <= value <= MOST_UM
 
 
 def is_text(value: Any) -> bool:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bundle.common.config_text import config_fault
 from bundle.common.errors import InputError
 from bundle.common.values import is_number, is_text, shown
@@ -229,6 +231,13 @@ def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return content
 
 
+def _is_range(low: float, high: float) -> bool:
+    """Whether 32 bits can scale by two limits: not the same there, and not endlessly far apart."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        span = np.float32(high) - np.float32(low)
+    return bool(0 < span < np.inf)
+
+
 def modality(listed: Mapping[str, Any], key: str, datalist: str, faults: list[str]) -> Modality | None:
     """The source or target as declared; None, and lines in ``faults``, if that is not enough."""
     declared = listed.get(key)
@@ -255,8 +264,7 @@ def modality(listed: Mapping[str, Any], key: str, datalist: str, faults: list[st
         faults += found_in
     elif names and (len(names) != channels or len(set(names)) != len(names)):
         faults.append(f"{datalist}: {key}.channel_names is {shown(names)}; name each of the {channels} channels, once.")
-    ordered = isinstance(limits, list) and len(limits) == 2 and all(map(is_number, limits)) and limits[0] < limits[1]
-    if not ordered:
+    if not (isinstance(limits, list) and len(limits) == 2 and all(map(is_number, limits)) and _is_range(*limits)):
         faults.append(
             f"{datalist}: {key}.range is {shown(limits)}; give [lowest, highest], it is never taken from the data."
         )

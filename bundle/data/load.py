@@ -11,7 +11,7 @@ import numpy as np
 
 from bundle.common.checks import checksum
 from bundle.common.errors import InputError
-from bundle.common.values import is_number, shown
+from bundle.common.values import is_size_um, shown
 from bundle.data.datalist import (
     DATALIST,
     LIST_KEYS,
@@ -33,7 +33,7 @@ from bundle.images.finite import nan_faults
 from bundle.images.slides import read_labels, read_mask, read_slide
 
 Entry = TypeVar("Entry", Pair, Image)
-MOST_UM = 1e4  # of a pixel: no image of tissue has larger ones
+LEAST_SHARE = 1 / 200  # of the declared range that a slide to learn from fills; 8 bits in 16 fill 1/256
 
 
 def load_datalist(
@@ -69,7 +69,7 @@ def load_datalist(
     for key in sorted(set(listed) - LIST_KEYS):
         faults.append(f"{datalist}: unknown key {shown(key)}; known are {', '.join(sorted(LIST_KEYS))}.")
     pixel_um: Any = listed.get("pixel_um")
-    if not is_number(pixel_um) or not 0 < pixel_um <= MOST_UM:
+    if not is_size_um(pixel_um):
         faults.append(f"{datalist}: pixel_um is {shown(pixel_um)}; give the pixel size in µm, it is never assumed.")
     allow = listed.get("allow_same_specimen", False)
     if not isinstance(allow, bool):
@@ -242,8 +242,22 @@ def _read_checked(data: Datalist, label: str, key: str, path: Path, faults: list
     data.checksums[name_in(data.folder, path)] = checksum(path)
     data.contents[path] = content(pixels)
     declared = data.source if key == "source" else data.target
-    faults.extend(f"{label}: {key} {fault}" for fault in image_faults(path, pixels, declared))
+    found = image_faults(path, pixels, declared)
+    if data.paired and key in SIDES:  # an unpaired tile may well be air
+        found = found or _narrow(path, pixels, declared)
+    faults.extend(f"{label}: {key} {fault}" for fault in found)
     return pixels
+
+
+def _narrow(path: Path, pixels: np.ndarray, declared: Modality) -> list[str]:
+    """A line if an image is flat in the declared range, as one of one colour is, or one of 8 bits in a range of 16."""
+    low, high = float(pixels.min()), float(pixels.max())
+    if high - low >= LEAST_SHARE * (declared.high - declared.low):
+        return []
+    return [
+        f"{path} has values from {low:g} to {high:g}, next to nothing of the declared range [{declared.low:g}, "
+        f"{declared.high:g}] of {declared.name}; declare the range of the files, or leave the pair out."
+    ]
 
 
 def _read_mask_checked(data: Datalist, label: str, path: Path | None, faults: list[str]) -> np.ndarray | None:

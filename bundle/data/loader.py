@@ -54,7 +54,7 @@ class PatchLoader(DataLoader):
             dataset,
             num_workers=number,
             sampler=sampler,
-            batch_size=batch_size,
+            batch_size=max(1, min(batch_size, len(sampler))),  # PyTorch makes room for all of it
             pin_memory=kind == "cuda",
             persistent_workers=number > 0,
             collate_fn=default_collate,  # MONAI's own prints hundreds of lines before it fails

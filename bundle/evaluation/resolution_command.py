@@ -7,8 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from bundle.common.errors import InputError
+from bundle.common.ids import SEED, fault_of
+from bundle.common.kinds import NULL, above, between, either
 from bundle.evaluation.resolution import RESOLUTION_THRESHOLD, flat_gain, resolution_px, ring_correlation, split_counts
 from bundle.images.slides import read_slide
+
+SIZE, SHARE = either(above(0), NULL), between(0, 1)
 
 
 def resolution(
@@ -40,9 +44,19 @@ def resolution(
     """
     if not images or (between and len(images) != 2):
         raise InputError(f"{len(images)} images given; name at least one, and two with --between.")
+    checked = (
+        ("pixel_um", pixel_um, SIZE),
+        ("gain", gain, SIZE),
+        ("threshold", threshold, SHARE),
+        ("seed", seed, SEED),
+    )
+    if faults := [fault for name, value, kind in checked if (fault := fault_of(name, value, kind))]:
+        raise InputError("\n".join(faults))
     slides = [read_slide(Path(path)) for path in images]
     grey = [slide.pixels.astype(np.float64).mean(0) for slide in slides]
     for path, slide in zip(images, slides, strict=True):
+        if slide.pixels.min() == slide.pixels.max():
+            raise InputError(f"{path} has one value, {slide.pixels.min()}, throughout; it resolves nothing.")
         if pixel_um is None and slide.pixel_um is None:
             raise InputError(f"{path} states no pixel size; pass --pixel_um.")
     if between:
@@ -57,9 +71,7 @@ def resolution(
             "one image is split by its counts: pass --gain, the value of one count, or --flat [top,left,height,width], "
             "a uniform part to measure it on; or compare two images with --between."
         )
-    if gain is not None and gain <= 0:
-        raise InputError(f"gain is {gain!r}; the value of one count is above 0.")
-    if flat is not None and (not isinstance(flat, (list, tuple)) or len(flat) != 4):
+    if flat is not None and not (isinstance(flat, (list, tuple)) and [type(each) for each in flat] == [int] * 4):
         raise InputError(f"flat is {flat!r}; give [top,left,height,width] in px.")
     for path, slide, pixels in zip(images, slides, grey, strict=True):
         own = float(gain or 0) if flat is None else flat_gain(pixels, flat[0], flat[1], flat[2], flat[3], offset)

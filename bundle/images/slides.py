@@ -18,12 +18,14 @@ from PIL import Image
 from bundle.common.atomic import whole_file
 from bundle.common.errors import InputError
 from bundle.images import png
+from bundle.images.finite import nan_faults
 from bundle.images.tiff import PHOTOMETRIC, meaning_of, orientation_of
 from bundle.images.turning import SWAPPED, turned
 
 TIFF = (".tif", ".tiff")
 TIFF_AXES = ("YX", "YXS", "SYX", "CYX")  # of one image
 NIFTI = (".nii", ".nii.gz")
+REAL = "buif"  # kinds of NumPy's types: yes and no, whole, real
 SUFFIXES = (".png", *TIFF, ".nrrd", *NIFTI)
 ONE_IMAGE = "a slide is one 2D image; volumes go through configs/volume.json."
 UM_PER_INCH = 25400.0
@@ -96,6 +98,8 @@ def read_slide(path: str | Path) -> Slide:
         raise InputError(f"{path} is not an image this program reads ({', '.join(SUFFIXES)}).")
     with reading(str(path)):
         pixels, pixel_um = READERS[suffix](path)
+    if pixels.dtype.kind not in REAL:
+        raise InputError(f"{path} holds {pixels.dtype} values; an image holds whole or real numbers: save it as such.")
     return Slide(np.ascontiguousarray(pixels), pixel_um)
 
 
@@ -256,11 +260,13 @@ def read_mask(path: str | Path) -> np.ndarray:
         (H, W), bool.
 
     Raises:
-        InputError: if it cannot be read, has more than one channel, or is empty.
+        InputError: if it cannot be read, has more than one channel or NaN, or is empty.
     """
     pixels = read_slide(path).pixels
     if len(pixels) != 1:
         raise InputError(f"{path} has {len(pixels)} channels; a mask has one, 0 where nothing may be compared.")
+    if bad := nan_faults(str(path), pixels, "a mask is 0 where nothing may be compared"):
+        raise InputError(bad[0])
     mask = pixels[0] != 0
     if not mask.any():
         raise InputError(f"{path} is empty: every pixel is 0, so nothing may be compared; leave it out or draw it.")

@@ -13,11 +13,11 @@ from scipy import ndimage
 
 from bundle.common.checks import checksum
 from bundle.common.errors import InputError
-from bundle.common.values import is_number, shown
+from bundle.common.values import is_size_um, shown
 from bundle.data.datalist import DATALIST, SPLITS, Modality, modality, name_in, read_json
 from bundle.data.entries import checked_files, entries_of
 from bundle.data.leaks import content, repeated, shared_images, shared_specimens
-from bundle.data.load import MOST_UM, image_faults
+from bundle.data.load import image_faults
 from bundle.images.slides import read_indices, read_slide
 
 LIST_KEYS = {"pixel_um", "description", "image", "allow_same_specimen", *SPLITS}
@@ -122,7 +122,7 @@ def load_nuclei(
     for key in sorted(set(listed) - LIST_KEYS):
         faults.append(f"{datalist}: unknown key {shown(key)}; known are {', '.join(sorted(LIST_KEYS))}.")
     pixel_um: Any = listed.get("pixel_um")
-    if pixel_um is not None and (not is_number(pixel_um) or not 0 < pixel_um <= MOST_UM):
+    if pixel_um is not None and not is_size_um(pixel_um):
         faults.append(
             f"{datalist}: pixel_um is {shown(pixel_um)}; give the pixel size in µm, or null if it is not known."
         )

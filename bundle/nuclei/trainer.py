@@ -12,8 +12,7 @@ from monai.engines.utils import IterationEvents
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from bundle.common.errors import InputError, causes
-from bundle.common.memory import is_out_of_memory
+from bundle.common.errors import InputError, causes, no_memory
 from bundle.common.run_folder import LATEST
 from bundle.data.datalist import name_in
 from bundle.data.patches import PatchSampler
@@ -116,7 +115,7 @@ class NucleiKeeper(RunKeeper):
         Raises:
             BaseException: the error, or what explains it.
         """
-        if any(is_out_of_memory(link) for link in causes(error)):
+        if any(no_memory(link) for link in causes(error)):
             error = InputError(
                 f"out of memory on {engine.state.device}: a step of batch_size {self.batch_size} does not fit; pass a "
                 "smaller --batch_size, --patch_size or --width."

@@ -71,6 +71,7 @@ def check(
     Raises:
         InputError: with one line for each fault.
     """
+    modality(source, "source")
     faults = settings.faults()
     faults += setting_faults(
         direction=direction,
@@ -158,10 +159,10 @@ def stain(
     """
     if target["channels"] != RGB:
         raise InputError(
-            f"this model makes {modality(target)}; volumes are stained in RGB only: stain its slices "
+            f"this model makes {modality(target, 'target')}; volumes are stained in RGB only: stain its slices "
             "as images (configs/inference.json)."
         )
-    folder, shown, given = Path(str(output_dir)), is_first(), modality(source)
+    folder, shown, given = Path(str(output_dir)), is_first(), modality(source, "source")
     if recalibrated(source, bone_intensity, background_intensity):
         given = Modality(given.name, given.channels, -float("inf"), float("inf"))
     known = levels_of(bone_intensity, background_intensity)

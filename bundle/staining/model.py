@@ -15,16 +15,26 @@ from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
 from torch import Tensor, nn
 
 from bundle.common.errors import InputError
-from bundle.common.trained_bundle import LEVELS, no_bundle
+from bundle.common.trained_bundle import no_bundle
 from bundle.data.datalist import Modality
+from bundle.data.datalist import modality as read_modality
 
 
-def modality(declared: Mapping[str, Any]) -> Modality:
-    """What ``inference.json`` says of the source or target."""
-    bone, background = (declared.get(f"{name}_intensity") for name in LEVELS)
-    low, high = declared["range"]
-    names = tuple(declared.get("channel_names", ()))
-    return Modality(declared["name"], declared["channels"], low, high, bone, background, names)
+def modality(declared: Any, side: str) -> Modality:
+    """What ``inference.json`` says of the source or target.
+
+    Args:
+        declared: as it stands there.
+        side: which of the two.
+
+    Raises:
+        InputError: if that is not enough.
+    """
+    faults: list[str] = []
+    made = read_modality({side: declared}, side, "inference.json", faults)
+    if made is None:
+        raise InputError("\n".join(faults))
+    return made
 
 
 def without_loading(preprocessing: Compose) -> Compose:
@@ -128,8 +138,8 @@ def parsed_model(parser: ConfigParser, device: str | torch.device, **ids: Any) -
     parser.update({"device": torch.device(device), "sliding_window#progress": False, **ids})
     item = parser.get_parsed_content
     return TrainedModel(
-        modality(item("source")),
-        modality(item("target")),
+        modality(item("source"), "source"),
+        modality(item("target"), "target"),
         item("background_rgb"),
         item("window"),
         item("step"),

@@ -104,6 +104,7 @@ def check(
     Raises:
         InputError: with one line for each fault.
     """
+    sides = (modality(source, "source"), modality(target, "target"))
     faults = setting_faults(direction, window, step, speed, source, bone_intensity, background_intensity, normalisation)
     if not files:
         faults.append("input is not set; pass --input FILE or --input FOLDER.")
@@ -113,7 +114,7 @@ def check(
         faults.append("a mask is given but background_rgb is not; pass --background_rgb '[r, g, b]'.")
     if mask is not None and direction == "reverse":
         faults.append("a mask is given, but it goes with direction 'forward' only.")
-    given, made = (modality(one) for one in ((source, target) if direction == "forward" else (target, source)))
+    given, made = sides if direction == "forward" else sides[::-1]
     if mask is not None and made.channels != 3:
         faults.append(f"a mask is given, but {made} has no colour to set outside it; leave --mask out.")
     if background_rgb is not None and direction == "forward":

@@ -16,8 +16,18 @@ from bundle.common.config_text import config_fault
 from bundle.common.errors import InputError
 from bundle.common.machine import code_version, hardware, versions
 from bundle.common.old_names import names_now
+from bundle.common.values import shown
 
 HOME = Path(__file__).parents[2]
+KINDS = {
+    "config": dict,
+    "data_sha256": dict,
+    "versions": dict,
+    "dataset_dir": str,
+    "device": str,
+    "threads": int,
+    "processes": int,
+}
 NEEDED = ("config", "data_sha256", "dataset_dir", "versions", "device", "threads", "processes")
 
 
@@ -36,6 +46,9 @@ def read_record(path: Path) -> dict[str, Any]:
         raise InputError(
             f"provenance {path} has no {', '.join(missing)}; it is of an earlier version, or of no training."
         )
+    wrong = [name for name, kind in KINDS.items() if not isinstance(record.get(name, kind()), kind)]
+    if wrong:
+        raise InputError(f"provenance {path}: {wrong[0]} is {shown(record[wrong[0]])}; copy it from the run again.")
     return record
 
 

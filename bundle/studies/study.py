@@ -158,8 +158,8 @@ def read_variants(path: str | Path) -> dict[str, Any]:
 
 def _ill_formed(variant: str, parts: Any) -> list[str]:
     """What is wrong with the form of a variant, a line each."""
-    if not variant or "/" in variant:
-        return [f"variant {variant!r} becomes the name of a folder; it cannot be empty or hold a /."]
+    if not isinstance(variant, str) or not variant or "/" in variant:
+        return [f"variant {variant!r} becomes the name of a folder; it must be text, not empty, without a /."]
     if not isinstance(parts, dict):
         return [f"variant {variant!r} is {parts!r}; give its parts by name: {', '.join(PARTS)}."]
     faults = [f"variant {variant!r} has {key!r}; it may have {', '.join(PARTS)}." for key in set(parts) - set(PARTS)]

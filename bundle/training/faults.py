@@ -13,8 +13,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from bundle.common import processes
-from bundle.common.errors import InputError, causes, full_disk
-from bundle.common.memory import is_out_of_memory
+from bundle.common.errors import InputError, causes, full_disk, no_memory
 from bundle.common.run_folder import LATEST
 from bundle.data.patches import PatchDataset
 from bundle.training.step_memory import sizes_that_fit
@@ -118,7 +117,7 @@ def explained(error: BaseException, engine: CycleTrainer, folder: Path, saved_st
         kept = f"{folder / LATEST} holds step {saved_step}: make room, then --resume true goes on from it."
         how = kept if saved_step else "make room and start again."
         return InputError(f"the disk of output_dir {folder} is full ({full.strerror}); {how}")
-    if any(is_out_of_memory(link) for link in causes(error)):
+    if any(no_memory(link) for link in causes(error)):
         return InputError(f"{sizes_that_fit(engine)}{', in another --output_dir' if saved_step else ''}.")
     if any(processes.lost(link) for link in causes(error)):
         kept = f"{folder / LATEST} holds step {saved_step}, --resume true goes on from it" if saved_step else ""

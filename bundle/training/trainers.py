@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from bundle.common import processes
-from bundle.common.errors import InputError
-from bundle.common.memory import is_out_of_memory
+from bundle.common.errors import InputError, no_memory
 from bundle.common.random_state import random_state, set_random_state
 from bundle.networks import score
 from bundle.networks.fast import arithmetic
@@ -152,7 +151,7 @@ class CycleTrainer(Trainer):
         try:
             self.arithmetic.settle(step_with)
         except RuntimeError as error:
-            if is_out_of_memory(error):
+            if no_memory(error):
                 raise InputError(f"{sizes_that_fit(self)}.") from error
             raise
         chosen = self.arithmetic.chosen

@@ -36,3 +36,34 @@ def test_any_other_word_is_refused(word, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["packed", "--output", "o", "--onnx", word])
     with pytest.raises(InputError, match=r"onnx is .*; it must be true or false\."):
         command(packed)
+
+
+def counted(number: int, size: float = 1.0, most: float | None = None, either: int | str = "all") -> str:
+    """Say what arrived."""
+    return repr((number, size, most, either))
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("--number x", "number is 'x'; it must be a whole number."),
+        ("--number 1.5", "number is 1.5; it must be a whole number."),
+        ("--number True", "number is True; it must be a whole number."),
+        ("--number None", "number is None; it must be a whole number."),
+        ("--number 1 --size nan", "size is 'nan'; it must be a number."),
+        ("--number 1 --size 1e999", "size is inf; it must be a number."),
+        ("--number 1 --size [1,2]", "size is [1, 2]; it must be a number."),
+        ("--number 1 --most many", "most is 'many'; it must be a number."),
+    ],
+)
+def test_an_option_that_is_a_number_takes_nothing_else(typed, said, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["counted", *typed.split()])
+    with pytest.raises(InputError) as error:
+        command(counted)
+    assert str(error.value) == said
+
+
+def test_numbers_arrive_as_they_are(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["counted", "--number", "3", "--size", "2", "--most", "None", "--either", "all"])
+    command(counted)
+    assert capsys.readouterr().out.strip() == "(3, 2, None, 'all')"

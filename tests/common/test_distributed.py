@@ -16,6 +16,7 @@ import torch
 
 from bundle.common import processes
 from bundle.common.errors import InputError
+from bundle.data import sharing
 from bundle.data.patches import PatchSampler
 from tests.conftest import ROOT, TINY, make_dataset, run_bundle
 from tests.helpers.shared_trainings import RUNS, trainer
@@ -200,9 +201,9 @@ class Patches:
         return self.number
 
 
-def as_rank(monkeypatch: pytest.MonkeyPatch, rank: int, processes: int) -> None:
-    monkeypatch.setattr(processes, "rank", lambda: rank)
-    monkeypatch.setattr(processes, "processes", lambda: processes)
+def as_rank(monkeypatch: pytest.MonkeyPatch, rank: int, number: int) -> None:
+    monkeypatch.setattr(sharing, "rank", lambda: rank)
+    monkeypatch.setattr(sharing, "processes", lambda: number)
 
 
 def test_shares_of_every_batch_make_the_batch(monkeypatch):
@@ -211,7 +212,7 @@ def test_shares_of_every_batch_make_the_batch(monkeypatch):
     parts = []
     for rank in range(2):
         as_rank(monkeypatch, rank, 2)
-        sampler = processes.ShareSampler(Patches(14), seed=3, batch_size=4)
+        sampler = sharing.ShareSampler(Patches(14), seed=3, batch_size=4)
         sampler.epoch, sampler.start = 1, 4
         assert len(sampler) == 7
         parts.append(list(sampler))
@@ -223,9 +224,9 @@ def test_shares_of_every_batch_make_the_batch(monkeypatch):
 def test_what_cannot_be_shared_out_is_refused(monkeypatch):
     as_rank(monkeypatch, 0, 4)
     with pytest.raises(InputError, match=r"batch_size is 6, which 4 processes cannot share out evenly"):
-        processes.share(6)
+        sharing.share(6)
     with pytest.raises(InputError, match=r"the last batch of an epoch has 2 patches.*use a multiple of 4"):
-        processes.ShareSampler(Patches(10), seed=0, batch_size=4)
+        sharing.ShareSampler(Patches(10), seed=0, batch_size=4)
 
 
 def test_alone_nothing_is_exchanged():

@@ -44,7 +44,7 @@ WRONG = [
     (
         "training",
         {"zoom": [1.1, 0.9]},
-        "zoom is [1.1, 0.9]; it must be two numbers above 0, the first not the greater.",
+        "zoom is [1.1, 0.9]; it must be two numbers from 0.1 to 10, the first not the greater.",
     ),
     ("training", {"zoom": [0, 1]}, "zoom is [0, 1]"),
     ("training", {"zoom": 1}, "zoom is 1;"),

@@ -19,6 +19,7 @@ from bundle.evaluation.unpaired.evaluation import evaluate
 from bundle.evaluation.unpaired.reconstruction import Cycle
 from bundle.images.slides import read_slide, write_slide
 from bundle.images.stain_vectors import densities, mixed
+from bundle.report.run import tell
 from bundle.studies.checks import CHECKS
 from bundle.studies.page import write_study
 from bundle.studies.study import UNPAIRED_EVALUATION, Study, plan_cells
@@ -96,6 +97,7 @@ def measured(sections, tmp_path_factory) -> Path:
         patch.setattr(unpaired_evaluation, "load_cycle", lambda *_: Cycle(Planted(data, 0), Planted(data, 2)))
         weights = planted_hash(folder / "hash.pth")
         evaluate(data, str(folder / "bundle"), str(folder), **{**IDS, "hash_weights": weights})
+        tell(str(folder))
     return folder
 
 
@@ -181,6 +183,7 @@ def test_a_target_that_is_not_rgb_is_told_by_channel_and_not_counted(tmp_path, m
     cycle = Cycle(Channels(data, False), Channels(data, True))
     monkeypatch.setattr(unpaired_evaluation, "load_cycle", lambda *_: cycle)
     evaluate(data, "bundle", str(tmp_path), **IDS)
+    tell(str(tmp_path))
     rows = table(tmp_path / "evaluation" / "channels.csv")
     assert [(row["side"], row["channel"]) for row in rows] == [
         (s, c) for s in ("source", "target") for c in two["channel_names"]

@@ -21,7 +21,7 @@ from bundle.networks.fast.winograd import POINTS, InstanceNorm, WinogradConv2d, 
 
 @pytest.fixture(autouse=True)
 def _narrow_is_wide_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accelerate, "LEAST_CHANNELS", 4)
+    monkeypatch.setattr(acceleration, "LEAST_CHANNELS", 4)
 
 
 def generator(**changes) -> ResnetGenerator:
@@ -87,7 +87,7 @@ def test_instance_norm_far_from_zero(relu: bool) -> None:
 @pytest.mark.parametrize("speed", [speed for speed in SPEEDS if speed != "stock"])
 @pytest.mark.parametrize("upsampling", ["nearest", "transposed"])
 def test_the_same_function(speed: str, upsampling: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accelerate, "cpu_has_half", lambda: False)
+    monkeypatch.setattr(acceleration, "cpu_has_half", lambda: False)
     network = generator(upsampling=upsampling)
     before = copy.deepcopy(network.state_dict())
     fast = accelerate(network, speed)
@@ -123,7 +123,7 @@ def test_unknown_speed_names_the_speeds() -> None:
 
 
 def test_half_precision_is_near_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accelerate, "cpu_has_half", lambda: True)
+    monkeypatch.setattr(acceleration, "cpu_has_half", lambda: True)
     network, x = generator(), images()
     fast = accelerate(network, "fast")
     assert fast.arithmetic == "fp16 weights and activations, channels-last"
@@ -133,7 +133,7 @@ def test_half_precision_is_near_and_says_so(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_what_overflows_is_computed_again(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(accelerate, "cpu_has_half", lambda: True)
+    monkeypatch.setattr(acceleration, "cpu_has_half", lambda: True)
     monkeypatch.setattr(logging.getLogger("bundle"), "propagate", True)
     network, x = generator(), images()
     x[1] = -1.0

@@ -26,7 +26,7 @@ WINDOW = 32
 
 @pytest.fixture(autouse=True)
 def _narrow_is_wide_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accelerate, "LEAST_CHANNELS", 4)
+    monkeypatch.setattr(acceleration, "LEAST_CHANNELS", 4)
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +151,7 @@ def test_the_network_is_left_as_it_was(network) -> None:
 
 
 def test_half_precision_shares_the_statistics(network, monkeypatch) -> None:
-    monkeypatch.setattr(accelerate, "cpu_has_half", lambda: True)
+    monkeypatch.setattr(acceleration, "cpu_has_half", lambda: True)
     fast = accelerate(network, "fast")
     names = list(instance_norms(fast).values())
     assert len(names) == 2 * len(set(names)) == 2 * len(instance_norms(network))

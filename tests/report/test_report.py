@@ -29,7 +29,7 @@ from bundle.evaluation.tables import METRICS, ROWS, SUMMARY_COLUMNS, summarise, 
 from bundle.evaluation.truth import MEASURES
 from bundle.images.slides import read_slide
 from bundle.report.records import read_losses
-from bundle.report.run import remake, write
+from bundle.report.run import remake, tell, write
 from tests.conftest import TINY, make_dataset, run_bundle
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -102,6 +102,7 @@ def measured_once(trained, tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TORCH_HOME", str(folder.parent))
         evaluate(data, str(folder / "bundle"), str(folder), "cpu", 32, 16, 0.5, ["training", "testing"], None)
+        tell(str(folder))
     return folder
 
 
@@ -312,6 +313,7 @@ def test_a_bundle_without_reverse_generator_leaves_that_column_out(trained, tmp_
     (tmp_path / "bundle" / "reverse.pt").unlink()
     data = load_datalist(str(trained.parent / "data"))
     evaluate(data, str(tmp_path / "bundle"), str(tmp_path / "run"), "cpu", 32, 16, 0.5, ["testing"], None)
+    tell(str(tmp_path / "run"))
     text = words((tmp_path / "run" / "report.html").read_text(encoding="utf-8"))
     assert "no reverse generator (reverse.pt)" in text
     assert "→ generated toluidine blue" in text
@@ -383,6 +385,7 @@ def test_the_caveat_stands_on_the_page(trained, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     data = load_datalist(str(make_dataset(tmp_path / "data", allow_same_specimen=True)))
     evaluate(data, str(trained / "bundle"), str(tmp_path / "run"), "cpu", 32, 16, 0.5, ["testing"], None)
+    tell(str(tmp_path / "run"))
     assert data.caveat in words((tmp_path / "run" / "report.html").read_text(encoding="utf-8"))
     folder = tmp_path / "alone"
     folder.mkdir()

@@ -95,7 +95,7 @@ def test_a_generator_is_pulled_to_the_stains():
             data(),
             "carriers has 'DAPI': 'Giemsa'; the channels are DAPI, membrane, the stains hemat",
         ),
-        ({}, data(), "carriers is {}; give channels their stain_vectors, --carriers '{DAPI: hematoxylin}'"),
+        ({}, data(), "carriers is {}; give channels their stains, --carriers '{DAPI: hematoxylin}'"),
         (None, data(), "carriers is None; give channels"),
         (
             CARRIERS,

@@ -11,6 +11,7 @@ import numpy as np
 
 from bundle.common.discovery import import_modules
 from bundle.common.errors import InputError
+from bundle.common.values import is_size_um
 from bundle.images.averaging import add_block, axis_weights, blocks, box_count, pieces
 from bundle.images.slides import reading
 from bundle.images.volumes.geometry import SAME, Geometry
@@ -159,7 +160,7 @@ def _spacing(
         )
     else:
         z, y, x = stored.spacing_um[0], stored.spacing_um[1], stored.spacing_um[2]
-    if not all(np.isfinite(size) and size > 0 for size in (z, y, x)):
+    if not all(map(is_size_um, (z, y, x))):
         raise InputError(f"{path} has voxels of {z}×{y}×{x} µm; give their size in µm with {option}")
     return float(f"{z:.6g}"), float(f"{y:.6g}"), float(f"{x:.6g}")  # headers of 32 bits say 4.9999998
 

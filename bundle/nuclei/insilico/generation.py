@@ -9,8 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bundle.common.errors import InputError
-from bundle.common.memory import is_out_of_memory
+from bundle.common.errors import InputError, no_memory
 from bundle.common.palette import LABELLED
 from bundle.images.false_colour import shown
 from bundle.images.slides import read_slide, to_8bit
@@ -135,7 +134,7 @@ def memory_told(tile: Tile, pixels: np.ndarray) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
+        if not no_memory(error):
             raise
         height, width = pixels.shape[1:]
         raise InputError(

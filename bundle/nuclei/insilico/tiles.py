@@ -11,7 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from bundle.common.errors import InputError
-from bundle.common.values import first_spelling
+from bundle.common.values import first_spelling, is_text
 from bundle.data.datalist import SPLITS, Modality
 from bundle.data.load import image_faults
 from bundle.images.slides import read_slide, suffix_of
@@ -123,6 +123,8 @@ def read_table(path: str, names: Sequence[str], split: str, faults: list[str]) -
         row = (line.get("specimen") or name, line.get("split") or split)
         if name not in names or name in rows:
             faults.append(f"{where}: tile {name!r} {'has a line already' if name in rows else 'is not there'}.")
+        if not is_text(row[0]):
+            faults.append(f"{where}: specimen is {row[0]!r}; it must be a name.")
         if row[1] not in SPLITS:
             faults.append(f"{where}: split is {row[1]!r}; it must be one of {', '.join(SPLITS)}.")
         rows[name] = row

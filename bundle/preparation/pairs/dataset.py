@@ -13,7 +13,7 @@ from tqdm import tqdm
 from bundle.common.atomic import check_writable, whole_file, whole_folder, write_json
 from bundle.common.checks import listed
 from bundle.common.command_line import as_bool
-from bundle.common.config_text import as_text
+from bundle.common.config_text import check_names
 from bundle.common.errors import InputError
 from bundle.common.values import is_number
 from bundle.data.datalist import DATALIST
@@ -78,7 +78,7 @@ def prepare(
     root, folder = Path(str(pairs)), Path(str(output))
     approved = as_bool("approve", approve)
     _check_options(root, folder, as_bool("replace", replace), c, c_prime, margin_px)
-    as_text({"source_name": str(source_name), "target_name": str(target_name)})
+    check_names({"source_name": str(source_name), "target_name": str(target_name)})
     found, ignored = list_pairs(root)
     kept, left_out = _accepted(found, ignored, keep)
     names = [pair.name for pair in kept]

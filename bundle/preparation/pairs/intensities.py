@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -109,13 +111,26 @@ def intensities(
     drawn = None if rois is None else Path(str(rois))
     if drawn is None:
         sampled = sample(path)
-        found = propose_alone(sampled.slices, None if metal is None else as_bool("metal", metal), sampled.inside)
+        with _naming(path):
+            found = propose_alone(sampled.slices, None if metal is None else as_bool("metal", metal), sampled.inside)
     else:
         sampled = sample(path, _drawn_slice(drawn, slice))
+        if len(sampled.slices) > 1:
+            raise InputError(f"rois {drawn} says of no slice of {path} that it is drawn on it; pass --slice NUMBER.")
         labels = np.where(sampled.inside, _drawn_labels(drawn, sampled.slices.shape[1:]), 0).astype(np.uint8)
-        found = Found(labels[None], _scale(sampled.slices, labels[None]), False)
+        with _naming(drawn):
+            found = Found(labels[None], _scale(sampled.slices, labels[None]), False)
     write_slide(picture, picture_of(sampled, found))
     return summary(path, sampled, found, drawn, picture)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Say of which file a fault is."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def sample(path: Path | str, place: int | None = None) -> Sampled:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bundle.common.checks import listed
 from bundle.common.errors import InputError
-from bundle.common.values import first_spelling
+from bundle.common.values import first_spelling, is_text, shown
 
 COLUMNS = ("pair", "specimen", "group", "split", "fold")
 SPLITS = ("training", "testing")
@@ -95,12 +95,19 @@ def _row(cells: dict[str, str], where: str, faults: list[str]) -> Row:
     split, fold = cells.get("split") or "training", cells.get("fold") or ""
     if split not in SPLITS:
         faults.append(f"{where}: split is {split!r}; it is training or testing (empty is training).")
-    if fold and not fold.isdecimal():
+    specimen, group = cells.get("specimen") or cells["pair"], cells.get("group") or None
+    for name, value in (("specimen", specimen), ("group", group)):
+        if value is not None and not is_text(value):
+            faults.append(f"{where}: {name} is {value!r}; it must be a name.")
+    if len(fold) > 9:
+        faults.append(f"{where}: fold is {shown(fold)}; it must be a small whole number, or empty.")
+        fold = ""
+    elif fold and not fold.isdecimal():
         faults.append(f"{where}: fold is {fold!r}; it must be a whole number, or empty.")
     elif fold and split == "testing":
         faults.append(f"{where}: a test pair has fold {fold}; folds divide the training pairs, leave it empty.")
     number = int(fold) if fold.isdecimal() else None
-    return Row(cells.get("specimen") or cells["pair"], cells.get("group") or None, split, number)
+    return Row(specimen, group, split, number)
 
 
 def division_faults(rows: dict[str, Row]) -> list[str]:

@@ -23,6 +23,7 @@ LARGER = 1.5  # times the scan's diagonal that a section may measure
 EVEN = 3.0  # standard deviation below which grey levels show nothing
 OVERLAP = 0.5  # of the section that must lie in the scan
 PATHS = ("volume", "section", "guess", "volume_landmarks", "section_landmarks")
+THICKEST_UM = 1000.0  # of a section
 POSITIVE = ("voxel_um", "pixel_um", "guess_deg", "guess_um")
 
 
@@ -42,8 +43,11 @@ def check_numbers(options: Mapping[str, Any]) -> None:
         each = list(sizes) if isinstance(sizes, (list, tuple)) else [sizes] * 3
         if len(each) != 3 or not all(is_number(size) and size > 0 for size in each):
             faults.append(f"scan_voxel_um is {sizes!r}; give one size in µm, or three: z,y,x.")
-    if not (is_number(options["slab_um"]) and options["slab_um"] >= 0):
-        faults.append(f"slab_um is {options['slab_um']!r}; give the thickness in µm, or 0 for the plane alone.")
+    if not (is_number(options["slab_um"]) and 0 <= options["slab_um"] <= THICKEST_UM):
+        faults.append(
+            f"slab_um is {options['slab_um']!r}; give the thickness in µm, at most {THICKEST_UM:g}, or 0 for the plane "
+            "alone."
+        )
     if not is_number(options["turn_deg"]):
         faults.append(f"turn_deg is {options['turn_deg']!r}; give degrees.")
     if options["guess"] is None and (options["turn_deg"] or as_bool("mirrored", options["mirrored"])):

@@ -10,10 +10,12 @@ from typing import Any
 from bundle.common.atomic import check_writable, whole_folder, write_json
 from bundle.common.checks import listed
 from bundle.common.command_line import as_bool
-from bundle.common.config_text import as_text
+from bundle.common.config_text import check_names as check_option_names
 from bundle.common.errors import InputError
+from bundle.common.ids import SEED, fault_of
 from bundle.common.values import is_number
 from bundle.data.datalist import DATALIST
+from bundle.data.leaks import same_files
 from bundle.preparation.tiles.cutting import cut_all, drop_halves, empty_faults
 from bundle.preparation.tiles.grid import TESTING, TRAINING, parse_hold_out
 from bundle.preparation.tiles.listing import datalist_of, description, record, told, write_table
@@ -97,8 +99,8 @@ def tile(
     folder = Path(str(output))
     paired = as_bool("paired_testing", paired_testing)
     overlaps = {TRAINING: _half(tile) if overlap is None else overlap, TESTING: testing_overlap}
-    _check_options(folder, tile, overlaps, least_tissue, testing, hold_out, paired)
-    as_text({"source_name": str(source_name), "target_name": str(target_name)})
+    _check_options(folder, tile, overlaps, least_tissue, testing, hold_out, paired, seed)
+    check_option_names({"source_name": str(source_name), "target_name": str(target_name)})
     sizes = pixel_sizes(pixel_um)
     asked = (
         Asked("source", str(source_name), sizes[0], source_range, source_kind, source_threshold, source_channels),
@@ -151,9 +153,9 @@ def _half(tile: Any) -> int:
 
 
 def _check_options(
-    folder: Path, tile: Any, overlaps: dict[str, Any], least: Any, testing: Any, hold_out: Any, paired: bool
+    folder: Path, tile: Any, overlaps: dict[str, Any], least: Any, testing: Any, hold_out: Any, paired: bool, seed: Any
 ) -> None:
-    faults = []
+    faults = list(filter(None, [fault_of("seed", seed, SEED)]))
     if not isinstance(tile, int) or isinstance(tile, bool) or tile < 2 * BOX:
         faults.append(f"tile is {tile!r}; it must be a whole number of pixels, {2 * BOX} or more.")
     for name, overlap in zip(("overlap", "testing_overlap"), overlaps.values(), strict=True):
@@ -187,6 +189,9 @@ def _checked_sides(asked: Sequence[Asked], given: Sequence[Any], notes: list[str
             sides.append(checked(one, files, notes))
         except InputError as error:
             faults.append(str(error))
+    if not faults:
+        every = [facts.path for side in sides for facts in side.slides.values()]
+        faults += [f"{path} is the same file as {first}; a slide has one stain." for first, path in same_files(every)]
     if faults:
         raise InputError("\n".join(faults))
     return sides

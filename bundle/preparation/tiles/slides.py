@@ -14,7 +14,7 @@ import tifffile
 
 from bundle.common.checks import listed
 from bundle.common.errors import InputError
-from bundle.common.values import first_spelling
+from bundle.common.values import first_spelling, is_text
 from bundle.data.leaks import same_files
 from bundle.images.slides import TIFF, reading
 from bundle.images.tiff import ome_files
@@ -46,7 +46,8 @@ def find_files(option: str, value: Any) -> list[Path]:
     for word in (str(word).strip(" '\"") for word in words):
         path = Path(word)
         if path.is_dir():
-            found = sorted(each for each in path.iterdir() if each.is_file() and each.suffix.lower() in SUFFIXES)
+            found = sorted(each for each in path.iterdir() if not each.is_dir() and each.suffix.lower() in SUFFIXES)
+            faults += [f"{option}: {each} is no file, or a link to none." for each in found if not each.is_file()]
         elif path.is_file():
             found = [path]
         else:
@@ -154,6 +155,8 @@ def read_specimens(path: str | Path, names: Collection[str]) -> dict[str, str]:
         where = f"specimens {file}, line {number}"
         if not cells["specimen"]:
             faults.append(f"{where}: slide {name!r} has no specimen; name it.")
+        elif not is_text(cells["specimen"]):
+            faults.append(f"{where}: slide {name!r} has specimen {cells['specimen']!r}; it must be a name.")
         elif name not in names:
             faults.append(f"{where}: slide {name!r} is not there; the slides are {listed(names)}.")
         elif found.get(name, cells["specimen"]) != cells["specimen"]:

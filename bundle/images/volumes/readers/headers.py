@@ -119,6 +119,8 @@ class InflatedSlices:
             if self.slice >= start:
                 pixels[self.slice - start] = np.frombuffer(content, self.dtype).reshape(self.shape[1:])
             self.slice += 1
+        if stop == self.shape[0]:
+            next(self.stream, None)  # the checksum stands at the end
         return pixels
 
 
@@ -149,15 +151,21 @@ def read_nifti(path: Path) -> Stored:
     unit_um = um_per(header.get_xyzt_units()[0])
     qform, sform = header.get_qform(coded=True)[0], header.get_sform(coded=True)[0]
     steps = sform if sform is not None and (qform is None or header["sform_code"] == 1) else qform
+    known = unit_um is not None
     if steps is None:  # ITK's choice too; nibabel would put the origin in the centre
+        known = known and any(header["pixdim"][1:4] != 1)  # nibabel makes 1 of 0
         steps = np.diag([-header["pixdim"][1], -header["pixdim"][2], header["pixdim"][3], 1.0])
     steps = RAS_TO_LPS @ steps[:3] * (unit_um or 1000.0) / 1000.0
     spacing_um, direction = oriented(path, steps[:, :3])
 
     def read(start: int, stop: int) -> np.ndarray:
-        return image.dataobj[(slice(None), slice(None), slice(start, stop), *([0] * (len(shape) - 3)))].T
+        pixels = image.dataobj[(slice(None), slice(None), slice(start, stop), *([0] * (len(shape) - 3)))].T
+        if stop == sizes[0]:
+            with image.dataobj._get_fileobj() as file:
+                file.read(1)  # the checksum of a .nii.gz stands at the end
+        return pixels
 
-    stated = spacing_um if unit_um else None
+    stated = spacing_um if known else None
     return Stored(sizes, first.dtype, read, stated, steps[:, 3].tolist(), direction, if_mm_um=spacing_um)
 
 
@@ -180,6 +188,8 @@ def _data(path: Path, name: str, packed: bool, offset: int, shape: tuple[int, in
         raise InputError(f"{path} keeps its slices in several files; give the folder of slices, or write one file.")
     else:
         data = path.parent / name
+    if name and data.resolve() == path.resolve():
+        raise InputError(f"{path} names itself as its data file; name the file that holds the voxels, or LOCAL.")
     if not data.is_file():
         raise InputError(f"{path} needs its data file {data}, which does not exist; put it there.")
     if packed:

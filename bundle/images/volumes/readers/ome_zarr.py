@@ -80,6 +80,8 @@ def _stored(
     origin_mm: list[float],
 ) -> Stored:
     shape = three_axes(path, array.shape, kept)
+    if 0 in array.chunks:
+        raise InputError(f"{path} has chunks of {'×'.join(map(str, array.chunks))} voxels; write it anew with others.")
 
     def read(start: int, stop: int) -> np.ndarray:
         index: list[Any] = [slice(None) if axis in kept else 0 for axis in range(array.ndim)]

@@ -158,6 +158,9 @@ def read_folder(path: Path) -> Stored:
     files = tiffs or [each for each in files if each.suffix.lower() == ".png"]
     if not files:
         raise InputError(f"{path} holds no slices; a scan's folder has .tif, .png or DICOM files, or is an OME-Zarr.")
+    for each in files:
+        if not each.is_file():
+            raise InputError(f"{each} is no file, or a link to none; a scan's folder has its slices alone.")
     if tiffs and (several := _one_ome(files)):
         return several
     _check_one_sequence(files)

@@ -101,7 +101,7 @@ class Format(ABC):
         """Open a finished volume; what is raised for one that is not names no path."""
 
 
-FORMATS: dict[str, Format] = {}  # by name
+FORMATS: dict[str, Format] = {}  # by name; all are there once ``stored`` is imported
 
 
 def register(one: Format) -> None:

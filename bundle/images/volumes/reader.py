@@ -54,6 +54,7 @@ class Stored:
 
 
 Reader = Callable[[Path], Stored]  # opens a file or folder; what is raised for a broken one names no path
+# All are there once ``volume`` is imported.
 FILES: dict[str, Reader] = {}  # by suffix, in lower case; of several that fit a name, the longest counts
 FOLDERS: list[tuple[Callable[[Path], bool], Reader]] = []  # each behind what tells its folders from others
 

@@ -15,6 +15,7 @@ from torch import nn
 
 from bundle.common.errors import InputError
 from bundle.networks import ResnetGenerator, UnetGenerator
+from bundle.networks.fast import accelerate as acceleration
 from bundle.networks.fast.accelerate import SPEEDS, Autocast, NarrowConv2d, accelerate
 from bundle.networks.fast.winograd import POINTS, InstanceNorm, WinogradConv2d, share_out, winograd_transform
 

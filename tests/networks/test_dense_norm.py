@@ -16,6 +16,7 @@ from bundle.common.trained_bundle import engine_settings, stock_settings
 from bundle.evaluation.truth import seam_index
 from bundle.networks import FieldGenerator, ResnetGenerator, UnetGenerator, instance_norm
 from bundle.networks.dense_norm import DenseInferer, Statistics, instance_norms, normalised
+from bundle.networks.fast import accelerate as acceleration
 from bundle.networks.fast.accelerate import accelerate
 from bundle.staining.model import load_model
 from bundle.staining.stainer import Windows

@@ -161,7 +161,7 @@ KINDS = [
     report("--output_dir <data>/datalist.json", "datalist.json"),
     report("", "provenance.json", name="a record that is no JSON", make=_spoil("run", "provenance.json", _says("{"))),
     report("", "provenance.json", name="a record that is a list", make=_spoil("run", "provenance.json", _says("[]"))),
-    report("", "provenance.json", name="a record that is empty", make=_spoil("run", "provenance.json", _says("{}"))),
+    report("", name="a record that is empty", make=_spoil("run", "provenance.json", _says("{}"))),
     report("", name="curves that are gone", make=_spoil("run", "tensorboard", _gone)),
     report("", name="a log that is no text", make=_spoil("run", "log.txt", lambda path: path.write_bytes(bytes(range(256)) * 9))),
     *(export(f"--{name} {value}", *says) for name, value, *says in [

@@ -22,7 +22,7 @@ import torch
 from monai.bundle import ConfigParser
 from monai.bundle.scripts import onnx_export
 
-from bundle.common.atomic import whole_file
+from bundle.common.atomic import check_writable, whole_file
 from bundle.common.config_text import write_config
 from bundle.common.errors import InputError
 from bundle.common.run_folder import read_record
@@ -75,6 +75,7 @@ def export(
     """
     root, path = Path(str(bundle)), Path(str(output))
     _check_wishes(root, path, str(name), version, change, onnx)
+    check_writable(path.parent, "the folder of output")
     with _scratch() as scratch:
         folder = Path(scratch) / "made" / str(name)
         _lay_out(root, folder, str(name), version, change)

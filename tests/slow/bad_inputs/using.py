@@ -166,7 +166,7 @@ KINDS = [
     report("", name="a log that is no text", make=_spoil("run", "log.txt", lambda path: path.write_bytes(bytes(range(256)) * 9))),
     *(export(f"--{name} {value}", *says) for name, value, *says in [
         ("bundle", "<data>", "data"), ("bundle", "/nowhere", "/nowhere"), ("bundle", "<run>", "bundle"), ("output", "<here>/model.tar", "model.tar"), ("output", "/dev/null/model.zip", "/dev/null"), ("name", "'Bone Stain'", "name"),
-        ("name", "../x", "name"), ("name", "''", "name"), ("version", "one", "version"), ("version", "1", "version"), ("onnx", "maybe", "onnx"), ("schema", "<here>/none.json", "none.json"), ("change", "5")]),
+        ("name", "../x", "name"), ("name", "''", "name"), ("version", "one", "version"), ("version", "1", "version"), ("onnx", "maybe", "onnx"), ("schema", "<here>/none.json", "none.json")] ),
     export("", "model.pt", name="weights cut in the middle", make=lambda here: files.half(here.bundle / "models/model.pt")),
     export("", "model.ts", name="no TorchScript", make=lambda here: _gone(here.bundle / "models/model.ts")),
     export("", "metadata.json", name="metadata that is a list", make=lambda here: (here.bundle / "configs/metadata.json").write_text("[]")),

@@ -75,6 +75,8 @@ def export(
     """
     root, path = Path(str(bundle)), Path(str(output))
     _check_wishes(root, path, str(name), version, change, onnx)
+    if schema is not None and not Path(str(schema)).is_file():
+        raise InputError(f"schema {schema} is no file; name MONAI's metadata schema, or leave it out.")
     check_writable(path.parent, "the folder of output")
     with _scratch() as scratch:
         folder = Path(scratch) / "made" / str(name)

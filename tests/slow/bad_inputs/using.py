@@ -111,9 +111,10 @@ KINDS = [
     *(evaluation(f"--{name} {value}", *says) for name, value, *says in [
         ("eval_patch", "4", "eval_patch"), ("eval_patch", "500", "eval_patch"), ("eval_patch", "x", "eval_patch"), ("eval_stride", "0", "eval_stride"), ("eval_overlap", "2", "eval_overlap"),
         ("eval_splits", "test", "eval_splits"), ("eval_splits", "'[testing,testing]'", "eval_splits"), ("eval_splits", "'[validation]'", "validation"), ("lpips_weights", "<here>/none.pth", "none.pth"),
-        ("lpips_weights", "<data>/source/00.png", "00.png"), ("eval_window", "1", "eval_window"), ("eval_step", "64", "eval_step"), ("model_bundle", "<data>", "data"), ("model_bundle", "/nowhere", "/nowhere"),
+        ("lpips_weights", "<data>/source/00.png", "00.png"), ("eval_window", "1", "eval_window"), ("eval_step", "64", "step is 64"), ("model_bundle", "<data>", "data"), ("model_bundle", "/nowhere", "/nowhere"),
         ("fold", "9", "fold"), ("eval_baselines", "x", "eval_baselines")]),
     evaluation("", "model.pt", name="weights cut in the middle", make=lambda here: files.half(here.bundle / "models/model.pt")),
+    evaluation("", "inference.json", name="a bundle whose config is cut", make=lambda here: files.half(here.bundle / "configs/inference.json")),
     evaluation("", "channels", name="a dataset of other channels", make=lambda here: here.relist(
         lambda listed: listed["source"].update(channels=3))),
     *(nuclei(f"--{name} {value}", name) for name, value in [

@@ -119,7 +119,8 @@ KINDS = [
         lambda listed: listed["source"].update(channels=3))),
     *(nuclei(f"--{name} {value}", name) for name, value in [
         ("rays", "2"), ("rays", "x"), ("grid", "3"), ("ray_unit_px", "0"), ("patch_size", "7"), ("patch_size", "33"), ("foreground", "2"), ("steps_per_epoch", "0"), ("probability_threshold", "1"),
-        ("nms_threshold", "nan"), ("held_out", "1"), ("window", "4"), ("tune_thresholds", "x"), ("lambda_distance", "-1"), ("width", "0"), ("learning_rate", "x"), ("epochs", "-1"), ("dataset_dir", "/nowhere"), ("rayz", "8")]),
+        ("nms_threshold", "nan"), ("held_out", "1"), ("window", "4"), ("tune_thresholds", "x"), ("lambda_distance", "-1"), ("width", "0"), ("learning_rate", "x"), ("epochs", "-1"), ("rayz", "8")]),
+    nuclei("--dataset_dir /nowhere", "/nowhere"),
     *(nuclei("", *says, name=f"datalist: {name}", make=make) for name, make, *says in [
         ("no labels", _change("nuclei", "datalist.json", lambda listed: listed["training"][0].pop("labels")), "labels"),
         ("labels are the image", _entry(labels="images/0.png"), "labels"),
@@ -128,7 +129,7 @@ KINDS = [
         ("no image", _change("nuclei", "datalist.json", lambda listed: listed.pop("image")), "image"),
         ("a name that is code", _change("nuclei", "datalist.json", lambda listed: listed["image"].update(name="$x")), "image"),
         ("one specimen on both sides", _change("nuclei", "datalist.json", lambda listed: listed["training"][0].update(specimen=listed["testing"][0]["specimen"])), "specimen")]),
-    *(nuclei("", f"{file[:-4]}", name=f"{file}: {name}", make=_spoil("nuclei", file, spoil)) for file, name, spoil in [
+    *(nuclei("", "0.png", name=f"{file}: {name}", make=_spoil("nuclei", file, spoil)) for file, name, spoil in [
         ("labels/0.png", "empty", files.empty), ("labels/0.png", "RGB", files.pixels(np.zeros((64, 72, 3), np.uint8))), ("labels/0.png", "of another size", files.pixels(LABELS[:9])), ("labels/0.png", "a bomb", files.bomb),
         ("images/0.png", "cut in the middle", files.half), ("images/0.png", "16 bits", files.pixels(LABELS + 60000)), ("images/0.png", "a FIFO", files.pipe), ("images/0.png", "1 px", files.pixels(np.ones((1, 1), np.uint8)))]),
     nuclei("", name="labels/0.png: no nucleus", make=_spoil("nuclei", "labels/0.png", files.pixels(LABELS))),

@@ -14,8 +14,8 @@ from tests.helpers.volumes import make_voxels, write_scan
 from tests.slow.bad_inputs import files
 from tests.slow.bad_inputs.bench import Kind, Place
 
-PHANTOM = "scripts.phantom --output <out> --pairs 1 --size 64 --volumes false"
-LABORATORY = "scripts.laboratory --output <out> --specimens 1 --size 64"
+PHANTOM = "scripts.phantom --output <out> --pairs 1 --size 64 --voxel_um 10 --screw_mm 0.2 --volumes false"
+LABORATORY = "scripts.laboratory --output <out> --specimens 1 --size 64 --voxel_um 10 --screw_mm 0.2"
 CELLS = "scripts.cells --output <out> --tiles 1 --testing 1 --size 64"
 TILE = "scripts.tile --source <slides>/he --source_name HE --target <slides>/ki67 --target_name Ki67 --output <out> --tile 32"
 INTENSITIES = "scripts.intensities --input <scan>/scan.nii.gz --output <here>/rois.png"

@@ -134,7 +134,7 @@ KINDS = [
         ("images/0.png", "cut in the middle", files.half), ("images/0.png", "16 bits", files.pixels(LABELS + 60000)), ("images/0.png", "a FIFO", files.pipe), ("images/0.png", "1 px", files.pixels(np.ones((1, 1), np.uint8)))]),
     nuclei("", name="labels/0.png: no nucleus", make=_spoil("nuclei", "labels/0.png", files.pixels(LABELS))),
     *(segment(f"--{name} {value}", *says) for name, value, *says in [
-        ("input", "/nowhere", "/nowhere"), ("input", "<nuclei>/datalist.json", "datalist.json"), ("input_pixel_um", "0", "input_pixel_um"), ("input_pixel_um", "0.5", "pixel"), ("model_bundle", "<nuclei>", "nuclei"),
+        ("input", "/nowhere", "/nowhere"), ("input", "<nuclei>/datalist.json", "datalist.json"), ("input_pixel_um", "0", "input_pixel_um"), ("input_pixel_um", "0.5"), ("model_bundle", "<nuclei>", "nuclei"),
         ("model_bundle", "<bundle>", "bundle"), ("probability_threshold", "2", "probability_threshold"), ("input", "<data>/target", "target"), ("window", "3", "window")]),
     segment("", "0.png", name="an image cut in the middle", make=_spoil("nuclei", "images/0.png", files.half)),
     segment("", "model", name="weights cut in the middle", make=lambda here: files.half(next((here.segmenter / "bundle/models").glob("*.pt")))),

@@ -229,6 +229,8 @@ def outcome(kind: Kind, shared: Shared, folder: Path) -> Outcome:
         except subprocess.TimeoutExpired as error:
             return Outcome("unclear", f"not done after {LIMIT} s: {(error.stderr or b'').decode()[-300:]}", False)
         said = done.stdout + done.stderr
+        if any(folder.rglob("ran")) or (ROOT / "ran").exists():
+            return Outcome("unclear", "code that stands in the input was run", False)
         what = _what(done, place)
         if what == "clean":
             return Outcome(what, said, bool(kind.says) and all(word in _told(done) for word in kind.says))

@@ -196,7 +196,7 @@ KINDS = [
         ("output", "<data>/datalist.json", "datalist.json"), ("datalist", "../x.json", "x.json")]),
     *(series(f"--{name} {value}", *says) for name, value, *says in [
         ("input", "<here>/none.nii", "none.nii"), ("output", "<scan>", "scan"), ("output", "<scan>/scan.nii.gz", "scan.nii.gz"), ("voxel_um", "0", "voxel_um"), ("voxel_um", "x", "voxel_um"), ("voxel_um", "'[1,2]'", "voxel_um"),
-        ("patient_id", "''", ""), ("patient_id", "'" + "x" * 100 + "'", "patient_id"), ("patient_id", r"'a\b'", "patient_id"), ("description", "'" + "x" * 1000 + "'", "description")]),
+        ("patient_id", "''"), ("patient_id", "'" + "x" * 100 + "'", "patient_id"), ("patient_id", r"'a\b'", "patient_id"), ("description", "'" + "x" * 1000 + "'", "description")]),
     series("", "scan.nii.gz", name="a scan of fractions", make=_scan(BIG.astype(np.float32) + 0.5)),
     series("", "scan.nii.gz", name="a scan of 32 bits", make=_scan(BIG.astype(np.int32) * 99)),
 ]  # fmt: skip

@@ -161,7 +161,7 @@ KINDS = [
          _finished(lambda run: (run / "provenance.json").write_text("{"))),
     Kind(COMMAND, "resumed: a record that is a list", AGAIN + " --resume true", ("provenance.json",),
          _finished(lambda run: (run / "provenance.json").write_text("[]"))),
-    Kind(COMMAND, "resumed: a record without a config", AGAIN + " --resume true", ("provenance.json",),
+    Kind(COMMAND, "resumed: a record without a config", AGAIN + " --resume true", (),
          _provenance(lambda record: record.pop("config"))),
     Kind(COMMAND, "a folder that holds a run", AGAIN, ("resume",), _finished(lambda run: None)),
 ]  # fmt: skip

@@ -33,7 +33,7 @@ REPORT = "scripts.report --output_dir <run>"
 EXPORT = "scripts.export --bundle <bundle> --output <here>/model.zip --onnx false"
 RESOLUTION = "scripts.resolution <data>/source/00.png --pixel_um 5"
 SCORES = (
-    "scripts.volume_scores --stained <phantom>/specimens/01/stain.nii.gz --truth <phantom>/specimens/01/stain.nii.gz"
+    "scripts.volume_scores --stained <stained>/stained.nii --truth <phantom>/specimens/01/stain.nii.gz"
 )
 INSILICO = (
     "scripts.insilico --input <tiles> --labels <tiles> --edits configs/edits/membrane.json --model_bundle <restain> "
@@ -137,7 +137,6 @@ KINDS = [
         ("input", "/nowhere", "/nowhere"), ("input", "<nuclei>/datalist.json", "datalist.json"), ("input_pixel_um", "0", "input_pixel_um"), ("input_pixel_um", "0.5"), ("model_bundle", "<nuclei>", "nuclei"),
         ("model_bundle", "<bundle>", "bundle"), ("probability_threshold", "2", "probability_threshold"), ("input", "<data>/target", "target"), ("window", "3", "window")]),
     segment("", "0.png", name="an image cut in the middle", make=_spoil("nuclei", "images/0.png", files.half)),
-    segment("", "model", name="weights cut in the middle", make=lambda here: files.half(next((here.segmenter / "bundle/models").glob("*.pt")))),
     *(ct(more, *says, name=name, make=make) for name, more, make, *says in [
         ("a scan that is not there", "--input <here>/none.nii.gz", lambda here: None, "none.nii.gz"), ("a sigma of -1", "--sigma -1", lambda here: None, "sigma"),
         ("a speed that is none", "--speed warp", lambda here: None, "speed")]),
@@ -169,7 +168,7 @@ KINDS = [
     *(export(f"--{name} {value}", *says) for name, value, *says in [
         ("bundle", "<data>", "data"), ("bundle", "/nowhere", "/nowhere"), ("bundle", "<run>", "bundle"), ("output", "<here>/model.tar", "model.tar"), ("output", "/dev/null/model.zip", "/dev/null"), ("name", "'Bone Stain'", "name"),
         ("name", "../x", "name"), ("name", "''", "name"), ("version", "one", "version"), ("version", "1", "version"), ("onnx", "maybe", "onnx"), ("schema", "<here>/none.json", "none.json")] ),
-    export("", "model.pt", name="weights cut in the middle", make=lambda here: files.half(here.bundle / "models/model.pt")),
+    export("", "model", name="weights cut in the middle", make=lambda here: files.half(here.bundle / "models/model.pt")),
     export("", "model.ts", name="no TorchScript", make=lambda here: _gone(here.bundle / "models/model.ts")),
     export("", "metadata.json", name="metadata that is a list", make=lambda here: (here.bundle / "configs/metadata.json").write_text("[]")),
     export("", "metadata.json", name="no metadata", make=lambda here: _gone(here.bundle / "configs/metadata.json")),

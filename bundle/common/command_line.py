@@ -85,16 +85,18 @@ def with_words(function: Callable[..., Any]) -> Callable[..., Any]:
         for name, value in bound.arguments.items():
             if isinstance(signature.parameters[name].default, bool):
                 bound.arguments[name] = as_bool(name, value)
-            elif fault := _number_fault(name, value, signature.parameters[name].annotation):
+            elif fault := _fault(name, value, signature.parameters[name].annotation):
                 raise InputError(fault)
         return function(*bound.args, **bound.kwargs)
 
     return strict
 
 
-def _number_fault(name: str, value: Any, annotation: Any) -> str | None:
-    """What is wrong with an option that is a number, by its annotation; None of any other."""
+def _fault(name: str, value: Any, annotation: Any) -> str | None:
+    """What is wrong with an option that is a number or text, by its annotation; None of any other."""
     kinds = {part.strip() for part in str(annotation).split("|")}
+    if isinstance(value, bool) and "str" in kinds and kinds <= {"str", "None"}:  # fire's of an option without a value
+        return f"{name} is {value}; give it a value."
     if not kinds & {"int", "float"} or kinds - {"int", "float", "None"} or (value is None and "None" in kinds):
         return None
     if is_number(value) and ("float" in kinds or type(value) is int):

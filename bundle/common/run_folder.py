@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bundle.common.atomic import write_json
-from bundle.common.errors import FULL
+from bundle.common.errors import FULL, InputError
 
 LATEST = Path("checkpoints") / "latest.pt"
 
@@ -24,6 +24,21 @@ MODEL = Path("bundle") / "models" / "model.pt"
 logger = logging.getLogger("bundle")
 
 
+def read_record(path: Path) -> dict[str, Any]:
+    """What a command of ours wrote of itself.
+
+    Raises:
+        InputError: if it is no JSON object.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({error}); restore it, or start another --output_dir.") from error
+    if not isinstance(record, dict):
+        raise InputError(f"{path} is not the record of a run; restore it, or start another --output_dir.")
+    return record
+
+
 def amend(output_dir: str, **facts: Any) -> None:
     """Add facts to a run's ``provenance.json``, whole or not at all; one of the same name is replaced.
 
@@ -32,7 +47,7 @@ def amend(output_dir: str, **facts: Any) -> None:
         facts: plain JSON, by name.
     """
     path = Path(output_dir) / PROVENANCE
-    write_json(path, {**json.loads(path.read_text(encoding="utf-8")), **facts})
+    write_json(path, {**read_record(path), **facts})
 
 
 class LogFile(logging.FileHandler):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from bundle.common.errors import InputError
+from bundle.common.run_folder import read_record
 from bundle.common.values import is_size_um, shown
 
 LEVELS = ("bone", "background")
@@ -178,7 +179,7 @@ def trained_pixel_um(bundle_root: str | Path) -> float | None:
         InputError: if what it says is no size.
     """
     path = Path(bundle_root) / "configs" / "metadata.json"
-    size_um = json.loads(path.read_text(encoding="utf-8")).get("pixel_um") if path.is_file() else None
+    size_um = read_record(path).get("pixel_um") if path.is_file() else None
     if size_um is not None and not is_size_um(size_um):
         raise InputError(f"{path}: pixel_um is {shown(size_um)}; it must be a size in µm, or null: copy it anew.")
     return size_um

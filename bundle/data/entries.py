@@ -13,6 +13,7 @@ from bundle.common.values import is_text, shown
 from bundle.data.datalist import FILE_KEYS, SIDES, Image, Pair
 
 ENTRY_KEYS = {*FILE_KEYS, "specimen", "group", "fold"}
+APART = (("source", "target"), ("source", "mask"), ("target", "mask"), ("image", "labels"))
 NAMELESS = "leave the key out if there is none"
 
 
@@ -140,6 +141,11 @@ def checked_files(
                 files[key] = file_of(folder, entry[key])
             except InputError as error:
                 faults.append(f"{label}: {key} {error}")
+    faults += [
+        f"{label}: {one} and {other} are one file, {shown(entry[one])}; name that of each."
+        for one, other in APART
+        if one in files and files[one] == files.get(other)
+    ]
     return files if len(faults) == found else None
 
 

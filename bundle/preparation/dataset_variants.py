@@ -13,6 +13,8 @@ from scipy.ndimage import map_coordinates
 
 from bundle.common.atomic import whole_folder
 from bundle.common.errors import InputError
+from bundle.common.ids import SEED, fault_of
+from bundle.common.values import is_number
 from bundle.data.datalist import DATALIST, Datalist, Pair
 from bundle.data.folds import assign_folds
 from bundle.data.load import load_datalist
@@ -21,6 +23,7 @@ from bundle.preparation.phantom.fields import smooth_noise
 
 WARP_SCALE_PX = 40.0  # correlation length of the warp
 Listed = dict[str, Any]
+FARTHEST_PX = 1000
 
 
 def write_versions(
@@ -63,7 +66,8 @@ def write_versions(
         raise InputError(
             "\n".join(f"{name} lies outside {data.folder}; copy it in, and list it there." for name in outside)
         )
-    _check(data, misalign_px, pairs_per_fold, material)
+    misalign_px, pairs_per_fold = _listed(misalign_px), _listed(pairs_per_fold)
+    _check(data, misalign_px, pairs_per_fold, material, seed)
     with whole_folder(folder) as partial:
         for name in sorted(set(data.checksums) - {datalist}):
             (partial / name).parent.mkdir(parents=True, exist_ok=True)
@@ -81,11 +85,18 @@ def write_versions(
     return folder
 
 
-def _check(data: Datalist, misalign_px: Sequence[float], pairs_per_fold: Sequence[int], material: bool) -> None:
-    faults = []
+def _listed(value: Any) -> Sequence[Any]:
+    """A single value, as fire reads one without brackets, as a list."""
+    return value if isinstance(value, (list, tuple)) else [value]
+
+
+def _check(
+    data: Datalist, misalign_px: Sequence[float], pairs_per_fold: Sequence[int], material: bool, seed: int
+) -> None:
+    faults = list(filter(None, [fault_of("seed", seed, SEED)]))
     for px in misalign_px:
-        if isinstance(px, bool) or not isinstance(px, (int, float)) or px < 0:
-            faults.append(f"misalign_px has {px!r}; give displacements in pixels, 0 or more.")
+        if not is_number(px) or not 0 <= px <= FARTHEST_PX:
+            faults.append(f"misalign_px has {px!r}; give displacements in pixels, from 0 to {FARTHEST_PX}.")
     for count in pairs_per_fold:
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:
             faults.append(f"pairs_per_fold has {count!r}; give whole numbers of at least 1.")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bundle.common import run_folder
 from bundle.common.checks import sha256_of
 from bundle.evaluation.tables import ROWS, VALIDATION
 
@@ -129,7 +129,7 @@ def read_losses(folder: Path) -> dict[str, np.ndarray]:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return run_folder.read_record(path) if path.is_file() else {}
 
 
 def _read_csv(path: Path) -> Table:

@@ -16,6 +16,7 @@ from bundle.common.config import merged_config
 from bundle.common.errors import InputError
 from bundle.common.html import RESEARCH
 from bundle.common.machine import code_version
+from bundle.common.run_folder import read_record
 from bundle.common.trained_bundle import levels_of, recalibrated, size_note
 from bundle.data.datalist import Modality
 from bundle.images.volumes.fill import with_air
@@ -228,7 +229,7 @@ def _digest(part: Any) -> str:
 def _origin(volume: Volume, bundle_root: Path) -> dict[str, Any]:
     """Where a result comes from besides its fingerprint, plain JSON."""
     path = bundle_root / "configs" / "metadata.json"
-    metadata = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    metadata = read_record(path) if path.is_file() else {}
     return {
         "input": str(volume.path.absolute()),
         "shape": list(volume.shape),

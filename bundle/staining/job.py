@@ -16,6 +16,7 @@ import torch
 
 from bundle.common.atomic import write_json
 from bundle.common.errors import InputError
+from bundle.common.run_folder import read_record
 from bundle.common.trained_bundle import share_between, value_faults
 from bundle.data.datalist import Modality
 from bundle.data.load import image_faults
@@ -155,7 +156,7 @@ def begin(output_dir: Path, fingerprint: Mapping[str, Any], scan: str) -> bool:
     for path in (finished, begun):
         if not path.exists():
             continue
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_record(path)
         there = content["fingerprint"]
         different = [name for name in {**there, **plain} if there.get(name) != plain.get(name)]
         if "speed" in different and "arithmetic" in different:

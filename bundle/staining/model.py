@@ -37,6 +37,15 @@ def modality(declared: Any, side: str) -> Modality:
     return made
 
 
+def window_faults(window: int | None, step: int | None) -> list[str]:
+    """What is wrong with windows and the step between them, a line each."""
+    if window is not None and (not isinstance(window, int) or window < 8):
+        return [f"window is {window!r}; it must be at least 8 px, or None for the whole image at once."]
+    if window is not None and step is not None and (not isinstance(step, int) or not 1 <= step <= window):
+        return [f"step is {step!r}; it must be from 1 px to the window of {window} px, or None for no overlap."]
+    return []
+
+
 def without_loading(preprocessing: Compose) -> Compose:
     """The transforms after those that read a file, for images that are in memory."""
     loading = (LoadImaged, EnsureChannelFirstd)
@@ -123,7 +132,10 @@ def load_model(bundle_root: str | Path, device: str | torch.device = "cpu", **id
     if not config.is_file():
         raise InputError(no_bundle(root))
     parser = ConfigParser()
-    parser.read_config(str(config))
+    try:
+        parser.read_config(str(config))
+    except (ValueError, AttributeError) as error:  # no JSON, or a list
+        raise InputError(f"{config} is no JSON of a config ({error}); copy it from the run again.") from error
     return parsed_model(parser, device, bundle_root=str(root), **ids)
 
 
@@ -137,6 +149,8 @@ def parsed_model(parser: ConfigParser, device: str | torch.device, **ids: Any) -
     """
     parser.update({"device": torch.device(device), "sliding_window#progress": False, **ids})
     item = parser.get_parsed_content
+    if faults := window_faults(item("window"), item("step")):
+        raise InputError("\n".join(faults))
     return TrainedModel(
         modality(item("source"), "source"),
         modality(item("target"), "target"),

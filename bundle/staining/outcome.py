@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-
+from bundle.common.run_folder import read_record
 from bundle.images.stained.stored import open_stain
 from bundle.staining.job import RECORD
 from bundle.staining.page import PAGE, write_volume_report
@@ -20,7 +19,7 @@ def show(run: Run) -> None:
     if new:
         with bar("pictures", "slice", run.shown) as report:
             write_volume_report(run.folder, open_stain(run.folder / run.result), run.volume, report)
-    record = json.loads((run.folder / RECORD).read_text(encoding="utf-8"))
+    record = read_record(run.folder / RECORD)
     spent = record["spent"]
     skipped = f", {spent['windows_skipped']} more lay outside the sample" if spent["windows_skipped"] else ""
     if new:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from html import escape
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from bundle.common import run_folder
 from bundle.common.atomic import whole_file
 from bundle.common.errors import InputError
 from bundle.common.html import RESEARCH, data_uri, definitions, missing, section, sheet, table
@@ -113,7 +113,7 @@ def remake(folder: Path) -> Path:
 def read_record(folder: Path) -> dict[str, Any]:
     """What ``volume.json`` says; nothing if there is none."""
     path = folder / RECORD
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return run_folder.read_record(path) if path.is_file() else {}
 
 
 def clear_alpha(record: Mapping[str, Any]) -> int:

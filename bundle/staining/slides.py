@@ -28,7 +28,7 @@ from bundle.common.trained_bundle import (
 from bundle.data.datalist import Modality
 from bundle.data.load import image_faults
 from bundle.images.slides import SUFFIXES, TIFF, read_mask, read_slide, suffix_of, write_slide
-from bundle.staining.model import as_integers, modality, on_background, without_loading
+from bundle.staining.model import as_integers, modality, on_background, window_faults, without_loading
 
 FORMATS = ("png", "tif")
 PICTURE_CHANNELS = (1, 3)  # what PNG holds
@@ -157,10 +157,7 @@ def setting_faults(
         faults.append(f"direction is {direction!r}; it must be 'forward' (stain) or 'reverse' (take the stain off).")
     if speed not in SPEEDS:
         faults.append(f"speed is {speed!r}; it must be one of {', '.join(SPEEDS)}.")
-    if window is not None and (not isinstance(window, int) or window < 8):
-        faults.append(f"window is {window!r}; it must be at least 8 px, or None for the whole image at once.")
-    elif window is not None and step is not None and (not isinstance(step, int) or not 1 <= step <= window):
-        faults.append(f"step is {step!r}; it must be from 1 px to the window of {window} px, or None for no overlap.")
+    faults += window_faults(window, step)
     if normalisation not in NORMALISATIONS:
         faults.append(f"normalisation is {normalisation!r}; it must be one of {', '.join(NORMALISATIONS)}.")
     elif normalisation == "dense" and window is None:

@@ -19,16 +19,11 @@ from bundle.common.old_names import names_now
 from bundle.common.values import shown
 
 HOME = Path(__file__).parents[2]
-KINDS = {
-    "config": dict,
-    "data_sha256": dict,
-    "versions": dict,
-    "dataset_dir": str,
-    "device": str,
-    "threads": int,
-    "processes": int,
+NEEDED = {  # of a record, and what it is
+    **dict.fromkeys(("config", "data_sha256", "versions"), dict),
+    **dict.fromkeys(("dataset_dir", "device"), str),
+    **dict.fromkeys(("threads", "processes"), int),
 }
-NEEDED = ("config", "data_sha256", "dataset_dir", "versions", "device", "threads", "processes")
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -46,7 +41,7 @@ def read_record(path: Path) -> dict[str, Any]:
         raise InputError(
             f"provenance {path} has no {', '.join(missing)}; it is of an earlier version, or of no training."
         )
-    wrong = [name for name, kind in KINDS.items() if not isinstance(record.get(name, kind()), kind)]
+    wrong = [name for name, kind in NEEDED.items() if not isinstance(record[name], kind)]
     if wrong:
         raise InputError(f"provenance {path}: {wrong[0]} is {shown(record[wrong[0]])}; copy it from the run again.")
     return record

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from bundle.common.run_folder import read_record
 from bundle.data.datalist import DATALIST
 from bundle.evaluation import truth
 from bundle.evaluation.tables import COLUMNS, CYCLES, HASHES, HEADINGS, INDICES, METRICS, NOT, ROWS, TRUTHS, merit
@@ -89,14 +89,14 @@ def read_results(folder: Path) -> Results:
 
     What needs no network is the same in every variant, so it is taken once for each datalist and fold.
     """
-    results = Results(json.loads((folder / "study.json").read_text(encoding="utf-8")))
+    results = Results(read_record(folder / "study.json"))
     seen: dict[tuple[str, Any], str] = {}  # the cell whose rows without a network count
     for name in results.plan["cells"]:
         path = folder / "cells" / name
         if not (path / "done.json").is_file():
             continue
-        done = results.done[name] = json.loads((path / "done.json").read_text(encoding="utf-8"))
-        origin = json.loads((path / "evaluation" / "provenance.json").read_text(encoding="utf-8"))
+        done = results.done[name] = read_record(path / "done.json")
+        origin = read_record(path / "evaluation" / "provenance.json")
         results.caveat = results.caveat or origin["caveat"]
         if (path / "evaluation" / "reconstruction.csv").is_file():
             _add_unpaired(results, name, path / "evaluation")
@@ -126,7 +126,7 @@ def _add_unpaired(results: Results, name: str, folder: Path) -> None:
     if (folder / "hash.csv").is_file():
         for line in _read(folder / "hash.csv"):
             _add(of(line["split"]), line, HASHES)
-    for counted in json.loads((folder / "summary.json").read_text(encoding="utf-8"))["labelling"]:
+    for counted in read_record(folder / "summary.json")["labelling"]:
         for index in INDICES:
             if counted[index] is not None:
                 of(counted["split"])[index] = [counted[index]]

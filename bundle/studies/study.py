@@ -18,6 +18,7 @@ from typing import IO, Any
 from bundle.common.atomic import write_json
 from bundle.common.claims import claimed
 from bundle.common.errors import InputError
+from bundle.common.run_folder import read_record
 from bundle.common.values import is_number
 from bundle.data.datalist import DATALIST
 
@@ -213,7 +214,7 @@ class Study:
         shown = {name: {key: parts.get(key, []) for key in ("tables", "curves")} for name, parts in variants.items()}
         path = self.folder / "study.json"
         if path.exists():
-            there = json.loads(path.read_text(encoding="utf-8"))
+            there = read_record(path)
             keys = [*plan, *({"evaluation_config"} & set(there) - set(plan))]
             differing = [key for key in keys if json.loads(json.dumps(plan.get(key))) != there.get(key)]
             if differing:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import re
 import shutil
 import subprocess
@@ -23,9 +22,10 @@ import torch
 from monai.bundle import ConfigParser
 from monai.bundle.scripts import onnx_export
 
-from bundle.common.atomic import whole_file
+from bundle.common.atomic import check_writable, whole_file
 from bundle.common.config_text import write_config
 from bundle.common.errors import InputError
+from bundle.common.run_folder import read_record
 from bundle.common.trained_bundle import config_files, fingerprint, read_config
 from bundle.training.export_readme import readme
 
@@ -75,6 +75,9 @@ def export(
     """
     root, path = Path(str(bundle)), Path(str(output))
     _check_wishes(root, path, str(name), version, change, onnx)
+    if schema is not None and not Path(str(schema)).is_file():
+        raise InputError(f"schema {schema} is no file; name MONAI's metadata schema, or leave it out.")
+    check_writable(path.parent, "the folder of output")
     with _scratch() as scratch:
         folder = Path(scratch) / "made" / str(name)
         _lay_out(root, folder, str(name), version, change)
@@ -138,7 +141,7 @@ def _lay_out(root: Path, folder: Path, name: str, version: str | None, change: s
     config = read_config(root)
     shutil.copyfile(root / "configs" / "inference.json", folder / "configs" / "slides.json")
     write_config(folder / "configs" / "inference.json", merged(root))
-    metadata = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    metadata = read_record(root / "configs" / "metadata.json")
     new: dict[str, Any] = {}
     if version is not None:
         new = {"version": str(version), "changelog": {str(version): change, **metadata["changelog"]}}
@@ -223,7 +226,7 @@ def check(path: Path, schema: Path | None, scratch: Path) -> list[str]:
     missing = [name for name in NEEDED if not (root / name).is_file()]
     if missing:
         raise InputError(f"the zip has no {', no '.join(missing)}.")
-    metadata = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    metadata = read_record(root / "configs" / "metadata.json")
     faults = metadata_faults(metadata)
     if faults:
         raise InputError("\n".join(faults))

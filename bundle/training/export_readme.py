@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bundle.common.run_folder import read_record
 from bundle.common.trained_bundle import fingerprint
 from bundle.evaluation.tables import HEADINGS, NOT, shown
 
@@ -105,7 +105,7 @@ def _performance(bundle_root: Path) -> str:
     table, record = folder / "summary.csv", folder / "provenance.json"
     if not (table.is_file() and record.is_file()):
         return "Not measured: no evaluation lay beside the bundle when it was packed."
-    measured = json.loads(record.read_text(encoding="utf-8")).get("model_sha256")
+    measured = read_record(record).get("model_sha256")
     if measured != fingerprint(bundle_root):
         return "Not measured: the evaluation beside the bundle was of other weights."
     with table.open(encoding="utf-8", newline="") as file:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from pydoc import locate
-from typing import Any
 
 import torch
 from monai.bundle import ConfigParser
@@ -18,7 +16,7 @@ from bundle.common.config import current_parser, merged_config
 from bundle.common.config_text import write_config
 from bundle.common.errors import InputError
 from bundle.common.folder_lock import hold
-from bundle.common.run_folder import CONFIG, LATEST, MODEL, PREVIOUS, PROVENANCE, amend, logger
+from bundle.common.run_folder import CONFIG, LATEST, MODEL, PREVIOUS, PROVENANCE, amend, logger, read_record
 from bundle.data.datalist import Datalist
 from bundle.data.provenance import provenance
 from bundle.networks.fast.arithmetic import precision_fault
@@ -91,21 +89,6 @@ def begin(output_dir: str, resume: bool | str) -> None:
     faults = folder_faults(Path(output_dir), resume)
     if faults:
         raise InputError("\n".join(faults))
-
-
-def read_record(path: Path) -> dict[str, Any]:
-    """What a run wrote of itself.
-
-    Raises:
-        InputError: if it is no JSON object.
-    """
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read ({error}); restore it, or start another --output_dir.") from error
-    if not isinstance(record, dict):
-        raise InputError(f"{path} is not the record of a run; restore it, or start another --output_dir.")
-    return record
 
 
 def number_faults(parser: ConfigParser) -> list[str]:

@@ -19,7 +19,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from bundle.common import processes
 from bundle.common.errors import InputError
-from bundle.common.run_folder import PROVENANCE, amend
+from bundle.common.run_folder import PROVENANCE, amend, read_record
 from bundle.evaluation.tables import means
 from bundle.training.run_state import RunKeeper
 from bundle.training.trainers import CycleTrainer
@@ -132,7 +132,7 @@ class MlflowRun:
         """Connect, and make a run or find the one on record."""
         from mlflow import MlflowClient  # seconds
 
-        record = json.loads((self.folder / PROVENANCE).read_text(encoding="utf-8"))
+        record = read_record(self.folder / PROVENANCE)
         self.client = MlflowClient(tracking_uri=str(self.uri))
         known = record.get("mlflow", {})
         if known.get("uri") == self.uri:

@@ -67,3 +67,10 @@ def test_numbers_arrive_as_they_are(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["counted", "--number", "3", "--size", "2", "--most", "None", "--either", "all"])
     command(counted)
     assert capsys.readouterr().out.strip() == "(3, 2, None, 'all')"
+
+
+@pytest.mark.parametrize("typed", ["--output", "--output --small", "--output True"])
+def test_an_option_without_its_value_is_refused(typed, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["packed", *typed.split()])
+    with pytest.raises(InputError, match=r"^output is True; give it a value\.$"):
+        command(packed)

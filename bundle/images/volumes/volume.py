@@ -11,7 +11,7 @@ import numpy as np
 
 from bundle.common.discovery import import_modules
 from bundle.common.errors import InputError
-from bundle.common.values import is_size_um
+from bundle.common.values import is_size_um, shown
 from bundle.images.averaging import add_block, axis_weights, blocks, box_count, pieces
 from bundle.images.slides import reading
 from bundle.images.volumes.geometry import SAME, Geometry
@@ -146,7 +146,10 @@ def _spacing(
 ) -> tuple[float, float, float]:
     """The voxel size given, else the one stated."""
     if voxel_um is not None:
-        z, y, x = voxel_um if isinstance(voxel_um, (tuple, list)) else (voxel_um,) * 3
+        sizes = voxel_um if isinstance(voxel_um, (tuple, list)) else (voxel_um,) * 3
+        if len(sizes) != 3 or not all(map(is_size_um, sizes)):
+            raise InputError(f"{option} is {shown(voxel_um)}; give one size in µm, or three: z,y,x.")
+        z, y, x = sizes
     elif stored.spacing_um is None:
         numbers = stored.if_mm_um if stored.if_mm_um != (1000.0,) * 3 else None
         known = numbers and ",".join(f"{size:.6g}" for size in numbers)

@@ -13,6 +13,7 @@ from bundle.common.values import is_number, shown
 from bundle.preparation.phantom.fields import paint_ellipsoids, paint_tubes, smooth_noise, wave_noise
 
 MOST_SIZE = 1024  # voxels: 4 GiB in each of the arrays of float32 that a block is made of
+COARSEST_UM = 100
 BORE_UM = 170.0  # bone and tissue on each side of the screw that a block must hold at least
 PITCH, THREAD_DEPTH = 0.2, 0.1225  # of an M2 screw in diameters: 0.4 mm and 0.245 mm of 2 mm
 LENGTH = 2.0  # diameters: 4 mm of 2 mm (§2.1)
@@ -96,6 +97,10 @@ def check_block(material: str, size: int, voxel_um: float, screw_mm: float) -> l
             f"a block of {size} voxels of {voxel_um:g} µm is {size * voxel_um / 1000:.2f} mm wide, too small for a "
             f"screw of {screw_mm:g} mm with {BORE_UM:g} µm of tissue on both sides; set --size of at least "
             f"{int(np.ceil((screw_mm * 1000 + 2 * BORE_UM) / voxel_um))}, or a smaller --screw_mm."
+        )
+    if not faults and voxel_um > COARSEST_UM:
+        faults.append(
+            f"voxel_um is {voxel_um:g}; it must be at most {COARSEST_UM}, or a voxel holds all that there is."
         )
     return faults
 

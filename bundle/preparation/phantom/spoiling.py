@@ -9,11 +9,13 @@ from scipy.ndimage import gaussian_filter
 from skimage.draw import disk, line_aa
 
 from bundle.common.errors import InputError
+from bundle.common.values import is_number
 from bundle.preparation.phantom.block import MATERIALS, Tissue
 from bundle.preparation.phantom.fields import smooth_noise
 from bundle.preparation.phantom.staining import light
 
 SOFT = (Tissue.SOFT, Tissue.MARROW, Tissue.FAT, Tissue.CELL)
+STRONGEST = 1000
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,8 @@ def spoiling_of(stain: str, changes: dict[str, float] | None = None) -> Spoiling
     for name, value in (changes or {}).items():
         if name not in names:
             faults.append(f"spoiling has no {name!r}; it has {', '.join(names)}.")
-        elif isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
-            faults.append(f"spoiling {name} is {value!r}; give its strength, 0 or more (0 switches it off).")
+        elif not is_number(value) or not 0 <= value <= STRONGEST:
+            faults.append(f"spoiling {name} is {value!r}; give its strength, 0 (switches it off) to {STRONGEST}.")
         elif name in ("soft_missing", "illumination", "partial", "shear") and value > 1:
             faults.append(f"spoiling {name} is {value!r}; it is a share, 0 to 1.")
     if faults:

@@ -14,8 +14,8 @@ from tests.helpers.volumes import make_voxels, write_scan
 from tests.slow.bad_inputs import files
 from tests.slow.bad_inputs.bench import Kind, Place
 
-PHANTOM = "scripts.phantom --output <out> --pairs 1 --size 64 --volumes false"
-LABORATORY = "scripts.laboratory --output <out> --specimens 1 --size 64"
+PHANTOM = "scripts.phantom --output <out> --pairs 1 --size 64 --voxel_um 10 --screw_mm 0.2 --volumes false"
+LABORATORY = "scripts.laboratory --output <out> --specimens 1 --size 64 --voxel_um 10 --screw_mm 0.2"
 CELLS = "scripts.cells --output <out> --tiles 1 --testing 1 --size 64"
 TILE = "scripts.tile --source <slides>/he --source_name HE --target <slides>/ki67 --target_name Ki67 --output <out> --tile 32"
 INTENSITIES = "scripts.intensities --input <scan>/scan.nii.gz --output <here>/rois.png"
@@ -196,7 +196,7 @@ KINDS = [
         ("output", "<data>/datalist.json", "datalist.json"), ("datalist", "../x.json", "x.json")]),
     *(series(f"--{name} {value}", *says) for name, value, *says in [
         ("input", "<here>/none.nii", "none.nii"), ("output", "<scan>", "scan"), ("output", "<scan>/scan.nii.gz", "scan.nii.gz"), ("voxel_um", "0", "voxel_um"), ("voxel_um", "x", "voxel_um"), ("voxel_um", "'[1,2]'", "voxel_um"),
-        ("patient_id", "''", ""), ("patient_id", "'" + "x" * 100 + "'", "patient_id"), ("patient_id", r"'a\b'", "patient_id"), ("description", "'" + "x" * 1000 + "'", "description")]),
+        ("patient_id", "''"), ("patient_id", "'" + "x" * 100 + "'", "patient_id"), ("patient_id", r"'a\b'", "patient_id"), ("description", "'" + "x" * 1000 + "'", "description")]),
     series("", "scan.nii.gz", name="a scan of fractions", make=_scan(BIG.astype(np.float32) + 0.5)),
     series("", "scan.nii.gz", name="a scan of 32 bits", make=_scan(BIG.astype(np.int32) * 99)),
 ]  # fmt: skip

@@ -32,9 +32,7 @@ REPEAT = "scripts.repeat --provenance <run>/provenance.json --output_dir <out>"
 REPORT = "scripts.report --output_dir <run>"
 EXPORT = "scripts.export --bundle <bundle> --output <here>/model.zip --onnx false"
 RESOLUTION = "scripts.resolution <data>/source/00.png --pixel_um 5"
-SCORES = (
-    "scripts.volume_scores --stained <phantom>/specimens/01/stain.nii.gz --truth <phantom>/specimens/01/stain.nii.gz"
-)
+SCORES = "scripts.volume_scores --stained <stained>/stained.nii --truth <phantom>/specimens/01/stain.nii.gz"
 INSILICO = (
     "scripts.insilico --input <tiles> --labels <tiles> --edits configs/edits/membrane.json --model_bundle <restain> "
 )
@@ -111,14 +109,16 @@ KINDS = [
     *(evaluation(f"--{name} {value}", *says) for name, value, *says in [
         ("eval_patch", "4", "eval_patch"), ("eval_patch", "500", "eval_patch"), ("eval_patch", "x", "eval_patch"), ("eval_stride", "0", "eval_stride"), ("eval_overlap", "2", "eval_overlap"),
         ("eval_splits", "test", "eval_splits"), ("eval_splits", "'[testing,testing]'", "eval_splits"), ("eval_splits", "'[validation]'", "validation"), ("lpips_weights", "<here>/none.pth", "none.pth"),
-        ("lpips_weights", "<data>/source/00.png", "00.png"), ("eval_window", "1", "eval_window"), ("eval_step", "64", "eval_step"), ("model_bundle", "<data>", "data"), ("model_bundle", "/nowhere", "/nowhere"),
+        ("lpips_weights", "<data>/source/00.png", "00.png"), ("eval_window", "1", "eval_window"), ("eval_step", "64", "step is 64"), ("model_bundle", "<data>", "data"), ("model_bundle", "/nowhere", "/nowhere"),
         ("fold", "9", "fold"), ("eval_baselines", "x", "eval_baselines")]),
     evaluation("", "model.pt", name="weights cut in the middle", make=lambda here: files.half(here.bundle / "models/model.pt")),
+    evaluation("", "inference.json", name="a bundle whose config is cut", make=lambda here: files.half(here.bundle / "configs/inference.json")),
     evaluation("", "channels", name="a dataset of other channels", make=lambda here: here.relist(
         lambda listed: listed["source"].update(channels=3))),
     *(nuclei(f"--{name} {value}", name) for name, value in [
         ("rays", "2"), ("rays", "x"), ("grid", "3"), ("ray_unit_px", "0"), ("patch_size", "7"), ("patch_size", "33"), ("foreground", "2"), ("steps_per_epoch", "0"), ("probability_threshold", "1"),
-        ("nms_threshold", "nan"), ("held_out", "1"), ("window", "4"), ("tune_thresholds", "x"), ("lambda_distance", "-1"), ("width", "0"), ("learning_rate", "x"), ("epochs", "-1"), ("dataset_dir", "/nowhere"), ("rayz", "8")]),
+        ("nms_threshold", "nan"), ("held_out", "1"), ("window", "4"), ("tune_thresholds", "x"), ("lambda_distance", "-1"), ("width", "0"), ("learning_rate", "x"), ("epochs", "-1"), ("rayz", "8")]),
+    nuclei("--dataset_dir /nowhere", "/nowhere"),
     *(nuclei("", *says, name=f"datalist: {name}", make=make) for name, make, *says in [
         ("no labels", _change("nuclei", "datalist.json", lambda listed: listed["training"][0].pop("labels")), "labels"),
         ("labels are the image", _entry(labels="images/0.png"), "labels"),
@@ -127,15 +127,14 @@ KINDS = [
         ("no image", _change("nuclei", "datalist.json", lambda listed: listed.pop("image")), "image"),
         ("a name that is code", _change("nuclei", "datalist.json", lambda listed: listed["image"].update(name="$x")), "image"),
         ("one specimen on both sides", _change("nuclei", "datalist.json", lambda listed: listed["training"][0].update(specimen=listed["testing"][0]["specimen"])), "specimen")]),
-    *(nuclei("", f"{file[:-4]}", name=f"{file}: {name}", make=_spoil("nuclei", file, spoil)) for file, name, spoil in [
+    *(nuclei("", "0.png", name=f"{file}: {name}", make=_spoil("nuclei", file, spoil)) for file, name, spoil in [
         ("labels/0.png", "empty", files.empty), ("labels/0.png", "RGB", files.pixels(np.zeros((64, 72, 3), np.uint8))), ("labels/0.png", "of another size", files.pixels(LABELS[:9])), ("labels/0.png", "a bomb", files.bomb),
         ("images/0.png", "cut in the middle", files.half), ("images/0.png", "16 bits", files.pixels(LABELS + 60000)), ("images/0.png", "a FIFO", files.pipe), ("images/0.png", "1 px", files.pixels(np.ones((1, 1), np.uint8)))]),
     nuclei("", name="labels/0.png: no nucleus", make=_spoil("nuclei", "labels/0.png", files.pixels(LABELS))),
     *(segment(f"--{name} {value}", *says) for name, value, *says in [
-        ("input", "/nowhere", "/nowhere"), ("input", "<nuclei>/datalist.json", "datalist.json"), ("input_pixel_um", "0", "input_pixel_um"), ("input_pixel_um", "0.5", "pixel"), ("model_bundle", "<nuclei>", "nuclei"),
+        ("input", "/nowhere", "/nowhere"), ("input", "<nuclei>/datalist.json", "datalist.json"), ("input_pixel_um", "0", "input_pixel_um"), ("input_pixel_um", "0.5"), ("model_bundle", "<nuclei>", "nuclei"),
         ("model_bundle", "<bundle>", "bundle"), ("probability_threshold", "2", "probability_threshold"), ("input", "<data>/target", "target"), ("window", "3", "window")]),
     segment("", "0.png", name="an image cut in the middle", make=_spoil("nuclei", "images/0.png", files.half)),
-    segment("", "model", name="weights cut in the middle", make=lambda here: files.half(next((here.segmenter / "bundle/models").glob("*.pt")))),
     *(ct(more, *says, name=name, make=make) for name, more, make, *says in [
         ("a scan that is not there", "--input <here>/none.nii.gz", lambda here: None, "none.nii.gz"), ("a sigma of -1", "--sigma -1", lambda here: None, "sigma"),
         ("a speed that is none", "--speed warp", lambda here: None, "speed")]),
@@ -161,13 +160,13 @@ KINDS = [
     report("--output_dir <data>/datalist.json", "datalist.json"),
     report("", "provenance.json", name="a record that is no JSON", make=_spoil("run", "provenance.json", _says("{"))),
     report("", "provenance.json", name="a record that is a list", make=_spoil("run", "provenance.json", _says("[]"))),
-    report("", "provenance.json", name="a record that is empty", make=_spoil("run", "provenance.json", _says("{}"))),
+    report("", name="a record that is empty", make=_spoil("run", "provenance.json", _says("{}"))),
     report("", name="curves that are gone", make=_spoil("run", "tensorboard", _gone)),
     report("", name="a log that is no text", make=_spoil("run", "log.txt", lambda path: path.write_bytes(bytes(range(256)) * 9))),
     *(export(f"--{name} {value}", *says) for name, value, *says in [
         ("bundle", "<data>", "data"), ("bundle", "/nowhere", "/nowhere"), ("bundle", "<run>", "bundle"), ("output", "<here>/model.tar", "model.tar"), ("output", "/dev/null/model.zip", "/dev/null"), ("name", "'Bone Stain'", "name"),
-        ("name", "../x", "name"), ("name", "''", "name"), ("version", "one", "version"), ("version", "1", "version"), ("onnx", "maybe", "onnx"), ("schema", "<here>/none.json", "none.json"), ("change", "5")]),
-    export("", "model.pt", name="weights cut in the middle", make=lambda here: files.half(here.bundle / "models/model.pt")),
+        ("name", "../x", "name"), ("name", "''", "name"), ("version", "one", "version"), ("version", "1", "version"), ("onnx", "maybe", "onnx"), ("schema", "<here>/none.json", "none.json")] ),
+    export("", "model", name="weights cut in the middle", make=lambda here: files.half(here.bundle / "models/model.pt")),
     export("", "model.ts", name="no TorchScript", make=lambda here: _gone(here.bundle / "models/model.ts")),
     export("", "metadata.json", name="metadata that is a list", make=lambda here: (here.bundle / "configs/metadata.json").write_text("[]")),
     export("", "metadata.json", name="no metadata", make=lambda here: _gone(here.bundle / "configs/metadata.json")),

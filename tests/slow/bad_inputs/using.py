@@ -32,9 +32,7 @@ REPEAT = "scripts.repeat --provenance <run>/provenance.json --output_dir <out>"
 REPORT = "scripts.report --output_dir <run>"
 EXPORT = "scripts.export --bundle <bundle> --output <here>/model.zip --onnx false"
 RESOLUTION = "scripts.resolution <data>/source/00.png --pixel_um 5"
-SCORES = (
-    "scripts.volume_scores --stained <stained>/stained.nii --truth <phantom>/specimens/01/stain.nii.gz"
-)
+SCORES = "scripts.volume_scores --stained <stained>/stained.nii --truth <phantom>/specimens/01/stain.nii.gz"
 INSILICO = (
     "scripts.insilico --input <tiles> --labels <tiles> --edits configs/edits/membrane.json --model_bundle <restain> "
 )
@@ -168,7 +166,7 @@ KINDS = [
     *(export(f"--{name} {value}", *says) for name, value, *says in [
         ("bundle", "<data>", "data"), ("bundle", "/nowhere", "/nowhere"), ("bundle", "<run>", "bundle"), ("output", "<here>/model.tar", "model.tar"), ("output", "/dev/null/model.zip", "/dev/null"), ("name", "'Bone Stain'", "name"),
         ("name", "../x", "name"), ("name", "''", "name"), ("version", "one", "version"), ("version", "1", "version"), ("onnx", "maybe", "onnx"), ("schema", "<here>/none.json", "none.json")] ),
-    export("", "model", name="weights cut in the middle", make=lambda here: files.half(here.bundle / "models/model.pt")),
+    export("", "ckpt_export", name="weights cut in the middle", make=lambda here: files.half(here.bundle / "models/model.pt")),
     export("", "model.ts", name="no TorchScript", make=lambda here: _gone(here.bundle / "models/model.ts")),
     export("", "metadata.json", name="metadata that is a list", make=lambda here: (here.bundle / "configs/metadata.json").write_text("[]")),
     export("", "metadata.json", name="no metadata", make=lambda here: _gone(here.bundle / "configs/metadata.json")),

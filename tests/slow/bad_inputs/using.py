@@ -203,5 +203,5 @@ KINDS = [
         ("a rule of an unknown key", "", [{**RULES[0], "Modalty": "CT"}], "Modalty"), ("a match of a number", "", [{**RULES[0], "match": 5}], "match"), ("a match of an unknown field", "", [{**RULES[0], "match": {"Modalty": "CT"}}], "Modalty"), ("intensities of words", "", [{**RULES[0], "bone_intensity": "x"}], "bone_intensity"), ("every -1", "--every -1", RULES, "every"), ("days of words", "--days x", RULES, "days"), ("stable of NaN", "--stable nan", RULES, "stable"), ("once as a word", "--once x", RULES, "once")]),
     *(label(more, *says, name=name) for name, more, *says in [
         ("a bundle that is none", "--bundle <data>", "data"), ("studies that are not there", "--studies /nowhere", "/nowhere"), ("a password in the address", "--studies http://a:b@127.0.0.1/dicom-web", "studies"), ("stow without a server", "--stow true", "stow"),
-        ("stow as a word", "--stow x", "stow"), ("one intensity", "--bone_intensity 5", "intensity"), ("names of all", "--names '*'", "names"), ("a name that leaves the folder", "--name ../x", "../x")]),
+        ("stow as a word", "--stow x", "stow"), ("one intensity", "--bone_intensity 5", "intensity"), ("names of all", "--names '*'", "names")]),
 ]  # fmt: skip

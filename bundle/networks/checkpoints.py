@@ -14,6 +14,7 @@ from torch import nn
 
 from bundle.common.atomic import keep_as, settle, whole_file
 from bundle.common.errors import InputError
+from bundle.common.values import shown
 
 logger = logging.getLogger("bundle")
 
@@ -153,4 +154,6 @@ def load_network(network: nn.Module, path: str, device: str | torch.device = "cp
     Raises:
         InputError: if the file is missing, corrupt or of another architecture, or its weights are not finite.
     """
+    if not isinstance(network, nn.Module):
+        raise InputError(f"network_def makes {shown(network)} and no network of {path}; copy inference.json anew.")
     return load_weights(network, load_tensors(Path(path)), Path(path)).to(torch.device(device)).eval()

@@ -117,6 +117,7 @@ def _check_wishes(root: Path, path: Path, name: str, version: Any, change: Any, 
             "command with --resume true writes it anew."
         )
     fingerprint(root)  # says so if there is no model
+    read_record(root / "configs" / "metadata.json")  # likewise
     if not (root / "models" / "model.ts").is_file():
         faults.append(f"{root}/models/model.ts does not exist: TorchScript could not express this network.")
     if faults:

@@ -35,6 +35,7 @@ from bundle.preparation.pairs.rois import Rois
 from bundle.preparation.pairs.table import Row, read_table, without_table
 
 ROIS_PAGE, DATASET_PAGE, RECORD = "rois.html", "dataset.html", "preparation.json"
+WIDEST_PX = 1000  # of a mask's margin
 
 
 def prepare(
@@ -112,6 +113,8 @@ def _check_options(root: Path, folder: Path, replace: bool, c: float, c_prime: f
         for name, value in (("c", c), ("c_prime", c_prime), ("margin_px", margin_px))
         if not is_number(value) or value < 0
     ]
+    if not faults and margin_px > WIDEST_PX:
+        faults.append(f"margin_px is {margin_px!r}; it must be at most {WIDEST_PX}.")
     if folder.resolve() == root.resolve() or root.resolve() in folder.resolve().parents:
         faults.append(f"output {folder} lies in pairs {root}, where each folder is a pair; name one elsewhere.")
     elif folder.is_file():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 import warnings
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,7 @@ from bundle.training.weight_average import deployable
 logger = logging.getLogger("bundle")
 HOME = Path(__file__).parents[2]
 CARRIED = ("common", "images", "data", "networks", "staining")  # rooms that a trained bundle runs
+PICTURE = re.compile(r"^!\[[^\n]*\]\([^\n]*\)\n", re.MULTILINE)  # of Markdown, on a line of its own
 LARGE_WINDOW = 1024  # px a side, of a network with a halo: see docs/performance.md
 
 
@@ -67,9 +69,8 @@ def publish(
         for name in ("series.json", "volume.json"):
             write_config(folder / "configs" / name, _read_own(name), {"sigma": sigma})
         copy_code(folder, CARRIED)
-        for name in ("README.md", "CHANGELOG.md"):
-            shutil.copy(HOME / name, folder)
-        shutil.copytree(HOME / "docs", folder / "docs", ignore=shutil.ignore_patterns("images"))
+        for page in (HOME / "README.md", HOME / "CHANGELOG.md", *(HOME / "docs").glob("*.md")):
+            copy_text(page, folder / page.relative_to(HOME))
         save_tensors(generators["g_xy"], folder / "models" / "model.pt")
         save_torchscript(resolved("g_xy"), generators["g_xy"], folder / "models" / "model.ts")
         if "g_yx" in generators:
@@ -89,6 +90,12 @@ def copy_code(folder: Path, rooms: Sequence[str]) -> None:
     for room in rooms:
         shutil.copytree(HOME / "bundle" / room, folder / "bundle" / room, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(HOME / "bundle/__init__.py", folder / "bundle")
+
+
+def copy_text(page: Path, copy: Path) -> None:
+    """Copy a page of Markdown without its pictures, which stay in the repository."""
+    copy.parent.mkdir(exist_ok=True)
+    copy.write_text(PICTURE.sub("", page.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def _read_own(name: str) -> dict[str, Any]:

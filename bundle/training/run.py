@@ -66,7 +66,10 @@ def folder_faults(folder: Path, resume: bool | str) -> list[str]:
     if not holds_run(folder) or resume == INSIST:
         return []
     if not resume:
-        return [f"output_dir {folder} already holds a run; pass --resume true to go on, or another --output_dir."]
+        return [
+            f"output_dir {folder} already holds a run; pass --resume true to go on, once it has ended if it is at work, "
+            "or another --output_dir."
+        ]
     path = folder / CONFIG
     if not path.exists():
         return [f"{path} is missing, so it cannot be told what the run there was; restore it, or --resume {INSIST}."]

@@ -61,7 +61,7 @@ FAULTS = {
     "truncated tiff": (as_tiff, "source/00.tif cannot be read"),
     "not an image": (lambda f: (f / "target/00.png").write_text("hello"), "target/00.png cannot be read"),
     "sizes differ": (
-        lambda f: write_slide(f / "target/00.png", np.ones((3, 60, 72), np.uint8)),
+        lambda f: write_slide(f / "target/00.png", np.arange(3 * 60 * 72, dtype=np.uint8).reshape(3, 60, 72)),
         "source 00.png is 64×72 px but target 00.png is 60×72 px",
     ),
     "mask size": (lambda f: write_slide(f / "mask/00.png", np.ones((1, 9, 9), np.uint8)), "mask 00.png is 9×9 px"),

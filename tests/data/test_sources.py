@@ -23,7 +23,9 @@ def test_statistics_are_numpys_inside_the_masks(tmp_path, inverted):
 
 def test_sources_of_one_value_are_refused(tmp_path):
     folder = make_dataset(tmp_path / "data", pairs=1)
-    for path in (folder / "source").iterdir():
-        write_slide(path, np.full((1, 64, 72), 700, np.uint16))
+    for number, path in enumerate(sorted((folder / "source").iterdir())):
+        pixels = np.full((1, 64, 72), 700, np.uint16)
+        pixels[:, 0, number] = 65535  # outside the mask
+        write_slide(path, pixels)
     with pytest.raises(InputError, match="all training sources are of one grey value"):
         statistics(load_datalist(str(folder)))

@@ -1,6 +1,6 @@
 """The first columns of every table tell mush and noise from a stain, which SSIM and PSNR do not.
 
-``tests/data`` holds parts of phantom pairs and a small network that nine minutes of training made; its ``make.py``
+``tests/files`` holds parts of phantom pairs and a small network that nine minutes of training made; its ``make.py``
 names the commands. What is ranked below it: a network of the same config after seven steps, the real section through a
 Gaussian of 3 px, the mean colour, and the colour table, which is as sharp as the source and as noisy.
 """

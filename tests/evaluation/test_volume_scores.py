@@ -14,11 +14,11 @@ from skimage.metrics import peak_signal_noise_ratio
 from bundle.common.errors import InputError
 from bundle.evaluation.resolution import detail_ratio, resolution_px, ring_correlation
 from bundle.evaluation.volumes import compare, inner_square, read_colour, read_tissues, table, volume_psnr
+from bundle.evaluation.volumes_command import volume_scores
 from bundle.images.stained.spec import StainSpec
 from bundle.images.stained.stored import DEPTH, create, finish, write_slab
 from bundle.images.volumes.geometry import Geometry
 from bundle.preparation.phantom.dataset import write_volume
-from scripts import volume_scores
 
 SIDE = 64
 SOFT, BONE, NEW_BONE, LACUNA, LAYER = 2, 6, 8, 9, 11  # labels of the phantom
@@ -179,13 +179,13 @@ def test_the_square_is_inside_and_as_large_as_can_be():
 def test_the_command_prints_a_column_for_each_and_writes_json(folder, tmp_path):
     stained = ",".join(str(folder / name / "stained.nii") for name in ("perfect", "blurred"))
     arguments = (str(folder / "stain.nii.gz"), str(folder / "labels.nii.gz"), str(folder / "ct.nii.gz"))
-    shown = volume_scores.main(stained, *arguments, every=16, output=str(tmp_path / "scores.json"))
+    shown = volume_scores(stained, *arguments, every=16, output=str(tmp_path / "scores.json"))
     assert shown.startswith("| measure | perfect | blurred | truth |\n|---|---|---|---|\n| detail (1 = as real), xy |")
     measures = [line.split(" | ")[0].strip("| ").split(",")[0] for line in shown.splitlines() if line.startswith("| ")]
     assert list(dict.fromkeys(measures))[1:3] == ["detail (1 = as real)", "gradient correlation ↑"]
     assert measures.index("new bone recall ↑") < measures.index("SSIM ↑") < measures.index("PSNR ↑ (dB)")
     assert "| FRC resolution ↓ (µm), xy | 10.0 |" in shown
-    listed = volume_scores.main(f"[{stained}]", *arguments, every=16)  # fire leaves a list of paths as it is
+    listed = volume_scores(f"[{stained}]", *arguments, every=16)  # fire leaves a list of paths as it is
     assert listed == shown
     written = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))
     assert list(written) == [*stained.split(","), "truth"]
@@ -234,4 +234,4 @@ def test_faults_are_single_lines_that_name_the_file(folder, tmp_path):
             compare(*arguments)
         assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match="every is 0; it must be at least 1"):
-        volume_scores.main(str(perfect), str(truth), every=0)
+        volume_scores(str(perfect), str(truth), every=0)

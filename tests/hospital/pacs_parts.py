@@ -1,4 +1,4 @@
-"""What tests of bundle.pacs have in common: a small scan, a small bundle, a stand-in for the stainer."""
+"""What tests of bundle.hospital.pacs have in common: a small scan, a small bundle, a stand-in for the stainer."""
 
 from __future__ import annotations
 

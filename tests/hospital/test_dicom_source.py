@@ -154,8 +154,8 @@ def test_reading_and_writing_need_pydicom_and_numpy_alone() -> None:
         "import sys, pkgutil, importlib\n"
         "for name in ('torch', 'monai', 'PIL', 'itk', 'nibabel', 'highdicom', 'pynetdicom'):\n"
         "    sys.modules[name] = None\n"
-        "import bundle.dicom\n"
-        "for module in pkgutil.iter_modules(bundle.dicom.__path__):\n"
-        "    importlib.import_module(f'bundle.dicom.{module.name}')\n"
+        "import bundle.images.dicom\n"
+        "for module in pkgutil.iter_modules(bundle.images.dicom.__path__):\n"
+        "    importlib.import_module(f'bundle.images.dicom.{module.name}')\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=WORK)

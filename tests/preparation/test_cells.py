@@ -176,6 +176,6 @@ def test_a_tile_that_is_none_is_refused_before_memory_is_asked_for(tmp_path: Pat
 def test_the_command_says_what_is_wrong_without_a_traceback(tmp_path: Path) -> None:
     done = run_module(["scripts.cells", "--output", str(tmp_path / "new"), "--tiles", "none"], ROOT)
     assert done.returncode == 1
-    assert "error: tiles is 'none'; give a whole number of at least 1." in done.stderr
+    assert "error: tiles is 'none'; it must be a whole number." in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "new").exists()

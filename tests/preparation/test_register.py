@@ -463,7 +463,7 @@ def refused(case, tmp_path, **changes):
         ({"scan_voxel_um": -8}, "scan_voxel_um is -8; give one size in µm, or three: z,y,x."),
         ({"scan_voxel_um": (8, 8)}, "scan_voxel_um is (8, 8); give one size in µm, or three: z,y,x."),
         ({"scan_voxel_um": (8, 8, 0)}, "scan_voxel_um is (8, 8, 0); give one size"),
-        ({"slab_um": -1}, "slab_um is -1; give the thickness in µm, or 0 for the plane alone."),
+        ({"slab_um": -1}, "slab_um is -1; give the thickness in µm, at most"),
         ({"turn_deg": "left"}, "turn_deg is 'left'; give degrees."),
         ({"seed": -3}, "seed is -3; give a whole number of at least 0."),
         ({"seed": 0.5}, "seed is 0.5; give a whole number of at least 0."),

@@ -7,7 +7,7 @@ import ssl
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from bundle.hospital.objects.implicit import write_implicit
 from bundle.hospital.pacs.address import Dimse as Address
 from bundle.hospital.pacs.address import is_loopback, tls_context
 from bundle.hospital.pacs.faults import FullError, PacsError, Patience, RefusedError, UnreachableError
-from bundle.hospital.pacs.inbox import Inbox
+from bundle.hospital.pacs.inbox import Inbox, cut
 from bundle.hospital.pacs.limits import (
     LONGEST_LIST_S,
     LONGEST_OBJECT_S,
@@ -182,10 +182,15 @@ class Dimse:
         doing = f"moving objects to {self.aet} (C-MOVE)"
         with self._association(ae, doing, LONGEST_OBJECT_S, MOST_OBJECT_BYTES) as (association, guard):
             inbox.took = guard.anew
-            counted = (evt.EVT_DATA_RECV, lambda event: guard.add(len(event.data)))
+            entered: list[Association] = []
+            watching: list[Any] = [
+                (evt.EVT_CONN_OPEN, lambda event: entered.append(event.assoc)),
+                (evt.EVT_DATA_RECV, lambda event: guard.add(len(event.data))),
+                (evt.EVT_C_STORE, inbox.take),
+            ]
             here = "127.0.0.1" if is_loopback(self.address.host) else "", port
             try:
-                server = receiver.start_server(here, False, evt_handlers=[(evt.EVT_C_STORE, inbox.take), counted])
+                server = receiver.start_server(here, False, evt_handlers=watching)
             except OSError as error:
                 raise PacsError(
                     f"receive_port {port} cannot be listened on ({error.strerror}); choose another --receive_port."
@@ -196,6 +201,7 @@ class Dimse:
                     self._check(status, doing)
             finally:
                 server.shutdown()  # type: ignore[union-attr]  # there is one, unless it blocks
+                cut(entered)  # who drips into the port would hold this process to its end
 
     def _ae(self) -> AE:
         ae = AE(self.aet)
@@ -216,12 +222,7 @@ class Dimse:
         address = self.address
         opened: list[Association] = []  # before it is established, too
 
-        def cut() -> None:
-            for each in opened:
-                with suppress(OSError, AttributeError):  # it has ended by itself
-                    each.dul.socket.socket.shutdown(socket.SHUT_RDWR)  # type: ignore[union-attr]
-
-        with Guard(self.peer, doing, longest_s, most_bytes, cut) as guard:
+        with Guard(self.peer, doing, longest_s, most_bytes, lambda: cut(opened)) as guard:
             watching = [
                 (evt.EVT_CONN_OPEN, lambda event: opened.append(event.assoc)),
                 (evt.EVT_DATA_RECV, lambda event: guard.add(len(event.data))),

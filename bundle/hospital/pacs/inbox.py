@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from pynetdicom import evt
+from pynetdicom.association import Association
 
 from bundle.hospital.pacs.faults import UnreachableError
 from bundle.hospital.pacs.series import UID, Keep
@@ -49,3 +52,10 @@ class Inbox:
         self.raise_own()
         if self.awaited:
             raise UnreachableError(f"{peer} says that all was sent, but {len(self.awaited)} objects did not come.")
+
+
+def cut(associations: Sequence[Association]) -> None:
+    """End connections, so that whoever waits for them wakes up."""
+    for each in associations:
+        with suppress(OSError, AttributeError):  # it has ended by itself
+            each.dul.socket.socket.shutdown(socket.SHUT_RDWR)  # type: ignore[union-attr]

@@ -67,7 +67,7 @@ def folder_faults(folder: Path, resume: bool | str) -> list[str]:
         return []
     if not resume:
         return [
-            f"output_dir {folder} already holds a run; pass --resume true to go on, once it has ended if it is at work, "
+            f"output_dir {folder} already holds a run; pass --resume true to go on, once it has ended, "
             "or another --output_dir."
         ]
     path = folder / CONFIG

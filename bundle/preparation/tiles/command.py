@@ -189,11 +189,10 @@ def _checked_sides(asked: Sequence[Asked], given: Sequence[Any], notes: list[str
             sides.append(checked(one, files, notes))
         except InputError as error:
             faults.append(str(error))
-    if not faults:
-        every = [facts.path for side in sides for facts in side.slides.values()]
-        faults += [f"{path} is the same file as {first}; a slide has one stain." for first, path in same_files(every)]
     if faults:
         raise InputError("\n".join(faults))
+    every = [facts.path for side in sides for facts in side.slides.values()]
+    notes += [f"{path} is the same file as {first}: both stains have its tiles" for first, path in same_files(every)]
     return sides
 
 

@@ -119,8 +119,8 @@ def checked(asked: Asked, files: Sequence[Path], notes: list[str]) -> Side:
     kind_name = asked.kind or ("brightfield" if first.rgb else "fluorescence")
     if kind_name not in KINDS:
         faults.append(f"{asked.side}_kind is {asked.kind!r}; it is {' or '.join(KINDS)}.")
-    if asked.threshold is not None and not (is_number(asked.threshold) and asked.threshold >= 0):
-        faults.append(f"{asked.side}_threshold is {asked.threshold!r}; it must be a number of at least 0.")
+    if asked.threshold is not None and not is_number(asked.threshold):
+        faults.append(f"{asked.side}_threshold is {asked.threshold!r}; it must be a number.")
     names, chosen = _channels(asked, first, faults)
     if faults:
         raise InputError("\n".join(faults))

@@ -113,6 +113,9 @@ def _check_options(root: Path, folder: Path, replace: bool, c: float, c_prime: f
         for name, value in (("c", c), ("c_prime", c_prime), ("margin_px", margin_px))
         if not is_number(value) or value < 0
     ]
+    if not faults:
+        levels = (("c", c), ("c_prime", c_prime))
+        faults += [f"{name} is {value!r}; it must be at most 255 grey levels." for name, value in levels if value > 255]
     if not faults and margin_px > WIDEST_PX:
         faults.append(f"margin_px is {margin_px!r}; it must be at most {WIDEST_PX}.")
     if folder.resolve() == root.resolve() or root.resolve() in folder.resolve().parents:

@@ -6,7 +6,6 @@ import contextlib
 import json
 import shlex
 import shutil
-import signal
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -278,6 +277,3 @@ def _is_flat(path: Path) -> bool:
     return bool(
         pixels.size == 0 or np.ptp(pixels.reshape(-1, pixels.shape[-1] if pixels.ndim == 3 else 1), 0).max() == 0
     )
-
-
-signal.signal(signal.SIGPIPE, signal.SIG_DFL)

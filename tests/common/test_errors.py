@@ -18,7 +18,7 @@ LINES = [
     ),
     (MemoryError("Unable to allocate 14.6 TiB"), "memory does not suffice (Unable to allocate 14.6 TiB); ask for less"),
     (MemoryError(), "memory does not suffice (of this machine); ask for less at once."),
-    (PermissionError(errno.EACCES, "Permission denied", "/root/x"), "/root/x: Permission denied; name another place"),
+    (PermissionError(errno.EACCES, "Permission denied", "/place/x"), "/place/x: Permission denied; name another place"),
     (OSError(errno.EROFS, "Read-only file system", "/cd/x"), "/cd/x: Read-only file system; name another place"),
     (NotADirectoryError(errno.ENOTDIR, "Not a directory", "a/b"), "a/b: Not a directory; name another place"),
 ]

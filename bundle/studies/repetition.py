@@ -6,7 +6,7 @@ import functools
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,13 @@ from bundle.common import config_text
 from bundle.common.checks import checksum
 from bundle.common.config_text import config_fault
 from bundle.common.errors import InputError
+from bundle.common.ids import METHODS, TRAIN
 from bundle.common.machine import code_version, hardware, versions
 from bundle.common.old_names import names_now
 from bundle.common.values import shown
 
 HOME = Path(__file__).parents[2]
+FREE = {*TRAIN, *METHODS} - {"bundle_root"}  # of these the folder of the run is given anew
 NEEDED = {  # of a record, and what it is
     **dict.fromkeys(("config", "data_sha256", "versions"), dict),
     **dict.fromkeys(("dataset_dir", "device"), str),
@@ -81,52 +83,40 @@ def differences(record: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def foreign_code(config: Any, key: str = "") -> list[str]:
-    """Code in a config that no config of this package has, a line each.
+def foreign_text(config: Mapping[str, Any]) -> list[str]:
+    """Text of a config that no config of this package has, a line each: code it would run, places it would write to.
 
-    A record is a file that anyone may have written: what it runs must be ours. Where it reads and writes it still says.
+    A record is a file that anyone may have written, so what it does must be ours. A training's own ids may have any
+    value, as on the command line, that is no code.
 
     Args:
-        config: a run's config, or a part of it.
-        key: under which the part stands.
+        config: a run's config.
     """
+    return [
+        f"{key}: {text!r}"
+        for key, text in _texts(config, "")
+        if not any(name.replace("#", "::") in _own_text() for name in names_now(text))
+        and (key not in FREE or config_fault(key, text) is not None)
+    ]
+
+
+def _texts(config: Any, key: str) -> Iterator[tuple[str, str]]:
+    """All text of a config, each with the id of the value that it is or is an item of."""
     if isinstance(config, dict):
-        return [line for name, each in config.items() for line in foreign_code(each, _last(name))]
-    if isinstance(config, list):
-        return [line for each in config for line in foreign_code(each, key)]
-    if not is_code(config, key) or any(name.replace("#", "::") in _own_code() for name in names_now(config)):
-        return []
-    return [f"{key}: {config!r}"]
-
-
-def is_code(value: Any, key: str) -> bool:
-    """Whether MONAI would run a string of a config, refer or open with it."""
-    return isinstance(value, str) and (key.startswith("_") or config_fault(key, value) is not None)
-
-
-def _last(key: str) -> str:
-    """Of an id such as ``train#trainer#_target_``, what it sets."""
-    return key.replace("#", "::").rpartition("::")[2].lstrip("+")
+        for name, each in config.items():
+            yield from _texts(each, f"{key}#{name}".lstrip("#"))
+    elif isinstance(config, list):
+        for each in config:
+            yield from _texts(each, key)
+    elif isinstance(config, str):
+        yield key, config
 
 
 @functools.cache
-def _own_code() -> frozenset[str]:
-    """What the configs of this package run."""
-    found: set[str] = set()
-
-    def collect(config: Any, key: str) -> None:
-        if isinstance(config, dict):
-            for name, each in config.items():
-                collect(each, _last(name))
-        elif isinstance(config, list):
-            for each in config:
-                collect(each, key)
-        elif is_code(config, key):
-            found.add(config.replace("#", "::"))  # as MONAI writes it when it has read it
-
-    for path in (HOME / "configs").rglob("*.json"):
-        collect(json.loads(path.read_text(encoding="utf-8")), "")
-    return frozenset(found)
+def _own_text() -> frozenset[str]:
+    """The text of this package's configs."""
+    configs = (json.loads(path.read_text(encoding="utf-8")) for path in (HOME / "configs").rglob("*.json"))
+    return frozenset(text.replace("#", "::") for config in configs for _, text in _texts(config, ""))  # as MONAI has it
 
 
 def write_config(record: Mapping[str, Any], folder: Path, trust: bool = False) -> Path:
@@ -135,24 +125,24 @@ def write_config(record: Mapping[str, Any], folder: Path, trust: bool = False) -
     Args:
         record: of the run.
         folder: where to write it.
-        trust: also run what no config of this package has.
+        trust: also take what no config of this package has.
 
     Returns:
         The file.
 
     Raises:
-        InputError: if the record holds code that no config of this package has, and is not trusted.
+        InputError: x.
     """
     configs = [record["config"], *(part["config"] for part in record.get("resumed", []) if part.get("config"))]
-    config = {**configs[-1], "resume": False}
+    config = {**configs[-1], "resume": False, "mlflow": False}
     if isinstance(config["device"], str):  # the very one, not what the rule for it finds here
         config["device"] = record["device"]
     if record.get("arithmetic", {}).get("chosen"):  # not what the clock says here
         config["precision"] = record["arithmetic"]["chosen"]
-    foreign = [] if trust else foreign_code(config)
+    foreign = [] if trust else foreign_text(config)
     if foreign:
         raise InputError(
-            "the record's config runs what no config of this package has:\n"
+            "the record's config runs, reads or writes what no config of this package has:\n"
             + "\n".join(foreign[:5])
             + "\npass --trust true only if you know who wrote it: it can do all that you can."
         )

@@ -16,7 +16,7 @@ MAY_CHANGE = {
     **dict.fromkeys(("bundle_root", "dataset_dir", "datalist", "output_dir"), "paths; the data are compared"),
     **dict.fromkeys(("device", "num_workers", "precision", "compile"), "the machine; the arithmetic stays"),
     **dict.fromkeys(("initialize", "finalize", "train#sampler", "train#dataloader#batch_size"), "several processes"),
-    **dict.fromkeys(("save_minutes", "skip_nonfinite", "resume"), "safety"),
+    **dict.fromkeys(("save_minutes", "skip_nonfinite"), "safety"),
     **dict.fromkeys(("picture_every", "pictures", "mlflow", "train#writer"), "pictures and logs"),
     **dict.fromkeys(("validate_every", "validate_step", "validation_metric", "lpips_weights"), "what is measured"),
     **dict.fromkeys(("deploy_checkpoint", "sigma", "tune_thresholds", "probability_threshold"), "what is published"),
@@ -73,6 +73,7 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[list[str
     """
     free: list[str] = []
     others: list[str] = []
-    for name, line in differences(before, json.loads(json.dumps(now, default=str))):
+    resume = {name: before[name] for name in ("resume",) if name in before}  # how it is asked for is no change
+    for name, line in differences(before, json.loads(json.dumps({**now, **resume}, default=str))):
         (free if may_change(name) else others).append(line)
     return free, others

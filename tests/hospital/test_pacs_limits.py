@@ -21,57 +21,12 @@ from pynetdicom import evt
 from bundle.hospital.pacs import dimse, limits, web
 from bundle.hospital.pacs.client import connect
 from bundle.hospital.pacs.faults import LaterError, PacsError, Patience
+from tests.hospital.hostile import HEAD, body_drips, drip, hostile, whole
 from tests.hospital.orthanc import free_ports
 from tests.hospital.pacs_parts import SERIES, STUDY, certificate, command, make_ct
 from tests.hospital.small_pacs import SmallPacs
 
 ONCE = Patience(attempts=1, timeout_s=2.0)
-HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/dicom+json\r\n"
-
-
-@contextmanager
-def hostile(answer: Callable[[socket.socket, bytes], None]) -> Iterator[str]:
-    """A server that answers each request, of which it reads the head, as it likes; its address for DICOMweb."""
-    over = threading.Event()
-
-    def serve() -> None:
-        with suppress(OSError):
-            while not over.is_set():
-                connection, _ = listener.accept()
-                threading.Thread(target=talk, args=(connection,), daemon=True).start()
-
-    def talk(connection: socket.socket) -> None:
-        with suppress(OSError), connection:
-            while not over.is_set():
-                asked = b""
-                while b"\r\n\r\n" not in asked:
-                    block = connection.recv(65536)
-                    if not block:
-                        return
-                    asked += block
-                answer(connection, asked)
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=serve, daemon=True).start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/dicom-web"
-        over.set()
-
-
-def whole(connection: socket.socket, body: bytes, head: bytes = b"") -> None:
-    connection.sendall(HEAD + head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
-
-
-def drip(connection: socket.socket, text: bytes) -> None:
-    """A letter every 50 ms, which is never silence."""
-    while True:
-        for letter in text:
-            connection.sendall(bytes([letter]))
-            time.sleep(0.05)
-
-
-def body_drips(connection: socket.socket, _: bytes) -> None:
-    connection.sendall(HEAD + b"Content-Length: 1000000\r\n\r\n")
-    drip(connection, b"[ ")
 
 
 def head_drips(connection: socket.socket, _: bytes) -> None:

@@ -123,12 +123,17 @@ def test_a_fact_added_to_a_record_leaves_the_others(trained, tmp_path):
         ("+train::_target_", "subprocess.run"),
         ("imports", ["$import os"]),
         ("device", {"device": "$__import__('os').getpid()"}),
+        ("zoom", ["$open('owned', 'w')", 1.1]),
+        ("bundle_root", "/home/someone/.config"),
+        ("train#writer#log_dir", "/home/someone/.ssh"),
+        ("+train::writer::log_dir", "../elsewhere"),
+        ("train", {"writer": {"log_dir": "elsewhere"}}),
     ],
 )
-def test_code_of_a_record_is_not_run(record, tmp_path, key, value):
+def test_code_of_a_record_is_not_run_and_its_paths_are_not_taken(record, tmp_path, key, value):
     content = json.loads(record.read_text())
     content["config"][key] = value
-    with pytest.raises(InputError, match="runs what no config of this package has") as caught:
+    with pytest.raises(InputError, match="runs, reads or writes what no config of this package has") as caught:
         repetition.write_config(content, tmp_path)
     assert "--trust true" in str(caught.value)
     assert not (tmp_path / "config.json").exists()
@@ -137,7 +142,7 @@ def test_code_of_a_record_is_not_run(record, tmp_path, key, value):
 
 def test_the_device_of_a_record_is_no_way_in(record, tmp_path):
     content = json.loads(record.read_text()) | {"device": "$open('owned', 'w')"}
-    with pytest.raises(InputError, match="runs what no config of this package has"):
+    with pytest.raises(InputError, match="runs, reads or writes what no config of this package has"):
         repetition.write_config(content, tmp_path)
 
 
@@ -146,4 +151,11 @@ def test_all_that_the_methods_run_is_ours(method):
     parser = ConfigParser()
     files = ["train.json", "multi_gpu_train.json", f"methods/{method}.json", "profiles/demo.json"]
     parser.read_config([str(ROOT / "configs" / file) for file in files])
-    assert repetition.foreign_code(dict(parser.get())) == []
+    assert repetition.foreign_text(dict(parser.get())) == []
+
+
+def test_a_repetition_takes_the_values_of_a_run_and_tells_no_server(record, tmp_path):
+    content = json.loads(record.read_text())
+    content["config"] |= {"method": "my own", "lpips_weights": "/there/weights.pth", "mlflow": "https://elsewhere"}
+    config = json.loads(repetition.write_config(content, tmp_path).read_text())
+    assert (config["method"], config["lpips_weights"], config["mlflow"]) == ("my own", "/there/weights.pth", False)

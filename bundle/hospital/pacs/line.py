@@ -30,6 +30,7 @@ class Line(HTTPAdapter):
 
     def __init__(self, peer: str) -> None:
         self.peer, self.doing, self.longest_s, self.most_bytes = peer, "", 0.0, 0
+        self.ended = False  # before its time
         self.wire: socket.socket | None = None  # the same connection as the one in use, to be ended from outside
         super().__init__()
 
@@ -53,8 +54,15 @@ class Line(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = {"http": plain, "https": secure}
 
     def hold(self, connection: socket.socket) -> socket.socket:
-        """Keep a second handle of a new connection: TLS takes the first one's away."""
+        """Keep a second handle of a new connection: TLS takes the first one's away.
+
+        Raises:
+            ConnectionAbortedError: if the time of the request is over; no further attempt is made.
+        """
         self.let_go()
+        if self.ended:
+            connection.close()
+            raise ConnectionAbortedError("the time is over")
         self.wire = connection.dup()
         return connection
 
@@ -66,6 +74,7 @@ class Line(HTTPAdapter):
 
     def cut(self) -> None:
         """End the connection; who reads from it is told that it has ended."""
+        self.ended = True
         if self.wire is not None:
             with contextlib.suppress(OSError):  # it has ended by itself
                 self.wire.shutdown(socket.SHUT_RDWR)
@@ -82,6 +91,7 @@ class Line(HTTPAdapter):
             LaterError: if it takes longer than it may.
             PacsError: if it is larger, or nested deeper, than it may be.
         """
+        self.ended = False
         with Guard(self.peer, self.doing, self.longest_s, self.most_bytes, self.cut) as guard:
             answer = super().send(request, *args, **{**options, "stream": True})
             blocks = []

@@ -11,6 +11,7 @@ import requests
 from fastapi import HTTPException
 
 from bundle.common.errors import full_disk, input_error
+from bundle.hospital.pacs.faults import LaterError, PacsError
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +49,9 @@ def answer(error: Exception, pacs: str) -> HTTPException:
     """
     if isinstance(error, HTTPException):
         said = error
-    elif (fault := input_error(error)) is not None:
+    elif isinstance(fault := input_error(error), (PacsError, LaterError)):
+        said = HTTPException(NO_PACS, str(fault))
+    elif fault is not None:
         said = HTTPException(UNFIT, str(fault))
     elif isinstance(error, json.JSONDecodeError):
         said = HTTPException(UNFIT, f"params is no JSON ({error}).")

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import re
 import tempfile
-from collections.abc import Iterable
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -18,24 +23,39 @@ from lib.answers import NO_PACS, NOT_FOUND
 from lib.colour import write_grey
 from monailabel.config import settings
 from monailabel.datastore.dicom import DICOMwebClientX, DICOMWebDatastore
+from urllib3.util import Retry
 
 from bundle.common.atomic import whole_folder
+from bundle.hospital.pacs.faults import LaterError
+from bundle.hospital.pacs.limits import MOST_LIST_BYTES, MOST_OBJECT_BYTES, check_count
+from bundle.hospital.pacs.line import Line
 from bundle.images.dicom.source import Source, open_folder
 from bundle.images.dicom.words import file_name, plain
 
 logger = logging.getLogger(__name__)
 
 PATIENCE_S = 60.0  # without a byte from the PACS; requests alone would wait for ever
-ATTEMPTS, FIRST_PAUSE_MS = 4, 500  # each pause is twice the one before; a client waits, and so do all others
+LONGEST_S = 300.0  # for one answer, all attempts together, as a client waits for it
+RETRIES = Retry(3, backoff_factor=0.5, status_forcelist=(408, 429, 503, 504), raise_on_status=False)  # never a POST
+PAGE = 500  # answers asked for at once
 STUDY, SERIES, INSTANCE = "0020000D", "0020000E", "00080018"
 
 
-class Patient(requests.adapters.HTTPAdapter):
-    """HTTP that gives up after :data:`PATIENCE_S`."""
+class Patient(Line):
+    """HTTP that gives up, one request after the other."""
+
+    def __init__(self, peer: str) -> None:
+        super().__init__(peer)
+        self.max_retries = RETRIES
+        self.doing, self.longest_s = "answering", LONGEST_S
+        self.turn = threading.Lock()
 
     def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
-        """Send a request."""
-        return super().send(request, *args, **{**options, "timeout": options.get("timeout") or PATIENCE_S})
+        """Send a request, and read all of its answer."""
+        with self.turn:
+            listed = "json" in request.headers.get("Accept", "")
+            self.most_bytes = MOST_LIST_BYTES if listed else MOST_OBJECT_BYTES
+            return super().send(request, *args, **{**options, "timeout": options.get("timeout") or PATIENCE_S})
 
 
 def connect(address: str) -> DICOMwebClientX:
@@ -47,7 +67,7 @@ def connect(address: str) -> DICOMwebClientX:
     user, password = settings.MONAI_LABEL_DICOMWEB_USERNAME, settings.MONAI_LABEL_DICOMWEB_PASSWORD
     session = create_session_from_user_pass(user, password) if user and password else create_session()
     for scheme in ("http://", "https://"):
-        session.mount(scheme, Patient())
+        session.mount(scheme, Patient(address))
     client = DICOMwebClientX(
         url=address,
         session=session,
@@ -55,7 +75,7 @@ def connect(address: str) -> DICOMwebClientX:
         wado_url_prefix=settings.MONAI_LABEL_WADO_PREFIX,
         stow_url_prefix=settings.MONAI_LABEL_STOW_PREFIX,
     )
-    client.set_http_retry_params(max_attempts=ATTEMPTS, wait_exponential_multiplier=FIRST_PAUSE_MS / 2)
+    client.set_http_retry_params(retry=False)  # it would try again what took too long
     return client
 
 
@@ -69,7 +89,7 @@ class SeriesStore(DICOMWebDatastore):
 
     def list_images(self) -> list[str]:
         """Series Instance UIDs, as the PACS has them now."""
-        found = self._client.search_for_series(search_filters=self._search_filter, get_remaining=True)
+        found = all_of(self._client, self._client.search_for_series, self._search_filter)
         return [series[SERIES]["Value"][0] for series in found]
 
     def get_unlabeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
@@ -121,8 +141,7 @@ class SeriesStore(DICOMWebDatastore):
         """Study and SOP Instance UIDs of a series."""
         found: list[dict[str, Any]] = []
         if re.fullmatch(r"\d[\d.]{,63}", series):  # it becomes the name of a folder, too
-            asked = {"SeriesInstanceUID": series}
-            found = self._client.search_for_instances(search_filters=asked, get_remaining=True)
+            found = all_of(self._client, self._client.search_for_instances, {"SeriesInstanceUID": series})
         found = [each for each in found if each[SERIES]["Value"] == [series]]
         if not found:
             raise HTTPException(NOT_FOUND, f"the PACS at {self._client.base_url} has no series {plain(series)}.")
@@ -131,7 +150,8 @@ class SeriesStore(DICOMWebDatastore):
     def _fetch(self, study: str, series: str, instances: list[str]) -> None:
         came = set()
         with whole_folder(self._folder(series)) as folder:
-            for instance in self._client.iter_series(study, series):
+            for uid in instances:
+                instance = self._client.retrieve_instance(study, series, uid)
                 instance.save_as(folder / f"{file_name(instance.SOPInstanceUID)}.dcm")
                 came.add(str(instance.SOPInstanceUID))
             if came != set(instances):
@@ -149,5 +169,27 @@ def write_volume(path: Path, source: Source) -> None:
 
 def instances_of(client: DICOMwebClientX, study: str, series: str) -> Iterable[str]:
     """SOP Instance UIDs that the PACS has of a series; none if it does not know it."""
-    found = client.search_for_instances(study, search_filters={"SeriesInstanceUID": series}, get_remaining=True)
+    search = partial(client.search_for_instances, study)
+    found = all_of(client, search, {"SeriesInstanceUID": series})
     return [each[INSTANCE]["Value"][0] for each in found if each[SERIES]["Value"] == [series]]
+
+
+def all_of(client: DICOMwebClientX, search: Callable[..., list[Any]], filters: Mapping[str, str]) -> list[Any]:
+    """All answers to a query, page by page, up to a page with nothing new.
+
+    Raises:
+        LaterError: if they take too long.
+        PacsError: if there is no end of them.
+    """
+    found: dict[str, Any] = {}
+    end = time.monotonic() + LONGEST_S
+    for pages in count(1):
+        page = search(search_filters=dict(filters), offset=len(found), limit=PAGE)
+        new = {json.dumps(each, sort_keys=True): each for each in page}
+        if new.keys() <= found.keys():
+            return list(found.values())
+        found |= new
+        check_count(client.base_url, len(found), pages)
+        if time.monotonic() > end:
+            raise LaterError(f"{client.base_url} was not done after {LONGEST_S:g} s while answering a query.")
+    raise AssertionError

@@ -22,8 +22,10 @@ class InputError(ValueError):
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, then what it was raised from, and so on."""
-    while error is not None:
+    """The error, then what it was raised from, and so on; a chain that a library closed to a ring comes to an end."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
         yield error
         error = error.__cause__ or error.__context__
 

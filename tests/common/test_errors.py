@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from bundle.common.errors import InputError, line_of
+from bundle.common.errors import InputError, causes, line_of
 from bundle.studies.study import plan_cells
 from tests.conftest import ROOT
 
@@ -50,3 +50,13 @@ def test_a_study_elsewhere_says_where_to_start_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match="configs/train.json does not exist in .*; start studies in"):
         plan_cells({"a": {}}, [None], [0], None, {})
+
+
+def test_a_ring_of_causes_comes_to_an_end():
+    first, second = RuntimeError("a library raises"), InputError("what it was told.")
+    first.__cause__, second.__cause__ = second, first
+    assert list(causes(first)) == [first, second]
+    assert line_of(first) == "what it was told."
+    second.__cause__, first.__cause__ = RuntimeError(), second
+    second.__cause__.__cause__ = second
+    assert line_of(second.__cause__) == "what it was told."

@@ -130,6 +130,7 @@ KINDS = [
         ("input", "/nowhere", "/nowhere"), ("input", "<nuclei>/datalist.json", "datalist.json"), ("input_pixel_um", "0", "input_pixel_um"), ("input_pixel_um", "0.5"), ("model_bundle", "<nuclei>", "nuclei"),
         ("model_bundle", "<bundle>", "bundle"), ("probability_threshold", "2", "probability_threshold"), ("input", "<data>/target", "target"), ("window", "3", "window")]),
     segment("", "0.png", name="an image cut in the middle", make=_spoil("nuclei", "images/0.png", files.half)),
+    segment("", "model.pt", name="weights cut in the middle", make=_spoil("segmenter", "bundle/models/model.pt", files.half)),
     *(study(f"--{name} {value}", *says) for name, value, *says in [
         ("methods", "none_such", "none_such"), ("methods", "'[paired,paired]'", "paired"), ("methods", "5", "5"), ("methods", "'../x'", "x"), ("folds", "'[9]'", "9"), ("folds", "x", "fold"), ("seeds", "'[-1]'", "seed"), ("seeds", "x", "seed"),
         ("seeds", "'[]'", "seeds"), ("methods", "'[]'", "variants is empty"), ("profile", "none_such", "none_such"), ("ids", "5", "ids"), ("ids", "'{epochz: 1}'", "epochz"), ("ids", "'{epochs: x}'", "epochs"), ("evaluation", "'{eval_patch: 1}'", "eval_patch"),
@@ -142,7 +143,7 @@ KINDS = [
     *(repeat("", *says, name=f"record: {name}", make=_change("run", "provenance.json", change)) for name, change, *says in [
         ("no data", lambda record: record.pop("data_sha256"), "provenance.json"), ("data of words", lambda record: record.update(data_sha256="x"), "data_sha256"),
         ("a dataset that is gone", lambda record: record.update(dataset_dir="/nowhere"), "/nowhere"), ("a dataset that is a number", lambda record: record.update(dataset_dir=5), "dataset_dir"),
-        ("code in its config", lambda record: record["config"].update(run="$__import__('os').system('touch ran')"), "trust"), ("versions of words", lambda record: record.update(versions="x"), "versions")]),
+        ("code in its config", lambda record: record["config"].update(run="$__import__('os').system('touch ran')"), "trust"), ("a place to write to", lambda record: record["config"]["train"]["writer"].update(log_dir="/nowhere"), "trust"), ("versions of words", lambda record: record.update(versions="x"), "versions")]),
     repeat("--output_dir <run>", "not empty", name="a folder that is not empty"),
     repeat("--provenance <here>/none.json", "none.json"),
     repeat("--trust maybe", "trust"),

@@ -5,10 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
-
-import torch
-from monai.bundle import ConfigParser
+from typing import TYPE_CHECKING, Any
 
 from bundle.common.errors import InputError, causes
 from bundle.common.kinds import (
@@ -33,6 +30,9 @@ from bundle.common.kinds import (
     whole,
 )
 from bundle.common.values import is_number, is_text, shown
+
+if TYPE_CHECKING:
+    from monai.bundle import ConfigParser
 
 WORDS = {"true": True, "false": False, "null": None}
 NUMERAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")  # 2e-4 is text to YAML
@@ -279,6 +279,8 @@ def fault_of(name: str, value: Any, kind: Kind) -> str | None:
         return None
     hint = ""
     if kind is DEVICE:
+        import torch  # here, as it takes seconds
+
         there = ["cpu", *(f"cuda:{place}" for place in range(torch.cuda.device_count()))]
         hint = f" ({', '.join(there)})"
     elif is_number(value) and PATH.what in kind.what:

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from bundle.common.values import is_number, is_text
 
 MOST = 2**31 - 1
@@ -121,6 +119,8 @@ def _is_path(value: Any) -> bool:
 
 def _is_there(value: Any) -> bool:
     """Whether a device is one of this machine."""
+    import torch  # here, as it takes seconds
+
     try:
         device = torch.device(value)
     except (RuntimeError, TypeError, ValueError):  # the last of numbers that no C type holds

@@ -23,7 +23,7 @@ from bundle.images.stained.spec import StainSpec
 from bundle.images.stained.stored import DEPTH, FORMATS, create, file_name, finish, open_stain, write_slab
 from bundle.images.volumes.geometry import Geometry
 from bundle.images.volumes.volume import open_volume
-from tests.images.test_volume_io import rotation
+from tests.helpers.scans import rotation
 
 SHAPE = (75, 133, 290)  # two levels, odd sizes, chunks cut at each edge
 GEOMETRY = Geometry((7.0, 6.0, 5.0), (1.0, -2.0, 3.5), rotation())

@@ -187,7 +187,7 @@ def accelerate(network: nn.Module, speed: str = "exact", device: str | torch.dev
     if fast is None:
         if speed != "exact":
             raise InputError(
-                f"speed is {speed!r}, but bundle/networks/fast, which is that here, is missing; use exact."
+                f"speed is {speed!r}; this CPU needs bundle/networks/fast for it, which is missing; use exact."
             )
         return Accelerated(own, "fp32, channels-last, without bundle/networks/fast, which is missing")
     own, tile = fast.with_winograd(own, fast.TILES[speed]), fast.TILES[speed]

@@ -90,7 +90,7 @@ def candidates(device: torch.device, compiled: bool) -> list[str]:
 
 def without_fast(precision: str) -> str:
     """What to say where an arithmetic of the CPU is asked for that is not there."""
-    return f"precision is {precision!r}, but bundle/networks/fast, which computes it on CPUs, is missing; use {PLAIN}."
+    return f"precision is {precision!r}; a CPU needs bundle/networks/fast for it, which is missing; use {PLAIN}."
 
 
 def precision_fault(precision: Any, device: torch.device) -> str | None:

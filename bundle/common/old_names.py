@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 MOVED: dict[str, tuple[str, ...]] = {  # old module: those that have its names now
-    "acceleration": ("networks.fast.accelerate",),
+    "acceleration": ("networks.accelerate",),
     "air": ("data.air",),
     "atomic": ("common.atomic",),
     "checkpoints": ("networks.checkpoints",),
@@ -27,6 +27,7 @@ MOVED: dict[str, tuple[str, ...]] = {  # old module: those that have its names n
     "keeper": ("training.run_state",),
     "loading": ("data.loader",),
     "losses": ("training.losses",),
+    "networks.fast.accelerate": ("networks.accelerate",),
     "pair_terms": ("training.pair_terms",),
     "patches": ("data.patches",),
     "pool": ("training.image_buffer",),

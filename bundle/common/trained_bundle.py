@@ -15,12 +15,7 @@ from bundle.common.run_folder import read_record
 from bundle.common.values import is_size_um, shown
 
 LEVELS = ("bone", "background")
-SPEEDS = (
-    "exact",
-    "fast",
-    "preview",
-    "stock",
-)  # of ``inference.json``; bundle.networks.fast.accelerate says what they are
+SPEEDS = ("exact", "fast", "preview", "stock")  # of ``inference.json``; bundle.networks.accelerate says what they are
 OTHER_SIZE = 0.05  # by which pixels may differ from those of the training without a note
 BEYOND = 0.1  # of the way from background to bone
 LEAST_BETWEEN = 0.001  # of a scan's values that must lie between the two

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from bundle.common.errors import InputError
 from bundle.common.trained_bundle import NORMALISATIONS
-from bundle.networks.fast.winograd import InstanceNorm, share_out
+from bundle.networks.threads import share_out
 
 Place = Sequence[slice]  # of a window: image, channels, rows, columns, as MONAI's ``with_coord`` gives it
 Hook = Callable[[str, Any, tuple[Tensor], Tensor], Tensor | None]  # layer, norm, what it was given, what it made
@@ -91,8 +91,7 @@ def instance_norms(network: nn.Module) -> dict[nn.Module, str]:
     return {
         module: name.rpartition("network.")[2]
         for name, module in network.named_modules()
-        if isinstance(module, InstanceNorm)
-        or (isinstance(module, nn.GroupNorm) and module.num_groups == module.num_channels and not module.affine)
+        if isinstance(module, nn.GroupNorm) and module.num_groups == module.num_channels and not module.affine
     }
 
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F  # noqa: N812
 from tqdm import tqdm
 
 from bundle.common.errors import InputError
-from bundle.networks.fast.winograd import share_out
+from bundle.networks.threads import share_out
 
 LEAST_READ = 512  # px a side of a square; for fewer pixels PyTorch and oneDNN take other kernels, which round otherwise
 

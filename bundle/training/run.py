@@ -19,7 +19,7 @@ from bundle.common.folder_lock import hold
 from bundle.common.run_folder import CONFIG, LATEST, MODEL, PREVIOUS, PROVENANCE, amend, logger, read_record
 from bundle.data.datalist import Datalist
 from bundle.data.provenance import provenance
-from bundle.networks.fast.arithmetic import precision_fault
+from bundle.networks.arithmetic import precision_fault
 from bundle.training.resumption import INSIST, changes
 
 

@@ -17,8 +17,7 @@ from torch.optim import Optimizer
 from bundle.common import processes
 from bundle.common.errors import InputError, no_memory
 from bundle.common.random_state import random_state, set_random_state
-from bundle.networks import score
-from bundle.networks.fast import arithmetic
+from bundle.networks import arithmetic, score
 from bundle.training.faults import StepGuard, gradient_norms
 from bundle.training.image_buffer import ImageBuffer
 from bundle.training.losses import LeastSquares, Logarithmic, Objective
@@ -53,7 +52,7 @@ class CycleTrainer(Trainer):
         background_y: likewise in the target.
         inferer: applies a generator to a batch.
         guard: answers a step that is not finite; None takes it.
-        precision: ``fp32``, ``fast``, or one arithmetic, see :class:`bundle.networks.fast.arithmetic.Arithmetic`.
+        precision: ``fp32``, ``fast``, or one arithmetic, see :class:`bundle.networks.arithmetic.Arithmetic`.
         compiled: see there.
         average: decay of the mean of the generators' weights (:mod:`bundle.training.weight_average`), which is what is
             published; 0 keeps none.

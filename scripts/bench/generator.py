@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from bundle.images.slides import read_slide
-from bundle.networks.fast.accelerate import Accelerated, NarrowConv2d, accelerate
-from bundle.networks.fast.winograd import InstanceNorm, WinogradConv2d
+from bundle.networks.accelerate import Accelerated, accelerate
+from bundle.networks.fast.inference import NarrowConv2d, WinogradConv2d
 from bundle.preparation.phantom.dataset import make_dataset
 from bundle.staining.model import TrainedModel, load_model
 
@@ -143,7 +143,7 @@ def shares(network: Accelerated, x: Tensor) -> dict[str, float]:
             module.scatter = watch("Winograd: tiles out", module.scatter)
         elif isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, NarrowConv2d)):
             module.forward = watch("other convolutions", module.forward)
-        elif isinstance(module, (InstanceNorm, nn.GroupNorm)):
+        elif isinstance(module, nn.GroupNorm):
             module.forward = watch("norm (and ReLU)", module.forward)
     torch.bmm = watch("Winograd: matrix products", product)
     try:

@@ -16,7 +16,7 @@ from monai.inferers import Inferer, SlidingWindowInferer
 from torch import Tensor
 
 from bundle.networks import FieldGenerator, ResnetGenerator
-from bundle.networks.fast.accelerate import accelerate
+from bundle.networks.accelerate import accelerate
 from bundle.networks.halo import HaloInferer
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from bundle.images.slides import read_slide
-from bundle.networks.fast.accelerate import accelerate
+from bundle.networks.accelerate import accelerate
 from bundle.staining.model import TrainedModel, load_model
 from scripts.bench.generator import phantom_slide
 

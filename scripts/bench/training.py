@@ -16,8 +16,8 @@ from monai.bundle import ConfigParser
 from torch import Tensor, nn
 
 from bundle.networks import score
-from bundle.networks.fast.arithmetic import candidates
-from bundle.networks.fast.training_layers import is_instance_norm
+from bundle.networks.arithmetic import candidates
+from bundle.networks.shifted_norm import is_instance_norm
 from bundle.training.losses import Objective, least_squares
 from bundle.training.trainers import CycleTrainer
 from bundle.training.translation import Networks, Translation

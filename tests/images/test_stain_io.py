@@ -4,11 +4,13 @@ import itertools
 import json
 import multiprocessing
 import resource
+import shutil
 import signal
 
 import nibabel
 import numpy as np
 import pytest
+import tensorstore
 import tifffile
 import zarr
 from nibabel.filebasedimages import ImageFileError
@@ -21,7 +23,7 @@ from bundle.images.stained.spec import StainSpec
 from bundle.images.stained.stored import DEPTH, FORMATS, create, file_name, finish, open_stain, write_slab
 from bundle.images.volumes.geometry import Geometry
 from bundle.images.volumes.volume import open_volume
-from tests.images.test_volume_io import rotation
+from tests.helpers.scans import rotation
 
 SHAPE = (75, 133, 290)  # two levels, odd sizes, chunks cut at each edge
 GEOMETRY = Geometry((7.0, 6.0, 5.0), (1.0, -2.0, 3.5), rotation())
@@ -174,6 +176,24 @@ def test_zarr_reads_every_level(tmp_path):
         assert np.array_equal(group[str(level)][:].transpose(1, 2, 3, 0), finer)
         assert np.array_equal(stain.read(np.s_[:, :, :], level), finer)
         assert np.array_equal(stain.read(np.s_[3:90, :1, -1:], level), finer[3:90, :1, -1:])
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_its_files_are_to_the_byte_those_that_tensorstore_writes(channels, tmp_path):
+    """An encoder of another house; chunks of nothing but zeros, and those that edges cut, are whole too."""
+    pixels = random(channels)
+    pixels[:, :, :140] = 0
+    write(tmp_path / "s", "ome-zarr", pixels)
+    shutil.copytree(tmp_path / "s", tmp_path / "other")
+    for chunk in (tmp_path / "other").glob("*/0/*/*/*"):
+        chunk.unlink()
+    for level in range(len(level_shapes(SHAPE))):
+        kvstore = {"driver": "file", "path": f"{tmp_path / 'other' / str(level)}/"}
+        store = {"driver": "zarr", "kvstore": kvstore, "store_data_equal_to_fill_value": True}
+        tensorstore.open(store).result().write(pixels.transpose(3, 0, 1, 2)).result()
+        pixels = halve(pixels)
+    assert len(content(tmp_path / "s")) == 5 + 18 + 6
+    assert content(tmp_path / "other") == content(tmp_path / "s")
 
 
 def test_coarser_voxels_cover_the_same_ground(tmp_path):

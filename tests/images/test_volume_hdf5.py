@@ -10,7 +10,7 @@ import pytest
 from bundle.common.errors import InputError
 from bundle.images.volumes.readers.hdf5 import split_dataset
 from bundle.images.volumes.volume import open_volume, resample
-from tests.images.test_volume_io import SHAPE, random
+from tests.helpers.scans import SHAPE, random
 
 
 def nexus(path, units="um", scale=1.0, signal="data", kind="group"):

@@ -14,15 +14,17 @@ import torch
 from torch import nn
 
 from bundle.common.errors import InputError
-from bundle.networks import ResnetGenerator, UnetGenerator
-from bundle.networks.fast import accelerate as acceleration
-from bundle.networks.fast.accelerate import SPEEDS, Autocast, NarrowConv2d, accelerate
-from bundle.networks.fast.winograd import POINTS, InstanceNorm, WinogradConv2d, share_out, winograd_transform
+from bundle.networks import ResnetGenerator, UnetGenerator, instance_norm
+from bundle.networks import accelerate as acceleration
+from bundle.networks.accelerate import SPEEDS, Autocast, accelerate
+from bundle.networks.fast.inference import NarrowConv2d
+from bundle.networks.fast.winograd import POINTS, InstanceNorm, WinogradConv2d, winograd_transform
+from bundle.networks.threads import share_out
 
 
 @pytest.fixture(autouse=True)
 def _narrow_is_wide_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(acceleration, "LEAST_CHANNELS", 4)
+    monkeypatch.setattr(acceleration.fast, "LEAST_CHANNELS", 4)
 
 
 def generator(**changes) -> ResnetGenerator:
@@ -82,7 +84,7 @@ def test_instance_norm_far_from_zero(relu: bool) -> None:
     x = torch.randn(2, 5, 9, 11) + 100  # a difference of squares would lose four digits
     expected = nn.functional.instance_norm(x.double())
     expected = expected.relu() if relu else expected
-    assert float((InstanceNorm(1e-5, relu)(x) - expected).abs().max()) < 1e-4
+    assert float((InstanceNorm(instance_norm(5), relu)(x) - expected).abs().max()) < 1e-4
 
 
 @pytest.mark.parametrize("speed", [speed for speed in SPEEDS if speed != "stock"])
@@ -164,7 +166,7 @@ def test_autocast_is_near() -> None:
 def test_a_window_is_the_same_in_any_batch_and_with_any_number_of_threads() -> None:
     code = (
         "import hashlib, torch, tests.networks.test_acceleration as t\n"
-        "t.acceleration.LEAST_CHANNELS = 4\n"
+        "t.acceleration.fast.LEAST_CHANNELS = 4\n"
         "x = t.images(3)\n"
         "for threads in (1, 2, 3):\n"
         "    torch.set_num_threads(threads)\n"

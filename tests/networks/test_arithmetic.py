@@ -11,9 +11,8 @@ from monai.networks.nets import PatchDiscriminator
 from torch import nn
 
 from bundle.common.errors import InputError
-from bundle.networks import FieldGenerator, ResnetGenerator, UnetGenerator, score
-from bundle.networks.fast import arithmetic
-from bundle.networks.fast.arithmetic import Arithmetic
+from bundle.networks import FieldGenerator, ResnetGenerator, UnetGenerator, arithmetic, score
+from bundle.networks.arithmetic import Arithmetic
 from bundle.networks.fast.training_layers import TwinNarrow, TwinNorm, TwinWinograd
 from tests.helpers.training import differences, latest, make_trainer, stop_at
 

@@ -15,9 +15,9 @@ from bundle.common.errors import InputError
 from bundle.common.trained_bundle import engine_settings, stock_settings
 from bundle.evaluation.truth import seam_index
 from bundle.networks import FieldGenerator, ResnetGenerator, UnetGenerator, instance_norm
+from bundle.networks import accelerate as acceleration
+from bundle.networks.accelerate import accelerate
 from bundle.networks.dense_norm import DenseInferer, Statistics, instance_norms, normalised
-from bundle.networks.fast import accelerate as acceleration
-from bundle.networks.fast.accelerate import accelerate
 from bundle.staining.model import load_model
 from bundle.staining.stainer import Windows
 from tests.conftest import ROOT
@@ -27,7 +27,7 @@ WINDOW = 32
 
 @pytest.fixture(autouse=True)
 def _narrow_is_wide_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(acceleration, "LEAST_CHANNELS", 4)
+    monkeypatch.setattr(acceleration.fast, "LEAST_CHANNELS", 4)
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,8 @@ from bundle.data.load import load_datalist
 from bundle.images.slides import read_slide, write_slide
 from bundle.images.stained.stored import open_stain
 from bundle.networks import FieldGenerator
+from bundle.networks.accelerate import accelerate
 from bundle.networks.checkpoints import save_tensors
-from bundle.networks.fast.accelerate import accelerate
 from bundle.networks.halo import LEAST_READ, HaloInferer, Pointwise
 from bundle.staining.model import load_model
 from bundle.training import publish
@@ -110,13 +110,13 @@ def test_a_smaller_halo_would_not(monkeypatch):
 
 def test_half_precision_is_near_enough(monkeypatch):
     network, x = generator(width=16), image(256, 256)
-    monkeypatch.setattr("bundle.networks.fast.accelerate.cpu_has_half", lambda: False)
-    monkeypatch.setattr("bundle.networks.fast.accelerate.cpu_has_bf16", lambda: True)
+    monkeypatch.setattr("bundle.networks.accelerate.cpu_has_half", lambda: False)
+    monkeypatch.setattr("bundle.networks.accelerate.cpu_has_bf16", lambda: True)
     fast = accelerate(network, "fast")
     assert fast.arithmetic.startswith("bf16")
     error = (fast(x) - accelerate(network)(x)).square().mean()
     assert 10 * torch.log10(4 / error) > 55  # of a range of 2
-    monkeypatch.setattr("bundle.networks.fast.accelerate.cpu_has_bf16", lambda: False)
+    monkeypatch.setattr("bundle.networks.accelerate.cpu_has_bf16", lambda: False)
     assert accelerate(network, "fast").arithmetic.startswith("fp32")
 
 

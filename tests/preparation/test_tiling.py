@@ -15,7 +15,7 @@ from bundle.preparation.tiles.grid import Area, HoldOut, parse_hold_out, places,
 from bundle.preparation.tiles.tissue import KINDS, optical_density, tissue_share
 from tests.helpers.tiling import HALF, cut, fault, pixels_of, stained, write
 from tests.helpers.tiling import slides as slides
-from tests.images.test_section_io import aperio, slide
+from tests.helpers.whole_slides import aperio, slide
 
 
 @pytest.mark.parametrize(

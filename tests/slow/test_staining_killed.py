@@ -25,7 +25,7 @@ def run_quietly(bundle: Path, scan: Path, output_dir: Path, ids: dict) -> None:
 
 def start(*arguments) -> multiprocessing.Process:
     fork = multiprocessing.get_context("forkserver")
-    fork.set_forkserver_preload(["tests.helpers.volumes", "bundle.staining.command", "bundle.networks.fast.accelerate"])
+    fork.set_forkserver_preload(["tests.helpers.volumes", "bundle.staining.command", "bundle.networks.accelerate"])
     process = fork.Process(target=run_quietly if arguments else int, args=arguments)
     process.start()
     return process

@@ -1,1 +1,1 @@
-"""Arithmetic for CPUs that PyTorch has not: one door for inference, one for training."""
+"""Arithmetic for CPUs that PyTorch has not, behind two doors: ``inference`` and ``training``; can be taken out."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -11,9 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from bundle.networks.fast.accelerate import add_columns, by_column, is_narrow
+from bundle.networks.fast.inference import add_columns, by_column, is_narrow
 from bundle.networks.fast.instance_norm import NormFunction
 from bundle.networks.fast.winograd_gradients import TransformedWeight, WinogradFunction, is_suited
+from bundle.networks.shifted_norm import copied, is_instance_norm
 
 
 class Derived(nn.Module):
@@ -119,7 +119,7 @@ class TwinWinograd(Derived):
 
 
 class TwinNarrow(Derived):
-    """A convolution to few channels, see :class:`bundle.networks.fast.accelerate.NarrowConv2d`; its output is fp32."""
+    """A convolution to few channels, see :class:`bundle.networks.fast.inference.NarrowConv2d`; its output is fp32."""
 
     def derive(self) -> Tensor:
         """The weight with its columns as channels."""
@@ -148,25 +148,6 @@ class TwinNorm(nn.Module):
         return NormFunction.apply(x, self.eps, self.slope)
 
 
-class ShiftedNorm(nn.Module):
-    """Group norm of the differences from each channel's first pixel: the same function, exactly 0 where it is flat.
-
-    PyTorch's own leaves rounding there, which a network's next norms multiply by 1/√eps = 316 each, and ReLUs that see
-    more than 0 let the gradient grow alike, past what fp32 holds.
-
-    Args:
-        norm: the layer.
-    """
-
-    def __init__(self, norm: nn.GroupNorm) -> None:
-        super().__init__()
-        self.norm = norm
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) → the same, fp32."""
-        return self.norm(x - x[:, :, :1, :1].detach().float())  # of which the norm's gradient does not depend
-
-
 class TwinDropout(nn.Module):
     """Dropout whose draws are its thread's own, so that they depend on no other thread.
 
@@ -184,21 +165,6 @@ class TwinDropout(nn.Module):
         """(…) → the same; ``draws.generator`` of this thread must be set."""
         kept = torch.rand(x.shape, generator=self.draws.generator) >= self.p
         return x * (kept / (1 - self.p)).to(x.dtype)
-
-
-def copied(network: nn.Module) -> nn.Module:
-    """A copy whose parameters are the network's own."""
-    return copy.deepcopy(network, {id(weight): weight for weight in network.parameters()})
-
-
-def with_shifted_norms(network: nn.Module) -> nn.Module:
-    """A copy, with the network's own parameters, whose group norms of one channel each are :class:`ShiftedNorm`."""
-    twin = copied(network)
-    for parent in list(twin.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, nn.GroupNorm) and is_instance_norm(child):
-                setattr(parent, name, ShiftedNorm(child))
-    return twin.train()
 
 
 def make_twin(network: nn.Module, dtype: torch.dtype, winograd: bool, taps: bool = False) -> nn.Module:
@@ -238,13 +204,6 @@ def _replacement(layer: nn.Module, dtype: torch.dtype, winograd: bool, taps: boo
     if isinstance(layer, nn.Dropout) and layer.p:
         return TwinDropout(layer.p)
     return TwinNorm(float(layer.eps), 1.0) if is_instance_norm(layer) else layer  # type: ignore[arg-type]
-
-
-def is_instance_norm(layer: nn.Module) -> bool:
-    """Whether a layer normalises each channel of each image, without a learnt scale or a memory."""
-    if isinstance(layer, nn.GroupNorm):
-        return layer.num_groups == layer.num_channels and not layer.affine
-    return isinstance(layer, nn.InstanceNorm2d) and not layer.affine and not layer.track_running_stats
 
 
 def _join(layers: nn.Sequential, dtype: torch.dtype, winograd: bool) -> None:

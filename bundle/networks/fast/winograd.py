@@ -1,14 +1,13 @@
-"""Convolutions by Winograd's minimal filtering on the CPU, and threads that do not wait for each other."""
+"""Convolutions by Winograd's minimal filtering on the CPU."""
 
 from __future__ import annotations
 
 import math
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from numba import njit
 from torch import Tensor, nn
 
 from bundle.networks.fast.instance_norm import normalise
+from bundle.networks.threads import share_out
 
 POINTS = {2: "0 1 -1", 4: "0 1 -1 2 -2", 6: "0 1 -1 2 -2 1/2 -1/2"}  # Lavin & Gray 2016, and its usual extension
 BLOCK_TILES = 256  # computed at once: 2 × 17 MB of workspace at 256 channels
@@ -138,20 +138,20 @@ def _kernels(tile: int) -> tuple[Callable, Callable]:
     return gather, scatter
 
 
-class InstanceNorm(nn.Module):
+class InstanceNorm(nn.GroupNorm):
     """Instance normalisation of channels-last images on the CPU, and ReLU if one follows.
 
     PyTorch's group norm is as fast, but for channels-last takes the variance as a difference of two large numbers:
     its error is twenty times larger.
 
     Args:
-        eps: added to the variance.
+        norm: what it replaces, without a learnt scale.
         relu: whether negative values become 0.
     """
 
-    def __init__(self, eps: float, relu: bool) -> None:
-        super().__init__()
-        self.eps, self.slope = eps, 0.0 if relu else 1.0
+    def __init__(self, norm: nn.GroupNorm, relu: bool) -> None:
+        super().__init__(norm.num_groups, norm.num_channels, norm.eps, affine=False)
+        self.slope = 0.0 if relu else 1.0
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) → (B, C, H, W), channels last."""
@@ -239,30 +239,3 @@ class WinogradConv2d(nn.Module):
 
         share_out(block, [(image, first) for image in range(len(x)) for first in range(0, len(rows), step)])
         return out.permute(0, 3, 1, 2)
-
-
-def share_out(do: Callable[[Any], Any], items: list[Any]) -> list[Any]:
-    """``[do(item) for item in items]``, by as many threads as PyTorch may use here, each of which uses no more."""
-    threads = torch.get_num_threads()
-    with torch.no_grad():
-        if threads == 1 or hasattr(_own, "alone"):
-            return [do(item) for item in items]
-        return list(_pool(threads).map(torch.no_grad()(do), items))
-
-
-@cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    """Threads in which PyTorch computes with one thread."""
-    pool, together = ThreadPoolExecutor(threads, "stain"), threading.Barrier(threads + 1)
-
-    def alone() -> None:
-        torch.set_num_threads(1)
-        torch.get_num_threads()  # settles it for this thread; the first call would else take what others set later
-        _own.alone = True
-        together.wait()
-
-    for _ in range(threads):
-        pool.submit(alone)
-    together.wait()
-    torch.set_num_threads(threads)  # what threads started later begin with
-    return pool

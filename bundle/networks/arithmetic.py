@@ -13,9 +13,15 @@ from torch import nn
 
 from bundle.common import processes
 from bundle.common.errors import InputError
-from bundle.networks.fast.accelerate import Autocast, cpu_has_bf16
-from bundle.networks.fast.batch_threads import Shards
-from bundle.networks.fast.training_layers import make_twin, with_shifted_norms
+from bundle.networks.accelerate import Autocast, cpu_has_bf16
+from bundle.networks.shifted_norm import with_shifted_norms
+
+try:
+    from bundle.networks.fast import training as fast
+except ModuleNotFoundError as error:
+    if not (error.name or "").startswith("bundle.networks.fast"):
+        raise
+    fast = None  # type: ignore[assignment]
 
 logger = logging.getLogger("bundle")
 
@@ -45,11 +51,14 @@ def apply(network: nn.Module, arithmetic: str) -> nn.Module:
 
     Returns:
         The network itself for plain fp32.
+
+    Raises:
+        InputError: if it needs ``bundle/networks/fast/``, which is missing.
     """
     if arithmetic in TWINS:
-        dtype, winograd = TWINS[arithmetic]
-        taps = dtype == torch.bfloat16 and torch.cpu._is_amx_tile_supported()
-        return Shards(make_twin(network, dtype, winograd, taps), dtype)
+        if fast is None:
+            raise InputError(without_fast(arithmetic))
+        return fast.shared_out(network, *TWINS[arithmetic])
     if arithmetic == "autocast":
         return Autocast(with_shifted_norms(network), torch.bfloat16)
     if arithmetic == "compiled":
@@ -59,7 +68,7 @@ def apply(network: nn.Module, arithmetic: str) -> nn.Module:
 
 def refresh(network: nn.Module) -> None:
     """Let what :func:`apply` gave see the weights that an optimizer has changed."""
-    if isinstance(network, Shards):
+    if fast is not None and isinstance(network, fast.Shards):
         network.forget()
 
 
@@ -79,11 +88,16 @@ def candidates(device: torch.device, compiled: bool) -> list[str]:
     return [PLAIN, "winograd_fp32", *(["bf16", "winograd_bf16"] if cpu_has_bf16() else [])]
 
 
+def without_fast(precision: str) -> str:
+    """What to say where an arithmetic of the CPU is asked for that is not there."""
+    return f"precision is {precision!r}; a CPU needs bundle/networks/fast for it, which is missing; use {PLAIN}."
+
+
 def precision_fault(precision: Any, device: torch.device) -> str | None:
     """What is wrong with the id ``precision`` on a device, if anything."""
     known = candidates(device, True)
     if precision in ("fast", "half", *known):
-        return None
+        return without_fast(precision) if fast is None and device.type == "cpu" and precision != PLAIN else None
     names = ", ".join(known)
     return f"precision is {precision!r}; it must be fast, half, or an arithmetic of this {device.type}: {names}."
 

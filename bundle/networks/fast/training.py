@@ -1,4 +1,4 @@
-"""A batch shared out over threads, each of which takes its images through the whole network and back."""
+"""The door for training: a batch shared out over threads, each of which takes its images through a network's twin."""
 
 from __future__ import annotations
 
@@ -8,8 +8,20 @@ import torch
 from torch import Tensor, nn
 
 from bundle.networks import score
-from bundle.networks.fast.training_layers import Derived, TwinDropout
-from bundle.networks.fast.winograd import share_out
+from bundle.networks.fast.training_layers import Derived, TwinDropout, make_twin
+from bundle.networks.threads import share_out
+
+
+def shared_out(network: nn.Module, dtype: torch.dtype, winograd: bool) -> Shards:
+    """A module for the CPU that computes what a network does, with the network's own parameters.
+
+    Args:
+        network: stays as it is.
+        dtype: of images, ``torch.bfloat16`` or ``torch.float32``.
+        winograd: compute suited 3×3 convolutions by Winograd's minimal filtering.
+    """
+    taps = dtype == torch.bfloat16 and torch.cpu._is_amx_tile_supported()
+    return Shards(make_twin(network, dtype, winograd, taps), dtype)
 
 
 class Shards(nn.Module):

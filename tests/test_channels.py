@@ -128,6 +128,8 @@ def test_a_volume_of_them_is_stained_slice_by_slice_to_its_page(run, tmp_path):
     channel_zarr(tmp_path / "scan.ome.zarr", channels.swapaxes(0, 1).astype(np.uint16))
     stain(bundle, tmp_path / "scan.ome.zarr", tmp_path / "of_zarr", sigma=0)
     assert np.array_equal(open_stain(tmp_path / "of_zarr" / "stained.ome.zarr").read((slice(None),) * 3), made)
+    flat = str(write_scan(tmp_path / "flat.nii.gz", np.full((12, 48, 40), 9000, np.uint16)))  # as a material's level
+    stain(bundle, [*scans[:-1], flat], tmp_path / "of_flat", sigma=0)
     given = {"axes": "zyx", "window": None}
     stain(bundle, scans, tmp_path / "fused", **given)
     stain(bundle, tmp_path / "scan.ome.zarr", tmp_path / "fused_too", **given)

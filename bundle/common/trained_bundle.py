@@ -83,7 +83,7 @@ def read_grey_config(bundle_root: str | Path) -> dict[str, Any]:
         InputError: as :func:`read_config`, or if the model takes another number of channels.
     """
     config = read_config(bundle_root)
-    channels = config["source"]["channels"]
+    channels = config["source"].get("channels")
     if channels != 1:
         raise InputError(
             f"{bundle_root} takes {channels} channels of {config['source']['name']}, but a CT series has one value a "

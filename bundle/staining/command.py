@@ -7,7 +7,6 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -173,10 +172,9 @@ def stain(
             f"this model makes {modality(target, 'target')}; volumes are stained in RGB only: stain its slices "
             "as images (configs/inference.json)."
         )
-    folder, shown = Path(str(output_dir)), is_first()
-    given = replace(modality(source, "source"), channels=1)  # as each is read
+    folder, shown, given = Path(str(output_dir)), is_first(), modality(source, "source")
     if recalibrated(source, bone_intensity, background_intensity):
-        given = Modality(given.name, 1, -float("inf"), float("inf"))
+        given = Modality(given.name, given.channels, -float("inf"), float("inf"))
     known = levels_of(bone_intensity, background_intensity)
     check_writable(folder)
     with explained(folder):

@@ -11,24 +11,19 @@ from bundle.images.volumes.volume import Volume, open_all
 
 
 def open_channels(
-    given: Path | str | Sequence[Path | str],
-    voxel_um: float | tuple[float, float, float] | None = None,
-    option: str = "--voxel_um",
-    least_slices: int = 1,
+    given: Path | str | Sequence[Path | str], voxel_um: float | tuple[float, float, float] | None = None
 ) -> list[Volume]:
     """Open the channels of a scan, a grey volume each, without reading them.
 
     Args:
         given: a scan, or a list of them, one after another.
-        voxel_um: see :func:`bundle.images.volumes.volume.open_volume`, likewise the others.
-        option: see there.
-        least_slices: see there.
+        voxel_um: see :func:`bundle.images.volumes.volume.open_volume`.
 
     Raises:
         InputError: as there, or if two differ in shape or, by more than 1 %, in voxel size.
     """
     paths = [given] if isinstance(given, (str, Path)) else given
-    channels = [each for path in paths for each in open_all(path, voxel_um, option, least_slices)]
+    channels = [each for path in paths for each in open_all(path, voxel_um, "--voxel_um", least_slices=1)]
     first = channels[0]
     for other in channels[1:]:
         sizes = zip(first.geometry.spacing_um, other.geometry.spacing_um, strict=True)

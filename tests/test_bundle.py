@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.bundle.scripts import ckpt_export, onnx_export, verify_metadata, verify_net_in_out
 
 from bundle.common.config import ENTRY_POINTS, unknown_ids
+from bundle.data.datalist import Datalist, Modality
 from bundle.staining.model import load_model
 from tests.conftest import ROOT, TINY
 
@@ -88,6 +90,7 @@ def test_ids_that_stay_put(config):
     assert set(IDS_THAT_STAY[config].split()) <= set(json.loads((CONFIGS / config).read_text()))
 
 
+DATA = Datalist(CONFIGS, 5.0, Modality("µCT", 1, 0, 65535), Modality("toluidine blue", 3, 0, 255))
 METHODS = sorted(path.stem for path in (CONFIGS / "methods").glob("*.json"))
 COMBINATIONS = ["train", "train profiles/demo", "train evaluate", "train evaluate profiles/demo", "inference"]
 COMBINATIONS += ["inference volume"]
@@ -123,7 +126,7 @@ def test_a_method_is_a_short_overlay():
     for method in METHODS:
         text = (CONFIGS / "methods" / f"{method}.json").read_text()
         assert len(text.splitlines()) < 40
-        for allowed in ("$@bundle_root", "$list(", "$@data.target.channels"):
+        for allowed in ("$@bundle_root", "$list(", "$@data.target.channels", "$@data.source.shown_channels"):
             text = text.replace(allowed, "")
         assert "$" not in text
 
@@ -133,6 +136,7 @@ def test_the_methods_have_their_weights_and_networks():
     for method in METHODS:
         parser = ConfigParser()
         parser.read_config([str(CONFIGS / "train.json"), str(CONFIGS / "methods" / f"{method}.json")])
+        parser.update({"data": DATA})
         parsed[method] = {
             key: parser[key] for key in ("lambda_cycle", "lambda_identity", "lambda_pixel", "lambda_grey")
         }
@@ -151,6 +155,20 @@ def test_the_methods_have_their_weights_and_networks():
     assert parsed["cyclegan_inverted"] == dict(zip(names, (6, 3, 0, 0, True), strict=True))
     assert parsed["one_way"] == parsed["pix2pix"]
     assert parsed["pix2pix"] == dict(zip(names, (0, 0, 20, 0, False), strict=True))
+
+
+@pytest.mark.parametrize(("channels", "taken"), [(1, 3), (2, 2), (3, 3), (5, 5)])
+@pytest.mark.parametrize("method", [None, *METHODS])
+def test_networks_take_the_channels_of_the_source(method, channels, taken):
+    """Three of a source of one, repeated, or of three, as in the papers."""
+    parser = ConfigParser()
+    parser.read_config([str(CONFIGS / "train.json"), *([CONFIGS / "methods" / f"{method}.json"] if method else [])])
+    parser.update({"data": replace(DATA, source=Modality("source", channels, 0, 255))})
+    judged = taken + 3 if method == "pix2pix" else 3
+    takes = {"g_xy": taken, "g_yx": 3, "d_x": taken, "d_y": judged}
+    assert {name: parser.get_parsed_content(f"{name}#in_channels") for name in takes} == takes
+    makes = {"g_xy": 3, "g_yx": taken}
+    assert {name: parser.get_parsed_content(f"{name}#out_channels") for name in makes} == makes
 
 
 def test_the_nearest_id_is_named():

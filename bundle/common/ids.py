@@ -16,6 +16,7 @@ from bundle.common.kinds import (
     NAMES,
     NULL,
     PATH,
+    PATHS,
     SWITCH,
     TEXT,
     Kind,
@@ -141,6 +142,7 @@ INFERENCE = {
     "multiple": either(whole(1), NULL),
 }
 VOLUME = {
+    **dict.fromkeys(("input", "dataset_dir"), either(PATH, PATHS, NULL)),
     "voxel_um": either(above(0), numbers("three in the order z, y, x", 1e-6, (3,)), NULL),
     "axes": AXES,
     "fusion": one_of("mean", "median"),

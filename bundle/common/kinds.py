@@ -134,6 +134,9 @@ NULL = Kind("null", lambda value: value is None)
 SWITCH = Kind("true or false", lambda value: isinstance(value, bool))
 TEXT = Kind("text", is_text)
 PATH = Kind("a path", _is_path)
+PATHS = Kind(
+    "a list of paths", lambda value: isinstance(value, (list, tuple)) and bool(value) and all(map(_is_path, value))
+)
 DEVICE = Kind("a device of this machine", _is_there)
 CHECKPOINT = Kind(
     "latest, or best_ and the name of a term or metric",

@@ -71,6 +71,22 @@ def read_config(bundle_root: str | Path) -> dict[str, Any]:
     return config
 
 
+def read_grey_config(bundle_root: str | Path) -> dict[str, Any]:
+    """The same for DICOM series and what viewers send, which have one value a voxel.
+
+    Raises:
+        InputError: as :func:`read_config`, or if the model takes another number of channels.
+    """
+    config = read_config(bundle_root)
+    channels = config["source"].get("channels")
+    if channels != 1:
+        raise InputError(
+            f"{bundle_root} takes {channels} channels of {config['source']['name']}, but a CT series has one value a "
+            "voxel; stain such scans with configs/volume.json and a list as --input (docs/volumes.md)."
+        )
+    return config
+
+
 def fingerprint(bundle_root: str | Path) -> str:
     """SHA-256 of a bundle's weights, ``models/model.pt``.
 

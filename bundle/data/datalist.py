@@ -27,7 +27,7 @@ class Modality:
 
     Attributes:
         name: what a report calls it, for example ``SR-µCT``.
-        channels: 1 of a grey image, 3 of a colour image, any number of fluorescence.
+        channels: 1 of a grey image, 3 of a colour image, any number of fluorescence, of energies or of slices.
         low: the value that becomes −1 inside.
         high: the value that becomes 1 inside.
         bone_intensity: mean grey value of bone in every image of the dataset, if declared (§2.5).
@@ -50,7 +50,7 @@ class Modality:
 
     @property
     def shown_channels(self) -> int:
-        """Channels of a source as a network sees it: a grey one is repeated to three."""
+        """Channels of a source as a network sees it: a grey one is repeated to three, as in the papers."""
         return 3 if self.channels == 1 else self.channels
 
     def __str__(self) -> str:

@@ -81,11 +81,10 @@ def load_datalist(
         faults.append(f"{datalist}: training is empty; list at least one {'pair' if paired else 'image of each side'}.")
     if source is None or target is None:
         raise InputError("\n".join(faults))
-    faults += [
-        f"{datalist}: {key}.channels is {side.channels!r}; it must be 1 or 3 for a method that learns from pairs."
-        for key, side in (("source", source), ("target", target))
-        if paired and side.channels not in (1, 3)
-    ]
+    if paired and target.channels != 3:
+        faults.append(
+            f"{datalist}: target.channels is {target.channels}; it must be 3 (RGB) for a method that learns from pairs."
+        )
     data = Datalist(
         folder,
         pixel_um,

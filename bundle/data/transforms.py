@@ -189,9 +189,10 @@ class RandContrastBrightnessd(_RandJitterd):
 class RandLuminanceJitterd(_RandJitterd):
     """Contrast and brightness jitter of stained images that keeps chromaticity (§2.7).
 
-    Arguments and errors as :class:`RandContrastBrightnessd`; images have 3 channels.
+    Arguments and errors as :class:`RandContrastBrightnessd`; images of other than 3 channels have no chromaticity, and
+    are changed as there.
     """
 
     def change(self, image: Tensor, contrast: float, brightness: float) -> Tensor:
         """Of the luminance only, see :func:`jitter_luminance`."""
-        return jitter_luminance(image, contrast, brightness)
+        return (jitter_luminance if len(image) == 3 else jitter)(image, contrast, brightness)

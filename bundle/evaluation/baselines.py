@@ -1,4 +1,4 @@
-"""What a network must beat: stains made from a greyscale slide without any network."""
+"""What a network must beat: stains made from the grey of a slide, the mean of its channels, without any network."""
 
 from __future__ import annotations
 
@@ -9,20 +9,26 @@ import numpy as np
 BINS = 64
 
 
+def grey(source: np.ndarray) -> np.ndarray:
+    """The mean of the channels, (C, H, W) uint8 → (H, W) uint8."""
+    return np.rint(source.mean(0)).astype(np.uint8)
+
+
 def raw(source: np.ndarray) -> np.ndarray:
-    """The greyscale image itself.
+    """The greyscale image itself; a colour image as it is.
 
     Args:
-        source: (1 or 3, H, W), uint8.
+        source: (C, H, W), uint8.
 
     Returns:
         (3, H, W), uint8.
     """
-    return np.broadcast_to(source, (3, *source.shape[1:])).copy()
+    image = source if len(source) == 3 else grey(source)
+    return np.broadcast_to(image, (3, *source.shape[1:])).copy()
 
 
 def inverted(source: np.ndarray) -> np.ndarray:
-    """The negative of the greyscale image, (3, H, W), uint8."""
+    """The negative of :func:`raw`, (3, H, W), uint8."""
     return 255 - raw(source)
 
 
@@ -33,7 +39,7 @@ class ColourTable:
     training pixel falls in are interpolated between their neighbours.
 
     Args:
-        pairs: (source (1 or 3, H, W), target (3, H, W), mask (H, W)) of each training pair, uint8 and bool.
+        pairs: (source (C, H, W), target (3, H, W), mask (H, W)) of each training pair, uint8 and bool.
         bins: grey bins over 0–255.
 
     Attributes:
@@ -44,7 +50,7 @@ class ColourTable:
     def __init__(self, pairs: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]], bins: int = BINS) -> None:
         counts, sums = np.zeros(bins), np.zeros((bins, 3))
         for source, target, mask in pairs:
-            place = self._bins(source, bins)[mask]
+            place = grey(source)[mask].astype(int) * bins // 256
             counts += np.bincount(place, minlength=bins)
             sums += np.stack([np.bincount(place, channel[mask], minlength=bins) for channel in target], axis=1)
         self.mean_rgb = sums.sum(0) / counts.sum()
@@ -53,14 +59,9 @@ class ColourTable:
         colours = np.stack([np.interp(np.arange(bins), filled, channel) for channel in means.T], axis=1)
         self.table = np.rint(colours)[np.arange(256) * bins // 256].astype(np.uint8)
 
-    @staticmethod
-    def _bins(source: np.ndarray, bins: int) -> np.ndarray:
-        grey = np.rint(source.mean(0)).astype(int)
-        return grey * bins // 256
-
     def __call__(self, source: np.ndarray) -> np.ndarray:
-        """Colour a greyscale image, (1 or 3, H, W) uint8 → (3, H, W) uint8."""
-        return self.table[np.rint(source.mean(0)).astype(int)].transpose(2, 0, 1)
+        """Colour an image by its grey, (C, H, W) uint8 → (3, H, W) uint8."""
+        return self.table[grey(source)].transpose(2, 0, 1)
 
     def mean_colour(self, source: np.ndarray) -> np.ndarray:
         """One colour everywhere, (3, H, W) uint8."""

@@ -25,6 +25,7 @@ from bundle.evaluation.scoring import score_patches, score_slide
 from bundle.evaluation.similarity import LPIPS_MISSING, find_lpips, patch_corners
 from bundle.evaluation.tables import METRICS, ROWS, SUMMARY_COLUMNS, markdown, summarise, write_csv
 from bundle.evaluation.truth import MEASURES, TissueColours, measure, seam_index
+from bundle.images.false_colour import as_picture
 from bundle.images.slides import read_labels, read_slide, to_8bit
 from bundle.networks.halo import HaloInferer
 from bundle.staining.model import TrainedModel, load_model, on_background
@@ -139,7 +140,12 @@ def evaluate(
             if row == "network" and blended and model.window and model.step:
                 values["seam_index"] = seam_index(stained, model.window, model.step)
             truth.append({"split": split, "slide": name, "row": row, **values})
-        panels = {"source": source, "generated": shown["network"], "real": real, "mask": np.uint8(255) * mask[None]}
+        panels = {
+            "source": as_picture(source),
+            "generated": shown["network"],
+            "real": real,
+            "mask": np.uint8(255) * mask[None],
+        }
         panels |= {"difference": difference(shown["network"], real)}
         panels |= {"unmasked": stained, "colour_table": shown["colour table"]}
         if "perfect stain" in judged:
@@ -249,4 +255,4 @@ def cut_patch(
         "mask": place.cut(panels["mask"]),
         "real": place.cut(shown_target),
     }
-    return patch if reverse is None else {**patch, "generated_source": reverse(place.cut(target))}
+    return patch if reverse is None else {**patch, "generated_source": as_picture(reverse(place.cut(target)))}

@@ -7,6 +7,13 @@ import numpy as np
 HUES = ((0.2, 0.4, 1.0), (1.0, 0.35, 0.1), (0.2, 0.9, 0.3), (0.9, 0.2, 0.9))  # blue, orange, green, magenta: in turn
 
 
+def as_picture(pixels: np.ndarray) -> np.ndarray:
+    """An image of any number of channels as PNG holds it, (C, H, W) uint8 → (1 or 3, H, W) uint8."""
+    if len(pixels) in (1, 3):
+        return pixels
+    return np.rint(255 * shown(pixels / 255.0)).astype(np.uint8)
+
+
 def shown(image: np.ndarray) -> np.ndarray:
     """An image as RGB: grey from one channel, RGB as it is, fluorescence of other numbers in false colours, added.
 

@@ -19,9 +19,10 @@ from bundle.common.machine import code_version
 from bundle.common.run_folder import read_record
 from bundle.common.trained_bundle import levels_of, recalibrated, size_note
 from bundle.data.datalist import Modality
-from bundle.images.volumes.fill import with_air
+from bundle.images.volumes.channels import named, open_channels
+from bundle.images.volumes.fill import Fill, with_air
 from bundle.images.volumes.geometry import SAME
-from bundle.images.volumes.volume import Volume, described, open_volume
+from bundle.images.volumes.volume import Volume, described
 from bundle.staining.job import Settings, begin, is_first, room_faults, scan_faults, survey
 from bundle.staining.model import modality
 from bundle.staining.outcome import show
@@ -39,7 +40,7 @@ PARTS = (
 
 
 def check(
-    input: str | None,  # noqa: A002  the id of configs/inference.json
+    input: str | Sequence[str] | None,  # noqa: A002  the id of configs/inference.json
     voxel_um: float | Sequence[float] | None,
     settings: Settings,
     mask: str | None,
@@ -50,11 +51,11 @@ def check(
     background_intensity: float | None,
     fill_nan: float | None = None,
     **ids: Any,
-) -> Volume:
+) -> list[Volume]:
     """Check all that a run is given but the voxels; nothing is written.
 
     Args:
-        input: the scan.
+        input: the scan, or a list of scans on one grid, one a channel.
         voxel_um: its voxel size in µm, (z, y, x) or one for all; None for what it states.
         settings: what is to be made.
         mask: must be None: volumes have a hull instead.
@@ -67,12 +68,12 @@ def check(
         ids: others of ``inference.json`` that :func:`bundle.staining.slides.setting_faults` checks.
 
     Returns:
-        The scan.
+        The channels of the scan.
 
     Raises:
         InputError: with one line for each fault.
     """
-    modality(source, "source")
+    taken = modality(source, "source")
     faults = settings.faults()
     faults += setting_faults(
         direction=direction,
@@ -94,26 +95,34 @@ def check(
             "hull is true but the scan's grey values are not known; pass --bone_intensity and --background_intensity "
             "(python -m scripts.intensities finds them)."
         )
-    if source["channels"] != 1:
-        faults.append(f"this model takes {source['channels']} channels; volumes are stained of grey scans only.")
     if not input:
         faults.append("input is not set; pass --input SCAN.")
+    elif isinstance(input, str) and input.startswith("[") and not Path(input).exists():
+        faults.append(f"input is {input}; a list of scans is written --input \"['A','B']\", each in quotes.")
     size = tuple(voxel_um) if isinstance(voxel_um, (list, tuple)) else voxel_um
     if faults:
         raise InputError("\n".join(faults))
-    volume = open_volume(Path(str(input)), size, "--voxel_um", least_slices=1)  # type: ignore[arg-type]
-    faults = scan_faults(volume, settings)
+    channels = open_channels(input, size)  # type: ignore[arg-type]
+    faults = scan_faults(channels[0], settings)
+    if len(channels) != taken.channels:
+        faults.append(_other_channels(channels, taken))
     if faults:
         raise InputError("\n".join(faults))
     if size is not None and is_first():
-        _tell_other_size(volume)
-    return with_air(volume, fill_nan)
+        _tell_other_size(channels[0])
+    return [with_air(each, fill_nan) for each in channels]
+
+
+def _other_channels(channels: Sequence[Volume], taken: Modality) -> str:
+    """What to say of a scan of another number of channels than a model takes."""
+    way = "give the µCT itself." if taken.channels == 1 else "list a scan for each: --input \"['A','B']\"."
+    return f"{named(channels)} has {len(channels)} channel(s), but this model takes {taken}; {way}"
 
 
 def _tell_other_size(volume: Volume) -> None:
     """Say so where a scan states another voxel size than the one that was given and is used."""
     try:
-        stated = open_volume(volume.path, least_slices=1).geometry.spacing_um
+        stated = open_channels(volume.path)[0].geometry.spacing_um
     except InputError:  # it states none
         return
     given = volume.geometry.spacing_um
@@ -123,7 +132,7 @@ def _tell_other_size(volume: Volume) -> None:
 
 
 def stain(
-    volume: Volume,
+    volume: Sequence[Volume],
     settings: Settings,
     stainer: Stainer,
     output_dir: str,
@@ -140,7 +149,7 @@ def stain(
     """Stain a volume, or go on with one, alone or with other processes that run the same command.
 
     Args:
-        volume: the scan.
+        volume: the channels of the scan; where one grey value must do (hull, pictures, stripes), the first counts.
         settings: what is made.
         stainer: stains a slice.
         output_dir: the folder of the result; may hold what an earlier, stopped run of the same has done.
@@ -169,17 +178,14 @@ def stain(
     known = levels_of(bone_intensity, background_intensity)
     check_writable(folder)
     with explained(folder):
-        with bar("reading the scan", "slice", shown) as report:
-            scan, values, fill = survey(volume, given, known, report)
-        if shown:
-            print(described(volume, *values, volume.shape[0]))
+        scan, values, fill = _survey(volume, given, known, shown)
         if shown and fill is not None and not settings.hull:
             print(f"note: the scan holds {fill}, stained as it is; --hull true leaves it out")
         config = merged_config()
         fingerprint = {
             "scan": scan,
             "model": sha256_of(Path(model)),
-            "voxel_um": list(volume.geometry.spacing_um),
+            "voxel_um": list(volume[0].geometry.spacing_um),
             **vars(settings),
             "window": stainer.window,
             "step": step,
@@ -191,16 +197,30 @@ def stain(
             **({} if normalisation == "window" else {"normalisation": normalisation}),
             **{part: _digest(config[part]) for part in PARTS if part in config},
         }
-        finished = begin(folder, fingerprint, str(volume.path))
+        finished = begin(folder, fingerprint, named(volume))
         about = {
             "research": RESEARCH,
             "stain": target["name"],
             "source": source["name"],
             "fingerprint": fingerprint,
         }
-        record = {**about, **_origin(volume, Path(bundle_root)), "values": list(values)}
-        _warn_of_size(volume, settings.axes, record["model_pixel_um"], shown)
+        record = {**about, **_origin(volume, Path(bundle_root)), "values": values}
+        _warn_of_size(volume[0], settings.axes, record["model_pixel_um"], shown)
         _finish(Run(volume, settings, stainer, known, folder, about, record, shown), finished)
+
+
+def _survey(
+    channels: Sequence[Volume], given: Modality, levels: tuple[float, float] | None, shown: bool
+) -> tuple[str, list[float], Fill | None]:
+    """Read every channel, see :func:`bundle.staining.job.survey`: checksums, limits of all, the fill of the first."""
+    found = []
+    for channel in channels:
+        with bar("reading the scan", "slice", shown) as report:
+            found.append(survey(channel, given, levels, report))
+        if shown:
+            print(described(channel, *found[-1][1], channel.shape[0]))
+    scans, limits, fills = zip(*found, strict=True)
+    return " ".join(scans), [min(low for low, _ in limits), max(high for _, high in limits)], fills[0]
 
 
 def _finish(run: Run, finished: bool) -> None:
@@ -212,7 +232,8 @@ def _finish(run: Run, finished: bool) -> None:
         made = run.about["fingerprint"]
         if run.shown:
             print(f"speed {made['speed']}: {made['arithmetic']}")
-        faults = room_faults(run.folder, 0 if run.direct else 4 * math.prod(run.volume.shape))
+        bricks = 0 if run.direct else 4 * len(run.channels) * math.prod(run.volume.shape)
+        faults = room_faults(run.folder, bricks)
         if faults:
             raise InputError("\n".join(faults))
         run.go()
@@ -226,13 +247,15 @@ def _digest(part: Any) -> str:
     return hashlib.sha256(json.dumps(part, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def _origin(volume: Volume, bundle_root: Path) -> dict[str, Any]:
+def _origin(channels: Sequence[Volume], bundle_root: Path) -> dict[str, Any]:
     """Where a result comes from besides its fingerprint, plain JSON."""
     path = bundle_root / "configs" / "metadata.json"
     metadata = read_record(path) if path.is_file() else {}
+    paths = list(dict.fromkeys(str(each.path.absolute()) for each in channels))
     return {
-        "input": str(volume.path.absolute()),
-        "shape": list(volume.shape),
+        "input": paths[0] if len(paths) == 1 else paths,
+        "shape": list(channels[0].shape),
+        "channels": len(channels),
         "bundle_root": str(bundle_root.resolve()),
         "trained_on": metadata.get("trained_on"),
         "model_pixel_um": metadata.get("pixel_um"),

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,8 +92,8 @@ def survey(
     """Read a whole scan once: nothing that it holds stops a run hours later, and another scan is known for another.
 
     Args:
-        volume: the scan.
-        given: the values that it may hold.
+        volume: the scan, or a channel of it.
+        given: the values that it may hold; of several channels, one may well be flat.
         levels: bone and background in it; None where the dataset declared none.
         report: called with the slices read and the slices in all.
 
@@ -114,7 +114,7 @@ def survey(
         slab = volume.read(start, stop)
         digest.update(slab.data)
         for number, pixels in enumerate(slab, start):
-            faults += image_faults(Path(f"{volume.path}, slice {number},"), pixels[None], given)
+            faults += image_faults(Path(f"{volume.path}, slice {number},"), pixels[None], replace(given, channels=1))
             seen += [pixels.copy()] if number in places else []
         low, high = min(low, float(slab.min())), max(high, float(slab.max()))
         between += share_between(slab, levels) * len(slab) if levels else 0.0
@@ -132,7 +132,7 @@ def survey(
         raise InputError("\n".join(faults[:SHOWN] + rest))
     span = given.high - given.low
     faults = value_faults(str(volume.path), low, high, between / volume.shape[0], levels, span)
-    if faults:
+    if faults and given.channels == 1:
         raise InputError("\n".join(faults))
     return digest.hexdigest(), (low, high), find_fill(np.stack(seen))
 

@@ -17,7 +17,8 @@ from bundle.common.atomic import whole_file
 from bundle.common.errors import InputError
 from bundle.common.html import RESEARCH, data_uri, definitions, missing, section, sheet, table
 from bundle.images.stained.stored import FORMATS, Stain, open_stain
-from bundle.images.volumes.volume import Volume, open_volume
+from bundle.images.volumes.channels import open_channels
+from bundle.images.volumes.volume import Volume
 from bundle.staining.job import RECORD
 from bundle.staining.pictures import CLEAR, alpha, orthogonal_views, render, save_png
 from bundle.staining.seen import SHOWN, Report, Seen, look
@@ -104,7 +105,7 @@ def remake(folder: Path) -> Path:
     record = read_record(folder)
     stain = open_stain(folder / record["result"])
     try:
-        scan = open_volume(Path(record["input"]), stain.geometry.spacing_um, least_slices=1)
+        scan = open_channels(record["input"], stain.geometry.spacing_um)[0]
     except InputError:
         scan = None
     return write_volume_report(folder, stain, scan if scan and scan.shape == stain.shape else None)
@@ -126,9 +127,15 @@ def clear_alpha(record: Mapping[str, Any]) -> int:
 
 def title(record: Mapping[str, Any]) -> str:
     """``Virtual staining: toluidine blue from µCT, sample.nii``, as far as it is known."""
-    stain, source, path = (record.get(name) for name in ("stain", "source", "input"))
+    stain, source = record.get("stain"), record.get("source")
     kind = f": {stain} from {source}" if stain and source else ""
-    return f"Virtual staining{kind}" + (f", {Path(path).name}" if path else "")
+    return ", ".join([f"Virtual staining{kind}", *(Path(path).name for path in _scans(record))])
+
+
+def _scans(record: Mapping[str, Any]) -> list[str]:
+    """The files of the scan."""
+    paths = record.get("input") or []
+    return [paths] if isinstance(paths, str) else paths
 
 
 def _body(
@@ -217,9 +224,11 @@ def _origin(record: Mapping[str, Any], seen: Seen) -> Iterable[tuple[str, str]]:
     yield "model bundle", code(record.get("bundle_root"))
     yield "model SHA-256", code(made.get("model"))
     yield "trained on", escape(_trained_on(record)) or NOT
-    yield "scan", code(record.get("input"))
+    yield "scan", "<br>".join(map(code, _scans(record))) or NOT
     yield "scan SHA-256", f"{code(made.get('scan'))} (of its voxels and geometry)" if made.get("scan") else NOT
-    yield "shape", f"{_times(seen.shape)} voxels (z × y × x)"
+    channels = record.get("channels", 1)
+    several = f", {channels} channels, of which the first is shown" if channels > 1 else ""
+    yield "shape", f"{_times(seen.shape)} voxels (z × y × x){several}"
     yield "voxel size", f"{_times(seen.spacing_um)} µm (z × y × x)"
     yield "speed", plain(" – ".join(str(made[name]) for name in ("speed", "arithmetic") if made.get(name)))
     yield "window, step", f"{_px(made, 'window', 'whole slice')}, {_px(made, 'step', 'none')}"

@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -47,7 +47,7 @@ class Run:
     """One volume being stained in one folder.
 
     Attributes:
-        volume: the scan.
+        channels: of the scan.
         settings: what is made.
         stainer: stains a slice.
         levels: grey values of bone and background in the scan, where it has a sample hull.
@@ -57,7 +57,7 @@ class Run:
         shown: whether this process shows how far all are.
     """
 
-    volume: Volume
+    channels: Sequence[Volume]
     settings: Settings
     stainer: Stainer
     levels: tuple[float, float] | None
@@ -65,6 +65,11 @@ class Run:
     about: Mapping[str, Any]
     record: Mapping[str, Any]
     shown: bool = True
+
+    @property
+    def volume(self) -> Volume:
+        """The first channel, where one must do."""
+        return self.channels[0]
 
     @property
     def work(self) -> Path:
@@ -92,20 +97,21 @@ class Run:
         """Whether slices come from the scan itself; across other axes than z they come from a smoothed copy."""
         return self.settings.axes == "z"
 
-    @cached_property
-    def source(self) -> Slabs:
-        """What slices are stained of."""
+    @property
+    def sources(self) -> Sequence[Slabs]:
+        """What slices are stained of, by channel."""
         return self.smoothed if self.direct else self.bricks
 
     @cached_property
-    def smoothed(self) -> SmoothedScan:
-        """The scan after the Gaussian."""
-        return SmoothedScan(self.volume, self.settings.sigma)
+    def smoothed(self) -> list[SmoothedScan]:
+        """The channels after the Gaussian."""
+        return [SmoothedScan(channel, self.settings.sigma) for channel in self.channels]
 
     @cached_property
-    def bricks(self) -> Bricks:
-        """Its copy on disk."""
-        return Bricks(self.work / "smoothed.zarr", self.volume.shape)
+    def bricks(self) -> list[Bricks]:
+        """Their copies on disk."""
+        names = [f"smoothed{place or ''}.zarr" for place in range(len(self.channels))]
+        return [Bricks(self.work / name, self.volume.shape) for name in names]
 
     @cached_property
     def hull(self) -> Hull | None:
@@ -175,11 +181,13 @@ class Run:
         return {}
 
     def _create_bricks(self) -> dict[str, Any]:
-        self.bricks.create()
+        for bricks in self.bricks:
+            bricks.create()
         return {}
 
     def _smooth(self, start: int, stop: int) -> dict[str, Any]:
-        self.bricks.write(start, self.smoothed.slab("z", start, stop))
+        for bricks, smoothed in zip(self.bricks, self.smoothed, strict=True):
+            bricks.write(start, smoothed.slab("z", start, stop))
         return {}
 
     def _stain(self, name: str, axis: str, start: int, stop: int, report: Callable[[], None]) -> dict[str, Any]:
@@ -189,14 +197,15 @@ class Run:
         now = dict(spent)
         missing = [number for number in range(start, stop) if not self.store.has(axis, number)]
         if missing:
-            slab = self.source.slab(axis, start, stop)
+            slabs = [source.slab(axis, start, stop) for source in self.sources]
             inside = None if self.hull is None else self.hull.slab(axis, start, stop, self.volume.shape)
             spent["reading_seconds"] += time.perf_counter() - began
-            together = self.stainer.at_once(slab.shape[1:])
+            together = self.stainer.at_once(slabs[0].shape[1:])
             for first in range(0, len(missing), together):
                 numbers = missing[first : first + together]
                 places = [number - start for number in numbers]
-                stained = self.stainer(slab[places], None if inside is None else inside[places])
+                slices = np.stack([slab[places] for slab in slabs], axis=1)
+                stained = self.stainer(slices, None if inside is None else inside[places])
                 for number, pixels in zip(numbers, stained, strict=True):
                     self.store.write(axis, number, pixels)
                 counts = (self.stainer.done - before[0], self.stainer.skipped - before[1])
@@ -225,7 +234,7 @@ class Run:
         made = f"stained across {self.settings.axes}" if len(self.settings.axes) == 1 else self.settings.fusion
         readers[made] = lambda start, stop: stained.read((slice(start, stop), slice(None), slice(None)))
         inside = None if self.hull is None else partial(self.hull.slab, "z", shape=self.volume.shape)
-        source = partial(self.source.slab, "z")
+        source = partial(self.sources[0].slab, "z")
         shape, few = self.volume.shape, 8  # slices at a time, so that staining stays what takes most memory
         return {name: vars(measure_stripes(read, source, shape, inside, few)) for name, read in readers.items()}
 

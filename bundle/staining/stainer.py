@@ -93,15 +93,15 @@ class Stainer:
         """Stain slices; each comes out the same whatever is stained with it.
 
         Args:
-            slices: (N, H, W), in the scan's units.
+            slices: (N, C, H, W), in the scan's units.
             inside: (N, H, W), bool, where the sample is; None for everywhere.
 
         Returns:
             (N, H, W, 3), uint8.
         """
-        images = [self.preprocessing({"image": torch.from_numpy(each[None])})["image"] for each in slices]
+        images = [self.preprocessing({"image": torch.from_numpy(each)})["image"] for each in slices]
         # a slice smaller than a window is padded, so places in it would not be the slice's
-        padded = not isinstance(self.inferer, HaloInferer) and min(slices.shape[1:]) < (self.window or 0)
+        padded = not isinstance(self.inferer, HaloInferer) and min(slices.shape[2:]) < (self.window or 0)
         windows = Windows(self.network, None if padded else inside)
         made = self.inferer(torch.stack([image.as_tensor() for image in images]).to(self.device), windows)
         self.done += windows.wanted.count(True)

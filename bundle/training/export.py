@@ -165,7 +165,6 @@ def merged(bundle_root: Path) -> dict[str, Any]:
 
 
 def _add_onnx(folder: Path) -> None:
-    side = _window_of(folder)
     with _quietly():
         onnx_export(
             "network_def",
@@ -173,7 +172,7 @@ def _add_onnx(folder: Path) -> None:
             ckpt_file=str(folder / "models" / "model.pt"),
             meta_file=str(folder / "configs" / "metadata.json"),
             config_file=str(folder / "configs" / "inference.json"),
-            input_shape=[1, 3, side, side],
+            input_shape=_input_shape(folder),
         )
 
 
@@ -243,9 +242,9 @@ def check(path: Path, schema: Path | None, scratch: Path) -> list[str]:
     again = ["--filepath", str(scratch / "again.ts"), "--ckpt_file", "models/model.pt"]
     _child(root, "ckpt_export", "--net_id", "network_def", *again, *files)
     said += _same_image(root, scratch / "again.ts")
-    _child(
-        root, "run", "inference", *files[2:], "--input", str(_ramp(scratch, root)), "--output_dir", str(scratch / "out")
-    )
+    scan = _ramp(scratch, root)
+    given = scan[0] if len(scan) == 1 else str(scan)
+    _child(root, "run", "inference", *files[2:], "--input", given, "--output_dir", str(scratch / "out"))
     if not list((scratch / "out").glob("*.nrrd")):
         raise InputError("the zip's configs/inference.json ran, but left no stained volume.")
     said.append("configs/inference.json stained a volume, from an empty folder")
@@ -268,8 +267,7 @@ def metadata_faults(metadata: Mapping[str, Any]) -> list[str]:
 
 def _same_image(root: Path, again: Path) -> list[str]:
     """Compare the networks of a bundle on one window of noise."""
-    side = _window_of(root)
-    x = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    x = torch.rand(_input_shape(root), generator=torch.Generator().manual_seed(0)) * 2 - 1
     made = _translated(root / "models" / "model.ts", x)
     if not torch.equal(made, _translated(again, x)):
         raise InputError("models/model.ts gives another image than models/model.pt; train again, or copy both anew.")
@@ -293,17 +291,21 @@ def _translated(script: Path, image: torch.Tensor) -> torch.Tensor:
         return torch.jit.load(str(script)).eval()(image)
 
 
-def _window_of(folder: Path) -> int:
-    return read_config(folder)["window"] or 256
+def _input_shape(folder: Path) -> list[int]:
+    """Of a window, as the network takes it."""
+    formats = read_record(folder / "configs" / "metadata.json")["network_data_format"]
+    return [1, formats["inputs"]["image"]["num_channels"], *[read_config(folder)["window"] or 256] * 2]
 
 
-def _ramp(scratch: Path, root: Path) -> Path:
-    """A small scan from the darkest to the brightest value that the model takes, as NIfTI."""
-    low, high = read_config(root)["source"]["range"]
+def _ramp(scratch: Path, root: Path) -> list[str]:
+    """A small scan from the darkest to the brightest value that the model takes, as a NIfTI a channel."""
+    source = read_config(root)["source"]
+    low, high = source["range"]
     voxels = np.linspace(low, high, 40 * 36 * 3, dtype=np.float32).reshape(40, 36, 3)
-    path = scratch / "scan.nii.gz"
-    nibabel.Nifti1Image(voxels, np.eye(4)).to_filename(path)
-    return path
+    paths = [str(scratch / f"scan_{channel}.nii.gz") for channel in range(source["channels"])]
+    for path in paths:
+        nibabel.Nifti1Image(voxels, np.eye(4)).to_filename(path)
+    return paths
 
 
 def _child(root: Path, *words: str) -> None:

@@ -31,6 +31,9 @@ def readme(name: str, config: Mapping[str, Any], metadata: Mapping[str, Any], bu
     network = config["network_def"]
     arguments = ", ".join(f"{key} {value}" for key, value in network.items() if key != "_target_")
     references = "\n".join(f"- {reference}" for reference in metadata.get("references", []))
+    number = source["channels"]
+    counted = f"{number} channel{'s' * (number > 1)}"
+    several = f" SCAN is a list of {number} files on one grid, one a channel: \"['A','B']\"." if number > 1 else ""
     caveat = f" {trained['caveat']}" if trained.get("caveat") else ""
     return f"""# Model Overview
 
@@ -41,7 +44,7 @@ def readme(name: str, config: Mapping[str, Any], metadata: Mapping[str, Any], bu
 ## Data
 
 - {pairs} registered pairs of slices and stained sections, pixels of {pixel} µm.{caveat}
-- Source: {source["name"]}, {source["channels"]} channel, values from {source["range"][0]:g} to {source["range"][1]:g};
+- Source: {source["name"]}, {counted}, values from {source["range"][0]:g} to {source["range"][1]:g};
   {_levels(source)}
 - Target: {target["name"]}, {target["channels"]} channels.
 
@@ -64,7 +67,7 @@ python -m monai.bundle run inference --config_file configs/inference.json --inpu
 ```
 
 B and A are the mean grey values of bone and background in SCAN; left out, they are taken to be those of the training
-data. The result is an RGB `.nrrd`. Slides, and volumes larger than memory, go through the code in `bundle/`:
+data.{several} The result is an RGB `.nrrd`. Slides, and volumes larger than memory, go through the code in `bundle/`:
 
 ```
 python -m monai.bundle run inference --config_file configs/slides.json --input SLIDES --output_dir STAINED

@@ -22,8 +22,8 @@ def foreign_colours(
 ) -> tuple[float, float]:
     """How many pixels outside the masks have a colour of the target that is rare inside.
 
-    Only those count whose grey of the source is found inside: glass around the tissue is no mark, as the source shows
-    air there, from which a generator can tell it.
+    Only those count whose grey of the source (the mean of its channels) is found inside: glass around the tissue is no
+    mark, as the source shows air there, from which a generator can tell it.
 
     Args:
         images: ``source`` and ``target`` (C, H, W), ``mask`` (1, H, W), bool.
@@ -33,13 +33,12 @@ def foreign_colours(
     Returns:
         The share of them outside the masks, and of all pixels; 0 where the masks hide nothing or everything.
     """
-    counts = np.zeros((2, LEVELS**source.channels, LEVELS**target.channels))
+    counts = np.zeros((2, LEVELS, LEVELS**target.channels))
     for pair in images:
         step = max(1, int((pair["mask"].size / ENOUGH) ** 0.5))
         shown = pair["mask"][0, ::step, ::step]
-        grey, colour = (
-            _sorted(pair[key][:, ::step, ::step], kind) for key, kind in (("source", source), ("target", target))
-        )
+        grey = _sorted(pair["source"][:, ::step, ::step].mean(0, keepdims=True), source)
+        colour = _sorted(pair["target"][:, ::step, ::step], target)
         for side, mask in enumerate((shown, ~shown)):
             np.add.at(counts[side], (grey[mask], colour[mask]), 1)
     inside, outside = counts

@@ -123,6 +123,13 @@ def test_impossible_jitters_are_refused(kind, amounts):
         kind("source", **amounts)
 
 
+@pytest.mark.parametrize("channels", [1, 2, 5])
+def test_the_jitter_of_a_stain_is_that_of_grey_where_there_is_no_colour(channels):
+    image = torch.rand(channels, 8, 8) * 2 - 1
+    one, other = (kind("x", prob=1.0).set_random_state(0) for kind in (RandContrastBrightnessd, RandLuminanceJitterd))
+    assert torch.equal(one({"x": image})["x"], other({"x": image})["x"])
+
+
 def test_jitter_by_hand():
     value = torch.tensor([0.0, 0.25, 0.5, 0.75, 1.0])
     assert torch.equal(jitter(value, 1, 1), value)

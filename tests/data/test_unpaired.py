@@ -194,15 +194,15 @@ def test_centres_stay_in_the_masks(tmp_path):
 
 
 @pytest.mark.parametrize("method", ["ki67", "restain"])
-def test_networks_that_do_not_fit_the_dataset_are_named(method, tmp_path):
-    channels = {"ki67": 2, "restain": 3}[method]
-    parser = ConfigParser()
-    parser.read_config([str(ROOT / f"configs/{name}.json") for name in ("train", f"methods/{method}")])
-    data = make_unpaired(tmp_path, channels=channels)
-    parser.update({"dataset_dir": str(data), "device": "cpu", **UNPAIRED})
-    check = parser.get_parsed_content("training#4") if method == "restain" else None
-    assert check is None  # restain follows the dataset
-    if method == "ki67":
+def test_networks_follow_the_dataset_and_those_set_by_hand_must_fit_it(method, tmp_path):
+    data = make_unpaired(tmp_path, channels=2)
+    for by_hand in ({}, {"g_xy#out_channels": 3, "d_y#in_channels": 3}):
+        parser = ConfigParser()
+        parser.read_config([str(ROOT / f"configs/{name}.json") for name in ("train", f"methods/{method}")])
+        parser.update({"dataset_dir": str(data), "device": "cpu", **UNPAIRED, **by_hand})
+        if not by_hand:
+            assert parser.get_parsed_content("training#4") is None
+            continue
         with pytest.raises(RuntimeError) as error:
             parser.get_parsed_content("training#4")
         said = str(error.value.__cause__)

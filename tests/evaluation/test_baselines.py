@@ -51,7 +51,7 @@ def planted(grey):
     return np.stack([255 - 0.6 * grey, 127 + 100 * np.sin(grey / 63), 0.9 * grey + 20])
 
 
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("channels", [1, 2, 3, 5])
 def test_a_planted_dependence_of_colour_on_grey_is_recovered(channels):
     rng = np.random.default_rng(0)
     sources = rng.integers(0, 256, (3, 1, 48, 48))
@@ -73,5 +73,8 @@ def test_raw_and_inverted_have_three_channels_of_their_own():
     assert raw(grey).tolist() == [[[0, 100, 255]]] * 3
     assert inverted(grey).tolist() == [[[255, 155, 0]]] * 3
     assert np.array_equal(raw(COLOURS), COLOURS)
+    two = np.array([[[0, 100, 255]], [[100, 101, 255]]], np.uint8)
+    assert raw(two).tolist() == [[[50, 100, 255]]] * 3
+    assert inverted(two).tolist() == [[[205, 155, 0]]] * 3
     raw(grey)[0] = 7
     assert grey.tolist() == [[[0, 100, 255]]]

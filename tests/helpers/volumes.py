@@ -32,14 +32,20 @@ def make_voxels(shape: tuple[int, int, int] = SHAPE, seed: int = 0) -> np.ndarra
     return np.clip(20000 + smooth / smooth.std() * 9000 + rng.normal(0, 800, shape), 0, 65535).astype(np.uint16)
 
 
-def stain(bundle: Path, scan: Path | str, output_dir: Path, **ids) -> None:
+def stain(bundle: Path, scan: Path | str | list[str], output_dir: Path, **ids) -> None:
     """Run ``configs/volume.json`` over a trained bundle's ``inference.json``.
 
     Raises:
         InputError: what a user would read as one line.
     """
     configs = [str(bundle / "configs" / "inference.json"), str(ROOT / "configs" / "volume.json")]
-    given = {"bundle_root": str(bundle), "input": str(scan), "output_dir": str(output_dir), "device": "cpu", **ids}
+    given = {
+        "bundle_root": str(bundle),
+        "input": scan if isinstance(scan, list) else str(scan),
+        "output_dir": str(output_dir),
+        "device": "cpu",
+        **ids,
+    }
     given = {name: "null" if value is None else value for name, value in given.items()}  # MONAI drops None
     logging_file = str(bundle / "configs" / "logging.conf")
     try:

@@ -130,7 +130,7 @@ def test_a_stain_is_no_scan(file_format, tmp_path):
     path = tmp_path / file_name(file_format)
     write(path, file_format, random())
     words = {
-        "ome-zarr": "is in colour, of 3 channels",
+        "ome-zarr": "has 3 channels; a scan is grey",
         "tif": "is in colour \\(PhotometricInterpretation RGB\\)",
         "nii": "holds RGB; .* grey",
     }

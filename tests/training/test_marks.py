@@ -62,6 +62,13 @@ def test_tissue_glass_and_noise_outside_the_masks_are_no_marks():
         assert of_all < LEAST_OF_ALL
 
 
+def test_sources_of_many_channels_count_by_their_mean():
+    images = marked(16)
+    one = foreign_colours([images], SOURCE, TARGET)
+    images["source"] = images["source"].repeat(12, 0)
+    assert foreign_colours([images], Modality("slices", 12, 0, 65535), TARGET) == one
+
+
 @pytest.mark.parametrize("all_of_it", [True, False])
 def test_masks_that_hide_nothing_or_everything(all_of_it):
     images = marked()

@@ -27,7 +27,7 @@ from bundle.evaluation.unpaired.perceptual_hash import HASH_MISSING, PerceptualH
 from bundle.evaluation.unpaired.reconstruction import MEASURES, Cycle, load_cycle, measures
 from bundle.evaluation.unpaired.summary import Row, Tables, summarise
 from bundle.evaluation.unpaired.tables import CARRIED, markdown
-from bundle.images.false_colour import shown
+from bundle.images.false_colour import as_picture
 from bundle.images.slides import read_mask, read_slide, to_8bit, write_slide
 
 logger = logging.getLogger("bundle")
@@ -37,7 +37,6 @@ RECONSTRUCTION_COLUMNS = (*ABOUT, "side", *MEASURES)
 HASH_COLUMNS = (*ABOUT, "top", "left", *HASHES)
 LABELLING_COLUMNS = (*ABOUT, *consecutive.REGION_COLUMNS)
 CHANNEL_COLUMNS = (*ABOUT, "side", "channel", *CARRIED)
-COLOURS = 3
 
 
 @dataclass(frozen=True)
@@ -257,7 +256,7 @@ class _Measurer:
         if keep:
             pictures["residual"] = difference(back, given)
             for key, pixels in pictures.items():
-                write_slide(self.folder / name / f"{key}.png", as_rgb(pixels), self.data.pixel_um)
+                write_slide(self.folder / name / f"{key}.png", as_picture(pixels), self.data.pixel_um)
 
     def of_stains(self) -> bool:
         """Whether the source is colour and the target channels, of which each may carry a stain of the source."""
@@ -295,10 +294,3 @@ class _Measurer:
             f"nuclei_{stain}": outlined(both[stain], found, self.asked.dab_threshold) for stain, found in nuclei.items()
         }
         return {"real": real, **outlines}
-
-
-def as_rgb(pixels: np.ndarray) -> np.ndarray:
-    """An image of any number of channels as a picture, (C, H, W) uint8 → (1 or 3, H, W) uint8."""
-    if len(pixels) in (1, COLOURS):
-        return pixels
-    return np.rint(255 * shown(pixels / 255.0)).astype(np.uint8)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from bundle.common.errors import InputError
-from bundle.common.trained_bundle import SPEEDS, engine_settings, intensity_faults, read_config
+from bundle.common.trained_bundle import SPEEDS, engine_settings, intensity_faults, read_grey_config
 from bundle.hospital.objects.colour import KINDS
 from bundle.hospital.pacs.faults import LaterError
 from bundle.images.stained.stored import file_name
@@ -49,7 +49,7 @@ class Wanted:
         Raises:
             InputError: with a line for each fault.
         """
-        config = read_config(self.bundle_root)
+        config = read_grey_config(self.bundle_root)
         faults = []
         for name in ("bone_intensity", "background_intensity"):
             value = getattr(self, name)

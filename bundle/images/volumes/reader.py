@@ -25,6 +25,7 @@ class Stored:
         origin_mm: (x, y, z) of the first voxel, LPS.
         direction: (3, 3), columns are the x, y and z axes, LPS.
         depth: slices that are decoded together, so best read together.
+        others: likewise, each a further channel on the same grid; ``read`` gives the first.
         if_mm_um: spacing (z, y, x) in µm of the header's numbers, as mm where they have no unit; None if it has none.
             ``origin_mm`` is of the same unit.
     """
@@ -36,6 +37,7 @@ class Stored:
     origin_mm: Sequence[float] = (0.0, 0.0, 0.0)
     direction: np.ndarray = field(default_factory=lambda: np.eye(3))
     depth: int = 1
+    others: tuple[Slices, ...] = ()
     if_mm_um: tuple[float, float, float] | None = None
 
     def calibrated(self, line: Line | None) -> Stored:
@@ -46,11 +48,12 @@ class Stored:
         """
         if line is None or line.is_nothing:
             return self
-        return replace(
-            self,
-            dtype=real_dtype(self.dtype, line),
-            read=lambda start, stop: in_real_values(self.read(start, stop), line),
-        )
+
+        def real(read: Slices) -> Slices:
+            return lambda start, stop: in_real_values(read(start, stop), line)
+
+        others = tuple(map(real, self.others))
+        return replace(self, dtype=real_dtype(self.dtype, line), read=real(self.read), others=others)
 
 
 Reader = Callable[[Path], Stored]  # opens a file or folder; what is raised for a broken one names no path

@@ -99,6 +99,19 @@ def open_volume(
         InputError: if there is none, it cannot be read, is not one grey volume of so many slices of at least 2×2
             px, or neither it nor ``voxel_um`` gives a voxel size.
     """
+    channels = open_all(path, voxel_um, option, least_slices)
+    if len(channels) > 1:
+        raise InputError(f"{path} has {len(channels)} channels; a scan is grey, so give the µCT itself.")
+    return channels[0]
+
+
+def open_all(
+    path: Path | str,
+    voxel_um: float | tuple[float, float, float] | None = None,
+    option: str = "--scan_voxel_um",
+    least_slices: int = 2,
+) -> list[Volume]:
+    """Open every channel of a scan, as :func:`open_volume` does that of a grey one; only an OME-Zarr has several."""
     path = Path(path)
     with reading(str(path)):
         stored = _reader_of(path)(path)
@@ -111,7 +124,9 @@ def open_volume(
     spacing_um = _spacing(path, stored, voxel_um, option)
     _check_size(path, stored)
     geometry = Geometry(spacing_um, _origin(stored, spacing_um), stored.direction)
-    return Volume(path, stored.shape, stored.dtype.newbyteorder("="), geometry, stored.depth, stored.read)
+    dtype = stored.dtype.newbyteorder("=")
+    reads = (stored.read, *stored.others)
+    return [Volume(path, stored.shape, dtype, geometry, stored.depth, read) for read in reads]
 
 
 def open_unsized(path: Path | str) -> Volume:

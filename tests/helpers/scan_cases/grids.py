@@ -145,7 +145,7 @@ case(
     *(Case(ngff(version), by_zarr, (7, 6, 5), PLACE) for version in (2, 3)),
 )
 case("OME-Zarr", "axes in another order", Case(ngff(axes="xyz", shape=SHAPE[::-1])))
-case("OME-Zarr", "colour", Case(ngff(axes="czyx", shape=(3, *SHAPE))))
+case("OME-Zarr", "several channels, or colour", Case(ngff(axes="czyx", shape=(3, *SHAPE))))
 case("OME-Zarr", "several times", Case(ngff(axes="tzyx", shape=(2, *SHAPE))))
 case("Zarr", "bioformats2raw's layout", Case(bioformats))
 case("Zarr", "a bare array, Zarr 2 or 3", Case(bare(2), by_zarr), Case(bare(3), by_zarr))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +49,6 @@ def read_zarr(path: Path) -> Stored:
     kept = [axis for axis, name in enumerate(names) if name in ("z", "y", "x")]
     if [names[axis] for axis in kept] != ["z", "y", "x"]:
         raise InputError(f"{path} has axes {', '.join(names)}; a scan has z, y, x in this order.")
-    colours = array.shape[names.index("c")] if "c" in names else 1
-    if colours in (3, 4):
-        raise InputError(f"{path} is in colour, of {colours} channels; a scan is grey, so give the µCT itself.")
     of_level, of_all = level.get("coordinateTransformations", []), multiscales[0].get("coordinateTransformations", [])
     scale = _factors(of_all, "scale", len(axes))
     units = [um_per(axes[axis].get("unit")) for axis in kept]
@@ -59,7 +57,7 @@ def read_zarr(path: Path) -> Stored:
     origin_mm = [float(at) * (unit or 1000.0) / 1000.0 for at, unit in zip(place, units, strict=True)][::-1]
     z, y, x = (float(step) * (unit or 1000.0) for step, unit in zip(scale, units, strict=True))
     spacing_um = (z, y, x) if all(units) and of_level + of_all else None
-    return _stored(path, array, kept, spacing_um, origin_mm)
+    return _stored(path, array, kept, spacing_um, origin_mm, names.index("c") if "c" in names else None)
 
 
 def _bare(path: Path, array: Any) -> Stored:
@@ -78,17 +76,23 @@ def _stored(
     kept: list[int],
     spacing_um: tuple[float, float, float] | None,
     origin_mm: list[float],
+    along: int | None = None,
 ) -> Stored:
-    shape = three_axes(path, array.shape, kept)
+    """The volume of an array; each of its places along an axis is a channel."""
+    shape = three_axes(path, [1 if axis == along else size for axis, size in enumerate(array.shape)], kept)
     if 0 in array.chunks:
         raise InputError(f"{path} has chunks of {'×'.join(map(str, array.chunks))} voxels; write it anew with others.")
 
-    def read(start: int, stop: int) -> np.ndarray:
+    def read(channel: int, start: int, stop: int) -> np.ndarray:
         index: list[Any] = [slice(None) if axis in kept else 0 for axis in range(array.ndim)]
         index[kept[0]] = slice(start, stop)
+        if along is not None:
+            index[along] = channel
         return np.asarray(array[tuple(index)])
 
-    stored = Stored(shape, np.dtype(array.dtype), read, spacing_um, origin_mm, depth=array.chunks[kept[0]])
+    first, *others = (partial(read, channel) for channel in range(1 if along is None else array.shape[along]))
+    dtype, depth = np.dtype(array.dtype), array.chunks[kept[0]]
+    stored = Stored(shape, dtype, first, spacing_um, origin_mm, depth=depth, others=tuple(others))
     return stored.calibrated(cf_line(str(path), dict(array.attrs)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,6 +33,8 @@ from bundle.report.run import write
 from bundle.staining.page import write_volume_report
 from bundle.studies import page as study_page
 from bundle.studies.results import Results
+from bundle.training.publish import CARRIED, copy_code
+from tests.conftest import ROOT
 from tests.helpers.pages import Page
 from tests.test_rooms import allowed
 
@@ -100,6 +103,17 @@ def test_every_template_is_read_and_uses_its_own_room_and_those_to_the_left():
             room = name.partition("/")[0]
             assert other == room or allowed(room, other), (name, other)
         assert "| safe" not in source
+
+
+def test_templates_go_where_their_rooms_go(tmp_path):
+    """With pip, which takes what pyproject.toml names of packages, and with a trained bundle."""
+    assert '"*" = ["templates/*"]' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    every = {path for path in ROOMS.rglob("*") if path.suffix in (".html", ".css", ".js")}
+    assert all((path.parents[1] / "__init__.py").is_file() and path.parent.name == "templates" for path in every)
+    copy_code(tmp_path, CARRIED)
+    carried = {path.relative_to(ROOMS) for path in every if path.relative_to(ROOMS).parts[0] in CARRIED}
+    assert Path("staining/templates/volume.html") in carried
+    assert all((tmp_path / "bundle" / path).is_file() for path in carried)
 
 
 def test_a_run(tmp_path):

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import html
 import re
-import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
-
-import pytest
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 FLAGS = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -59,14 +56,6 @@ def words(text: str) -> str:
     return html.unescape(
         re.sub(r"\s+", " ", re.sub(r"<[^>]*>", "", re.sub(r"<style>.*?</style>", "", text, flags=re.S)))
     )
-
-
-@pytest.fixture(scope="session")
-def chromium() -> str:
-    found = shutil.which("chromium")
-    if not found:
-        pytest.skip("chromium is not installed, so the page was not laid out")
-    return found
 
 
 def browse(program: str, folder: Path, *options: str) -> str:

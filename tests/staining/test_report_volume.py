@@ -25,7 +25,7 @@ from bundle.staining.page import clear_alpha, write_volume_report
 from bundle.staining.pictures import alpha
 from bundle.staining.seen import FRAMES, coarse_level, look
 from bundle.staining.viewer import SCRIPT, encode
-from tests.report.test_report import FRAME, Page, browse, chromium  # noqa: F401  chromium is a fixture
+from tests.helpers.pages import FRAME, Page, browse
 
 SHAPE = (36, 40, 48)
 GEOMETRY = Geometry((10.0, 5.0, 5.0), (0.0, 0.0, 0.0), np.eye(3))
@@ -309,7 +309,7 @@ frame.srcdoc = {page};
 </script>"""
 
 
-def test_a_slider_moves_both_pictures(page, chromium, tmp_path):  # noqa: F811
+def test_a_slider_moves_both_pictures(page, chromium, tmp_path):
     path = tmp_path / "frame.html"
     path.write_text(MOVED.format(place=3, page=json.dumps(page).replace("</", "<\\/")), encoding="utf-8")
     text = browse(chromium, tmp_path, "--virtual-time-budget=10000", "--dump-dom", path.as_uri())
@@ -322,7 +322,7 @@ def test_a_slider_moves_both_pictures(page, chromium, tmp_path):  # noqa: F811
 
 
 @pytest.mark.parametrize("width", [390, 1200])
-def test_nothing_is_wider_than_the_screen(page, chromium, tmp_path, width):  # noqa: F811
+def test_nothing_is_wider_than_the_screen(page, chromium, tmp_path, width):
     found = []
     for text in (page, page.replace("<body>", '<body><div style="width:1500px">.</div>')):
         path = tmp_path / "frame.html"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -102,3 +103,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = run_bundle("training", configs, dataset_dir=folder / "data", output_dir=folder / "run", **TINY)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The browser that lays pages out."""
+    found = shutil.which("chromium")
+    if not found:
+        pytest.skip("chromium is not installed, so the page was not laid out")
+    return found

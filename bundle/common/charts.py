@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
 
 import matplotlib
 import numpy as np
+from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -34,7 +34,7 @@ STYLE: dict[Any, Any] = {
 }
 
 
-def as_svg(figure: Figure, name: str, description: str) -> str:
+def as_svg(figure: Figure, name: str, description: str) -> Markup:
     """A figure as an SVG element that can stand beside others on one page.
 
     Args:
@@ -43,20 +43,21 @@ def as_svg(figure: Figure, name: str, description: str) -> str:
         description: read out to who cannot see it.
 
     Returns:
-        ``<svg …>…</svg>`` without a size of its own.
+        ``<svg …>…</svg>`` without a size of its own; Matplotlib escapes its text.
     """
+    prefix = re.sub(r"[^\w-]", lambda character: f"_{ord(character[0]):x}_", name)  # a name may be a folder's
     buffer = io.StringIO()
     with matplotlib.rc_context(STYLE):
         figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text)  # an HTML parser knows them
-    text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", text)
+    text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{prefix}-", text)
     text = re.sub(r'<svg [^>]*viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1" role="img" aria-label="@">', text, count=1)
-    return text.replace('aria-label="@"', f'aria-label="{escape(description)}"', 1).strip()
+    return Markup(text.replace('aria-label="@"', f'aria-label="{escape(description)}"', 1).strip())
 
 
-def box_plot(values: Mapping[str, Mapping[str, np.ndarray]], heading: str, name: str) -> str:
+def box_plot(values: Mapping[str, Mapping[str, np.ndarray]], heading: str, name: str) -> Markup:
     """Boxes of one metric: groups are splits, boxes are rows (Fig. 7).
 
     Args:
@@ -115,7 +116,7 @@ def smoothed(curve: np.ndarray) -> np.ndarray:
     return np.stack([curve[0, ends + counts - 1], np.add.reduceat(curve[1], ends) / counts])
 
 
-def line_chart(curves: Mapping[str, np.ndarray], heading: str, name: str) -> str:
+def line_chart(curves: Mapping[str, np.ndarray], heading: str, name: str) -> Markup:
     """Losses over the steps of a run.
 
     Args:
@@ -147,7 +148,7 @@ def _over(progress: str, heading: str) -> tuple[Figure, Any]:
     return figure, axes
 
 
-def metric_chart(slides: Sequence[np.ndarray], mean: np.ndarray, best: int, heading: str, name: str) -> str:
+def metric_chart(slides: Sequence[np.ndarray], mean: np.ndarray, best: int, heading: str, name: str) -> Markup:
     """A metric of the validation slides over the epochs of a run.
 
     Args:
@@ -170,7 +171,7 @@ def metric_chart(slides: Sequence[np.ndarray], mean: np.ndarray, best: int, head
         return as_svg(figure, name, f"{heading} of the validation slides over the epochs; best after epoch {best}.")
 
 
-def point_chart(curves: Mapping[str, Mapping[float, float]], axis: str, heading: str, name: str) -> str:
+def point_chart(curves: Mapping[str, Mapping[float, float]], axis: str, heading: str, name: str) -> Markup:
     """A metric at a few settings, one line a method; the settings stand at equal distances.
 
     Args:
@@ -205,7 +206,7 @@ def point_chart(curves: Mapping[str, Mapping[float, float]], axis: str, heading:
         return as_svg(figure, name, f"{heading} by {axis}: {', '.join(curves)}.")
 
 
-def histogram_chart(generated: np.ndarray, real: np.ndarray, name: str) -> str:
+def histogram_chart(generated: np.ndarray, real: np.ndarray, name: str) -> Markup:
     """RGB histograms of a region, generated and real (Fig. 5).
 
     Args:
@@ -231,7 +232,7 @@ def histogram_chart(generated: np.ndarray, real: np.ndarray, name: str) -> str:
         return _with_legend(figure, panels, name, "Histograms of red, green and blue, generated and real.")
 
 
-def profile_chart(generated: np.ndarray, real: np.ndarray, pixel_um: float | None, name: str) -> str:
+def profile_chart(generated: np.ndarray, real: np.ndarray, pixel_um: float | None, name: str) -> Markup:
     """Intensities along a line, generated and real (Fig. 5).
 
     Args:
@@ -265,7 +266,7 @@ def _three_panels() -> tuple[Figure, np.ndarray]:
     return figure, panels
 
 
-def _with_legend(figure: Figure, panels: np.ndarray, name: str, description: str) -> str:
+def _with_legend(figure: Figure, panels: np.ndarray, name: str, description: str) -> Markup:
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles[::-1], labels[::-1], loc="outside lower center", ncols=2)
     return as_svg(figure, name, description)

@@ -7,14 +7,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from bundle.common.charts import box_plot
-from bundle.common.html import chart, missing
+from bundle.common.html import Chart, bold, small
 from bundle.evaluation.tables import DIGITS, HEADINGS, METRICS, NOT, QUANTILES, ROWS, TRUTHS, better, merit, name_of
 from bundle.report.records import Record
-
-CAPTION = (
-    "Median [quartiles] of the patches, of lacunae and new bone of the slides; the best median of each split and "
-    "measure is bold, of detail the nearest to 1 as a ratio."
-)
 
 
 def lines_of(record: Record, split: str, columns: Sequence[str]) -> list[list[str]]:
@@ -35,14 +30,14 @@ def _cell(line: dict[str, str], metric: str, best: str | None) -> str:
     if NOT in values:
         return "–" if metric in TRUTHS else NOT
     median, low, high = (_number(float(value), metric) for value in values)
-    return f"{f'<b>{median}</b>' if median == best else median} <small>[{low}, {high}]</small>"
+    return small((bold(median) if median == best else median) + f" [{low}, {high}]")
 
 
 def _number(value: float, metric: str) -> str:
     return f"{value:.{DIGITS[metric]}f}".replace("-", "−")
 
 
-def boxes(record: Record, splits: Sequence[str]) -> Iterable[str]:
+def boxes(record: Record, splits: Sequence[str]) -> Iterable[Chart]:
     """A chart for each measure of patches, or why there is none (Fig. 7)."""
     for metric in METRICS:
         values: dict[str, dict[str, np.ndarray]] = {}
@@ -58,9 +53,9 @@ def boxes(record: Record, splits: Sequence[str]) -> Iterable[str]:
                     values.setdefault(split, {})[row] = finite
         if not values:
             why = record.evaluation.get("lpips") if metric == "lpips" else None
-            yield missing(why or f"{HEADINGS[metric]}: not computed, so there is no chart.")
+            yield Chart(None, why or f"{HEADINGS[metric]}: not computed, so there is no chart.")
             continue
-        yield chart(
+        yield Chart(
             box_plot(values, HEADINGS[metric], f"box-{metric}"),
             f"{HEADINGS[metric][0].upper()}{name_of(metric)[1:]} of the patches; {better(metric)}. "
             "Boxes: quartiles and median. Whiskers: 5th to 95th percentile.",

@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import shlex
 from datetime import datetime
-from html import escape
 from pathlib import Path
 from typing import Any
 
-from bundle.common.html import definitions, missing
+from markupsafe import Markup
+
+from bundle.common.html import code
 from bundle.report.records import Record
 
+Pairs = list[tuple[str, str]]
 
-def provenance(record: Record) -> str:
-    """What the training came from, and how it ended."""
+
+def trained(record: Record) -> Pairs:
+    """What the training came from, and how it ended; empty if that is not recorded."""
     if not record.training:
-        return "<h3>Training</h3>" + missing(
-            "Not recorded: this folder has no provenance.json; the model was trained elsewhere."
-        )
+        return []
     pairs = _origin(record.training)
     for again in record.training.get("resumed", []):
         config = again.get("config_sha256", "not recorded")
         text = f"{date_in_words(again.get('started'))}; code {_code(again)}; config {config}; "
-        pairs.append(("resumed", f"{escape(text)}<code>{escape(_command(again.get('command', [])))}</code>"))
+        pairs.append(("resumed", Markup("{}{}").format(text, code(_command(again.get("command", []))))))
     chosen = record.training.get("arithmetic", {})
     if chosen:
         timed = ", ".join(f"{name} {seconds:.3g} s" for name, seconds in chosen["seconds"].items())
-        pairs.append(("arithmetic", escape(chosen["chosen"] + (f", the fastest of {timed} a step" if timed else ""))))
+        pairs.append(("arithmetic", chosen["chosen"] + (f", the fastest of {timed} a step" if timed else "")))
     if "complete" in record.training:
         ended = "by itself" if record.training["complete"] else "stopped by a signal; --resume true goes on from it"
         pairs.append(("ended", ended))
@@ -34,39 +35,31 @@ def provenance(record: Record) -> str:
     if trained_on:
         number = trained_on.get("pairs")
         seen = trained_on.get("images") or f"{number} pair{'s' * (number != 1)}"
-        deployed = f"{trained_on.get('checkpoint')}.pt, trained on {seen}"
-        pairs.append(("deployed", escape(deployed)))
-    return "<h3>Training</h3>" + definitions(pairs)
+        pairs.append(("deployed", f"{trained_on.get('checkpoint')}.pt, trained on {seen}"))
+    return pairs
 
 
-def measured(record: Record) -> str:
-    """What the evaluation came from, as far as it is not the training's; empty if there was none."""
-    if not record.slides and not record.unpaired:
-        return ""
+def measured(record: Record) -> Pairs:
+    """What the evaluation came from, as far as it is not the training's; empty if that is not recorded."""
     if not record.evaluation:
-        return "<h3>Evaluation</h3>" + missing(
-            "Not recorded: evaluation/ has no provenance.json; it was measured by an earlier version."
-        )
+        return []
     ids = record.evaluation.get("ids", {})
     pairs = [pair for pair in _origin(record.evaluation) if pair not in _origin(record.training)]
-    pairs.append(("model", f"<code>{escape(str(ids.get('model_bundle')))}</code>"))
-    rest = "<p>What is not named here is as in training.</p>" if record.training else ""
-    return "<h3>Evaluation</h3>" + definitions(pairs) + rest
+    return [*pairs, ("model", code(ids.get("model_bundle")))]
 
 
-def _origin(recorded: dict[str, Any]) -> list[tuple[str, str]]:
+def _origin(recorded: dict[str, Any]) -> Pairs:
     """Lines that training and evaluation have in common."""
-    code = lambda value: f"<code>{escape(str(value))}</code>"
     versions = ", ".join(f"{name} {version}" for name, version in recorded.get("versions", {}).items())
     return [
-        ("started", escape(date_in_words(recorded.get("started")))),
+        ("started", date_in_words(recorded.get("started"))),
         ("command", code(_command(recorded.get("command", [])))),
         ("code", code(_code(recorded))),
         ("config SHA-256", code(recorded.get("config_sha256", "not recorded"))),
         ("dataset", code(recorded.get("dataset_dir", "not recorded"))),
-        ("pixel size", escape(f"{recorded['pixel_um']:g} µm" if "pixel_um" in recorded else "not recorded")),
-        ("versions", escape(versions or "not recorded")),
-        ("machine", escape(recorded.get("machine", "not recorded"))),
+        ("pixel size", f"{recorded['pixel_um']:g} µm" if "pixel_um" in recorded else "not recorded"),
+        ("versions", versions or "not recorded"),
+        ("machine", recorded.get("machine", "not recorded")),
     ]
 
 

@@ -3,37 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from html import escape
 from pathlib import Path
+from typing import Any
 
 from bundle.common.atomic import whole_file
 from bundle.common.charts import line_chart
 from bundle.common.errors import InputError
-from bundle.common.html import RESEARCH, chart, definitions, grid, missing, reduced, section, sheet, table
+from bundle.common.html import Chart, Picture, fill, reduced
 from bundle.data.datalist import DATALIST
-from bundle.evaluation.tables import EXPLAINED, HEADINGS, shown
+from bundle.evaluation.tables import CYCLES, EXPLAINED, HEADINGS, shown
 from bundle.images.slides import read_slide
-from bundle.report.measures import CAPTION, boxes, lines_of
-from bundle.report.origin import date_in_words, measured, provenance, quoted
+from bundle.report.measures import boxes, lines_of
+from bundle.report.origin import date_in_words, measured, quoted, trained
 from bundle.report.records import SHOWN_SPLITS, Record, read_record
-from bundle.report.slides import both_ways, slides
-from bundle.report.truth import SPLIT_NAMES, _truth
-from bundle.report.unpaired import images, unpaired
+from bundle.report.slides import REGION_PX, both_ways, slides
+from bundle.report.truth import SPLIT_NAMES, judged
+from bundle.report.unpaired import unpaired
 from bundle.report.validation import validation
 from bundle.staining import page
 from bundle.staining.job import RECORD
 
-ROWS_EXPLAINED = (
-    "“Network” is what was trained. The other rows need no network: a colour table (each grey value becomes the mean "
-    "colour it has in the training pairs), one mean colour, the negative of the slice, and the slice itself. A network "
-    "that does not beat them has learnt nothing worth having."
-)
-
 SUM, DISCRIMINATORS = ("loss",), ("d_x", "d_y")  # tags that are no term
 
 NO_LOSSES = ("learning_rate", "polarity")
-
-UNPAIRED_COLUMNS = "source, generated stain, source given back; real stain, generated source, stain given back"
 
 
 def write(output_dir: str | Path) -> Path:
@@ -49,7 +41,7 @@ def write(output_dir: str | Path) -> Path:
     """
     record = read_record(output_dir)
     path = record.folder / "report.html"
-    text = sheet(_title(record), _body(record))
+    text = fill("report/templates/run.html", _values(record))
     with whole_file(path) as partial:
         partial.write_text(text, encoding="utf-8")
     return path
@@ -82,22 +74,24 @@ def remake(output_dir: str) -> str:
     return str(write(folder))
 
 
-def _body(record: Record) -> Iterable[str]:
-    yield _header(record)
-    yield section("provenance", "Where this comes from", provenance(record), measured(record))
-    if record.unpaired:
-        yield section("results", "What was measured", *unpaired(record))
-    else:
-        yield section("results", "How alike generated and real stain are", *_results(record))
-    if record.truth:
-        yield section("truth", "Is the stain right", _truth(record))
-    yield section("training", "Training", *_training(record))
-    if record.slides:
-        yield section("slides", "Slides", *slides(record))
-        yield section("patches", "Patches in both directions", *both_ways(record))
-    if record.unpaired:
-        yield section("images", "Images", *images(record))
-    yield f"<footer><p>{RESEARCH}</p></footer>"
+def _values(record: Record) -> dict[str, Any]:
+    """What the template names; a section that the record has nothing for gets nothing."""
+    return {
+        "record": record,
+        "title": _title(record),
+        "about": _about(record),
+        "description": record.evaluation.get("description") or record.training.get("description"),
+        "trained": trained(record),
+        "measured": measured(record),
+        "unpaired": unpaired(record) if record.unpaired else None,
+        "results": _results(record) if record.slides else None,
+        "how_to_measure": _how_to_measure(record),
+        "truth": judged(record) if record.truth else None,
+        "training": _training(record),
+        "slides": slides(record) if record.slides else None,
+        "region_px": REGION_PX,
+        "patches": both_ways(record) if record.slides else None,
+    }
 
 
 def _title(record: Record) -> str:
@@ -106,7 +100,7 @@ def _title(record: Record) -> str:
     return record.metadata.get("task", "Virtual staining")
 
 
-def _header(record: Record) -> str:
+def _about(record: Record) -> str:
     dataset = record.training.get("dataset_dir") or record.evaluation.get("dataset_dir")
     began = record.training.get("started") or record.evaluation.get("started")
     method = record.metadata.get("trained_on", {}).get("method", "method not recorded")
@@ -114,46 +108,21 @@ def _header(record: Record) -> str:
     about.append(
         f"{'training' if record.training else 'evaluation'} of {date_in_words(began)}" if began else "no date recorded"
     )
-    parts = [f"<header><h1>{escape(_title(record))}</h1>", f'<p class="about">{escape(" · ".join(about))}</p>']
-    description = record.evaluation.get("description") or record.training.get("description")
-    if description:
-        parts.append(f"<p>{escape(description)}</p>")
-    parts.append(f'<p class="research">{RESEARCH}</p>')
-    if record.caveat:
-        parts.append(f'<p class="caveat" role="note">{escape(record.caveat)}</p>')
-    links = {"provenance": "Origin", "results": "Results"}
-    links |= {"truth": "Is it right"} if record.truth else {}
-    links |= {"training": "Training"}
-    links |= {"slides": "Slides", "patches": "Patches"} if record.slides else {}
-    links |= {"images": "Images"} if record.unpaired else {}
-    items = "".join(f'<li><a href="#{anchor}">{name}</a></li>' for anchor, name in links.items())
-    return "\n".join([*parts, f'<nav aria-label="Contents"><ul>{items}</ul></nav></header>'])
+    return " · ".join(about)
 
 
-def _results(record: Record) -> list[str]:
-    if not record.slides:
-        return [missing("Not measured yet. This command measures it:"), f"<pre>{escape(_how_to_measure(record))}</pre>"]
-    parts = []
+def _results(record: Record) -> dict[str, Any]:
     measured = record.evaluation.get("model_sha256")
-    if measured and record.model_sha256 not in (None, measured):
-        parts.append(
-            missing("The model has changed since it was measured: these figures and slides are of an earlier state.")
-        )
-    ids = record.evaluation.get("ids", {})
-    if ids:
-        share = f"{100 * ids['eval_overlap']:g} %"
-        parts.append(
-            f"<p>Patches of {ids['eval_patch']:g} px every {ids['eval_stride']:g} px with at least {share} of their "
-            "pixels in the mask; outside the mask every image has the same background (§2.8, §2.10).</p>"
-        )
     splits = [split for split in SHOWN_SPLITS if record.slides_of(split)]
     columns = shown(record.summary)
-    groups = [(_group_heading(record, split), lines_of(record, split, columns)) for split in splits]
-    parts.append(f"<p>{ROWS_EXPLAINED}</p>")
-    parts.append(table(CAPTION, ["image", *(HEADINGS[metric] for metric in columns)], groups, words=1))
-    parts.append(definitions((HEADINGS[metric], escape(EXPLAINED[metric])) for metric in columns))
-    parts.append(grid("charts", boxes(record, splits)))
-    return parts
+    return {
+        "changed": measured and record.model_sha256 not in (None, measured),
+        "ids": record.evaluation.get("ids", {}),
+        "head": ["image", *(HEADINGS[metric] for metric in columns)],
+        "groups": [(_group_heading(record, split), lines_of(record, split, columns)) for split in splits],
+        "explained": [(HEADINGS[metric], EXPLAINED[metric]) for metric in columns],
+        "charts": boxes(record, splits),
+    }
 
 
 def _how_to_measure(record: Record) -> str:
@@ -195,31 +164,30 @@ def terms_of(losses: Iterable[str]) -> list[str]:
     return [tag for tag in losses if tag not in others and "/" not in tag]
 
 
-def _training(record: Record) -> list[str]:
-    parts = []
-    charts = []
+def _training(record: Record) -> dict[str, Any]:
     terms = terms_of(record.losses)
     charted = {"weighted sum of the terms": SUM, "terms before weighting": terms, "discriminators": DISCRIMINATORS}
+    charts = []
     for number, (heading, tags) in enumerate(charted.items()):
         curves = {tag: record.losses[tag] for tag in tags if tag in record.losses}
         if curves:
-            charts.append(chart(line_chart(curves, heading, f"loss-{number}"), f"{heading.capitalize()}."))
-    if charts:
-        steps = max(int(curve[0, -1]) for curve in record.losses.values())
-        weights = [f"{tag} {record.config[f'lambda_{tag}']}" for tag in terms if f"lambda_{tag}" in record.config]
-        text = f"{steps} steps are recorded; a point of a curve is the mean of the steps since the point before."
-        text += f" Weights of the terms: {', '.join(weights)}." if weights else ""
-        parts.append(f"<p>{escape(text)}</p>")
-        parts.append(grid("charts", charts))
-    else:
-        parts.append(missing("No loss curves: this folder has no TensorBoard events (tensorboard/)."))
-    parts += validation(record)
-    if not record.sample:
-        return [*parts, missing("No sample pictures: this folder has none (samples/).")]
-    epoch = f"epoch {int(record.sample.stem.split('_')[1])} of {record.config.get('epochs', 'an unrecorded number')}"
+            charts.append(Chart(line_chart(curves, heading, f"loss-{number}"), f"{heading.capitalize()}."))
+    return {
+        "charts": charts,
+        "steps": max((int(curve[0, -1]) for curve in record.losses.values()), default=0),
+        "weights": [f"{tag} {record.config[f'lambda_{tag}']}" for tag in terms if f"lambda_{tag}" in record.config],
+        "validation": list(validation(record)),
+        "cycles": any(name in row for row in record.validation for name in CYCLES),
+        "sample": _sample(record, record.sample) if record.sample else None,
+    }
+
+
+def _sample(record: Record, path: Path) -> Picture:
+    epoch = f"epoch {int(path.stem.split('_')[1])} of {record.config.get('epochs', 'an unrecorded number')}"
     columns = (
-        UNPAIRED_COLUMNS if _is_unpaired(record) else "source, generated stain, mask, real stain, generated source"
+        "source, generated stain, source given back; real stain, generated source, stain given back"
+        if _is_unpaired(record)
+        else "source, generated stain, mask, real stain, generated source"
     )
     caption = f"Training patches after {epoch}, a row each: {columns}."
-    picture = reduced(read_slide(record.sample).pixels, "Training patches", caption)
-    return [*parts, f'<div class="sample">{picture}</div>']
+    return reduced(read_slide(path).pixels, "Training patches", caption)

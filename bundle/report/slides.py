@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from html import escape
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from bundle.common import palette
 from bundle.common.charts import histogram_chart, profile_chart
 from bundle.common.errors import InputError
-from bundle.common.html import chart, exact, exact_with_line, grid, missing, reduced, scale_bar
+from bundle.common.html import Chart, Key, Picture, exact, reduced, scale_bar
 from bundle.common.region import Region, spread
 from bundle.evaluation.panels import best_region, histograms, profile
 from bundle.evaluation.tables import DIGITS, METRICS, NOT, name_of
@@ -22,27 +22,22 @@ SLIDES_SHOWN = 4  # of each split
 REGION_PX = 256  # Fig. 5
 DIFFERENCE_MAX = 128  # grey levels at the bright end of the colour bar
 HEAT = matplotlib.colormaps[palette.HEAT]
-SPLIT_HEADINGS = {"testing": "Test slides", "validation": "Validation slides", "training": "Training slides"}
+HEADINGS = {"testing": "Test slide", "validation": "Validation slide", "training": "Training slide"}
 
 
-def slides(record: Record) -> Iterable[str]:
-    """Panels, region, histograms and profiles of the first slides of each split."""
-    yield (
-        "<p>Generated, real and colour table have the background’s colour outside the mask; “unmasked” is all that "
-        f"the network made. The region below each slide is the window of {REGION_PX} px with most of the mask in it, "
-        "framed on the source; a slide no larger than that is its own region. Sources are brightened for the eye. A "
-        "slide is named by its split, its place in the evaluation and its file.</p>"
-    )
+def slides(record: Record) -> Iterable[dict[str, Any]]:
+    """The first slides of each split: panels, region, histograms and profiles; and how many more there are."""
     for split in SHOWN_SPLITS:
         lines = record.slides_of(split)
-        for number, line in enumerate([lines[place] for place in spread(len(lines), SLIDES_SHOWN)]):
-            yield f"<h3>{SPLIT_HEADINGS[split][:-1]}: {escape(line['slide'])}</h3>"
-            yield f'<p class="about keep">{escape(_about(line))}</p>'
-            yield from _slide(record, line["slide"], f"{split}-{number}")
-        if len(lines) > SLIDES_SHOWN:
-            rest = len(lines) - SLIDES_SHOWN
-            word = SPLIT_HEADINGS[split][0].lower() + SPLIT_HEADINGS[split][1 : -1 if rest == 1 else None]
-            yield missing(f"Not shown: {rest} more {word}. The panels of all lie in evaluation/slides.")
+        chosen = [lines[place] for place in spread(len(lines), SLIDES_SHOWN)]
+        yield {
+            "heading": HEADINGS[split],
+            "slides": [
+                {"name": line["slide"], "about": _about(line), **_slide(record, line["slide"], f"{split}-{number}")}
+                for number, line in enumerate(chosen)
+            ],
+            "rest": len(lines) - len(chosen),
+        }
 
 
 def _about(line: dict[str, str]) -> str:
@@ -60,13 +55,12 @@ def _scores(line: dict[str, str]) -> str:
     return ", ".join(parts)
 
 
-def _slide(record: Record, name: str, place: str) -> Iterable[str]:
+def _slide(record: Record, name: str, place: str) -> dict[str, Any]:
     folder = record.slide_folder(name)
     try:
         read = {panel: read_slide(folder / f"{panel}.png") for panel in PANELS}
     except InputError as error:
-        yield missing(f"Panels not shown: {error} Evaluate again to make them.")
-        return
+        return {"fault": str(error)}
     pixel_um = read["source"].pixel_um
     if (folder / f"{PERFECT}.png").is_file():
         read[PERFECT] = read_slide(folder / f"{PERFECT}.png")
@@ -76,8 +70,13 @@ def _slide(record: Record, name: str, place: str) -> Iterable[str]:
     inside = image["mask"][0] != 0
     region = best_region(inside, REGION_PX)
     frame = region if (region.height, region.width) != (height, width) else None
-    yield grid("slides" if width <= 2 * height else "wide", _panels(record, image, frame, pixel_um))
-    yield from _region(record, image, inside, region, pixel_um, place)
+    return {
+        "fault": "",
+        "kind": "slides" if width <= 2 * height else "wide",
+        "panels": list(_panels(record, image, frame, pixel_um)),
+        "region": list(_region(record, image, inside, region, pixel_um)),
+        "charts": list(_charts(image, inside, region, pixel_um, place)),
+    }
 
 
 def brightened(image: np.ndarray) -> np.ndarray:
@@ -93,10 +92,10 @@ def _names(record: Record) -> tuple[str, str]:
 
 def _panels(
     record: Record, image: dict[str, np.ndarray], frame: Region | None, pixel_um: float | None
-) -> Iterable[str]:
+) -> Iterable[Picture]:
     source, target = _names(record)
     height, width = image["source"].shape[1:]
-    scale = scale_bar(width, pixel_um) if pixel_um else ""
+    scale = scale_bar(width, pixel_um) if pixel_um else None
     captions = {
         "source": f"source: {source}, {width} × {height} px",
         "generated": f"generated {target}",
@@ -113,7 +112,7 @@ def _panels(
             yield reduced(_heat(image[panel]), caption, caption, _heat_bar())
         else:
             first = panel == "source"
-            yield reduced(image[panel], caption, caption, scale if first else "", frame if first else None)
+            yield reduced(image[panel], caption, caption, scale if first else None, frame if first else None)
 
 
 def _heat(difference: np.ndarray) -> np.ndarray:
@@ -122,79 +121,56 @@ def _heat(difference: np.ndarray) -> np.ndarray:
     return colours[difference[0]].transpose(2, 0, 1)
 
 
-def _heat_bar() -> str:
+def _heat_bar() -> Key:
     stops = ", ".join(matplotlib.colors.to_hex(HEAT(share)) for share in np.linspace(0, 1, 9))
-    return (
-        f'<span class="heat" style="background:linear-gradient(to right, {stops})"></span>'
-        f"0 to {DIFFERENCE_MAX} or more of 255<br>"
-    )
+    return Key("heat", f"background:linear-gradient(to right, {stops})", f"0 to {DIFFERENCE_MAX} or more of 255")
 
 
 def _region(
-    record: Record,
-    image: dict[str, np.ndarray],
-    inside: np.ndarray,
-    region: Region,
-    pixel_um: float | None,
-    place: str,
-) -> Iterable[str]:
+    record: Record, image: dict[str, np.ndarray], inside: np.ndarray, region: Region, pixel_um: float | None
+) -> Iterable[Picture]:
     source, target = _names(record)
-    cut = {panel: region.cut(image[panel]) for panel in ("source", "generated", "real")}
-    compared = region.cut(inside)
-    scale = scale_bar(region.width, pixel_um) if pixel_um else ""
     at = f"region of {region.width} × {region.height} px at left {region.left}, top {region.top} px"
-    at = "the whole slide" if compared.shape == inside.shape else at
+    at = "the whole slide" if (region.height, region.width) == inside.shape else at
     captions = {"source": f"{source}, {at}", "generated": f"generated {target}", "real": f"real {target}"}
-    yield grid(
-        "regions",
-        (
-            exact_with_line(cut[panel], f"{caption}, region", caption, scale if panel == "source" else "")
-            for panel, caption in captions.items()
-        ),
+    for panel, caption in captions.items():
+        scale = scale_bar(region.width, pixel_um) if pixel_um and panel == "source" else None
+        yield exact(region.cut(image[panel]), f"{caption}, region", caption, scale, "line")
+
+
+def _charts(
+    image: dict[str, np.ndarray], inside: np.ndarray, region: Region, pixel_um: float | None, place: str
+) -> Iterable[Chart]:
+    generated, real, compared = (region.cut(each) for each in (image["generated"], image["real"], inside))
+    yield Chart(
+        histogram_chart(histograms(generated, compared), histograms(real, compared), f"histogram-{place}"),
+        "Histograms of the region’s pixels inside the mask.",
     )
-    generated, real = cut["generated"], cut["real"]
     row = region.height // 2
-    yield grid(
-        "charts",
-        [
-            chart(
-                histogram_chart(histograms(generated, compared), histograms(real, compared), f"histogram-{place}"),
-                "Histograms of the region’s pixels inside the mask.",
-            ),
-            chart(
-                profile_chart(
-                    profile(generated, row, compared), profile(real, row, compared), pixel_um, f"profile-{place}"
-                ),
-                "Profiles along the line between the arrows; gaps are outside the mask.",
-            ),
-        ],
+    yield Chart(
+        profile_chart(profile(generated, row, compared), profile(real, row, compared), pixel_um, f"profile-{place}"),
+        "Profiles along the line between the arrows; gaps are outside the mask.",
     )
 
 
-def both_ways(record: Record) -> Iterable[str]:
+def both_ways(record: Record) -> dict[str, Any]:
     """Some scored patches of each split: source to stain, and stain to source (Fig. 4a)."""
     source, target = _names(record)
-    shown = []
-    for split in SHOWN_SPLITS:
-        rows = [row for line in record.slides_of(split) for row in _patches(record, line["slide"])]
-        shown += [f"<h3>{SPLIT_HEADINGS[split]}</h3>", *rows] if rows else []
-    if not shown:
-        yield missing("Not shown: no patches were kept. Evaluate again to make them.")
-        return
-    reverse = any(
-        any(record.slide_folder(line["slide"]).glob("patch_*/generated_source.png")) for line in record.slides
-    )
-    yield (
-        f"<p>{escape(source)} → generated {escape(target)}, mask, real {escape(target)} → generated {escape(source)}. "
-        "The patches were drawn by a fixed seed among those that were scored. The generated stain is cut from the "
-        "stained slide; the generated source comes from the patch of real stain alone.</p>"
-    )
-    if not reverse:
-        yield missing("Not shown: the generated source. The model’s bundle has no reverse generator (reverse.pt).")
-    yield from shown
+    splits = {
+        HEADINGS[split]: [row for line in record.slides_of(split) for row in _patches(record, line["slide"])]
+        for split in SHOWN_SPLITS
+    }
+    return {
+        "source": source,
+        "target": target,
+        "splits": {heading: rows for heading, rows in splits.items() if rows},
+        "reverse": any(
+            any(record.slide_folder(line["slide"]).glob("patch_*/generated_source.png")) for line in record.slides
+        ),
+    }
 
 
-def _patches(record: Record, slide: str) -> Iterable[str]:
+def _patches(record: Record, slide: str) -> Iterable[dict[str, Any]]:
     source, target = _names(record)
     captions = dict(
         zip(
@@ -209,19 +185,19 @@ def _patches(record: Record, slide: str) -> Iterable[str]:
         if not read:
             continue
         first = next(iter(read.values()))
-        scale = scale_bar(first.pixels.shape[2], first.pixel_um) if first.pixel_um else ""
-        figures = [
-            exact(slide.pixels, f"{captions[name]}, patch", captions[name], scale if name == "source" else "")
-            for name, slide in read.items()
-        ]
+        scale = scale_bar(first.pixels.shape[2], first.pixel_um) if first.pixel_um else None
         scored = [
             line
             for line in record.patches
             if (line["slide"], line["row"], int(line["top"]), int(line["left"])) == (slide, "network", top, left)
         ]
-        scores = f": {_scores(scored[0])}" if scored else ""
-        yield f'<p class="about keep">{escape(f"{slide}, left {left}, top {top} px{scores}")}</p>'
-        yield grid("patches", figures)
+        yield {
+            "about": f"{slide}, left {left}, top {top} px" + (f": {_scores(scored[0])}" if scored else ""),
+            "pictures": [
+                exact(slide.pixels, f"{captions[name]}, patch", captions[name], scale if name == "source" else None)
+                for name, slide in read.items()
+            ],
+        }
 
 
 def _corner(name: str) -> tuple[int, int]:

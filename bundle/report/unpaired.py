@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from bundle.common import palette
 from bundle.common.charts import STYLE, WIDTH_INCHES, as_svg
-from bundle.common.html import chart, grid, missing, reduced, scale_bar, table
+from bundle.common.html import Chart, Picture, reduced, scale_bar, small
 from bundle.evaluation.unpaired import tables as told
 from bundle.images.slides import read_slide
 from bundle.report.records import SHOWN_SPLITS, Record
@@ -23,65 +23,38 @@ HEAT = matplotlib.colormaps[palette.HEAT]
 OUTLINES = "red: positive nuclei, green: negative"
 
 
-def unpaired(record: Record) -> Iterable[str]:
-    """Figures and charts of the evaluation.
-
-    Args:
-        record: of a run's folder with ``evaluation/summary.json``.
-
-    Yields:
-        HTML.
-    """
+def unpaired(record: Record) -> dict[str, Any]:
+    """Tables, charts and kept images of an evaluation, of a run's folder with ``evaluation/summary.json``."""
     found = record.unpaired
-    for note in found["notes"]:
-        yield missing(note)
-    yield "<h3>What the cycle gives back</h3>"
-    yield _table(told.GIVEN_BACK, told.RECONSTRUCTION_HEAD, told.reconstruction_rows(found), 2)
-    if found["hash"]:
-        yield "<h3>Virtual against real: perceptual hash</h3>"
-        caption = (
-            "Share of the bits in common of channel means at layer 2 of ResNet-18, and correlation of the means; mean "
-            f"± standard deviation over tiles. {told.PAPER_SAYS}."
-        )
-        yield _table(caption, told.HASH_HEAD, told.hash_rows(found), 1)
-    if found["labelling"]:
-        yield "<h3>Virtual against real: labelling index</h3>"
-        yield _table(f"{told.counted(found)} {told.INTERVALS}", told.LABELLING_HEAD, told.labelling_rows(found), 1)
-        yield grid("charts", _indices(record.regions))
-    if found["channels"]:
-        yield "<h3>Which channel carries which stain</h3>"
-        yield _table(told.CARRIERS, told.CHANNEL_HEAD, told.channel_rows(found), 3)
+    return {
+        "notes": found["notes"],
+        "cycle": _cells(told.reconstruction_rows(found)),
+        "hash": _cells(told.hash_rows(found)),
+        "labelling": _cells(told.labelling_rows(found)),
+        "channels": _cells(told.channel_rows(found)),
+        "counted": told.counted(found),
+        "told": told,
+        "indices": list(_indices(record.regions)),
+        "residual_max": RESIDUAL_MAX,
+        "images": dict(_images(record)),
+    }
 
 
-def images(record: Record) -> Iterable[str]:
+def _cells(rows: Iterable[Sequence[str]]) -> list[list[str]]:
+    """Rows with what stands beside a figure, its deviation or interval, in small print."""
+    return [[row[0], *(small(cell, r"± .*|\[[^\]]*\]") for cell in row[1:])] for row in rows]
+
+
+def _images(record: Record) -> Iterable[tuple[str, list[Picture]]]:
     """Kept images with their translation, reconstruction and residual map (Liu et al. Fig. 4)."""
-    yield (
-        "<p>Images of each split, spread over it. The residual is |image − reconstruction|, mean of the channels, from "
-        f"0 (dark) to {RESIDUAL_MAX} or more of 255 (bright). Other than grey and RGB is shown in false colours.</p>"
-    )
     folders = [path for path in sorted((record.folder / "evaluation" / "images").glob("*")) if path.is_dir()]
     for split in SHOWN_SPLITS:
         for side in ("source", "target"):
             for folder in (path for path in folders if path.name.startswith(f"{split}_{side}_")):
-                yield f"<h3>{escape(folder.name)}</h3>"
-                yield grid("slides", _pictures(record, folder, side))
+                yield folder.name, list(_pictures(record, folder, side))
 
 
-def _table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]], words: int) -> str:
-    lines = [[escape(row[0]), *(_small(cell) for cell in row[1:])] for row in rows]
-    return table(escape(caption), list(head), [("", lines)], words)
-
-
-def _small(cell: str) -> str:
-    """What stands beside a figure in small print."""
-    cell = escape(cell)
-    if " ± " in cell:
-        mean, deviation = cell.split(" ± ")
-        return f"{mean} <small>± {deviation}</small>"
-    return cell.replace("[", "<small>[").replace("]", "]</small>")
-
-
-def _pictures(record: Record, folder: Path, side: str) -> Iterable[str]:
+def _pictures(record: Record, folder: Path, side: str) -> Iterable[Picture]:
     names = (record.unpaired["source"], record.unpaired["target"])
     own, other = names if side == "source" else names[::-1]
     captions = {
@@ -99,7 +72,7 @@ def _pictures(record: Record, folder: Path, side: str) -> Iterable[str]:
             continue
         slide = read_slide(path)
         pixels = heat(slide.pixels) if name == "residual" else slide.pixels
-        scale = scale_bar(pixels.shape[2], slide.pixel_um) if slide.pixel_um and name == "image" else ""
+        scale = scale_bar(pixels.shape[2], slide.pixel_um) if slide.pixel_um and name == "image" else None
         yield reduced(pixels, f"{folder.name}: {caption}", caption, scale)
 
 
@@ -110,21 +83,21 @@ def heat(residual: np.ndarray) -> np.ndarray:
     return colours[residual[0]].transpose(2, 0, 1)
 
 
-def _indices(regions: Sequence[dict[str, str]]) -> Iterable[str]:
+def _indices(regions: Sequence[dict[str, str]]) -> Iterable[Chart]:
     for number, split in enumerate(split for split in SHOWN_SPLITS if any(row["split"] == split for row in regions)):
         rows = [row for row in regions if row["split"] == split]
         both = [row for row in rows if "not computed" not in (row["index_real"], row["index_virtual"])]
         if not both:
-            yield missing(f"{split}: no region has nuclei in both stains, so there is no chart.")
+            yield Chart(None, f"{split}: no region has nuclei in both stains, so there is no chart.")
             continue
         left = f" {len(rows) - len(both)} regions without nuclei in one of the stains are left out." * (both != rows)
         caption = (
             f"{split}: a point a region, its bars 95 % intervals (Wilson); on the line the two indices agree.{left}"
         )
-        yield chart(index_chart(both, f"index-{number}"), caption)
+        yield Chart(index_chart(both, f"index-{number}"), caption)
 
 
-def index_chart(rows: Sequence[dict[str, Any]], name: str) -> str:
+def index_chart(rows: Sequence[dict[str, Any]], name: str) -> Markup:
     """The index of the virtual stain against that of the real one.
 
     Args:

@@ -7,29 +7,14 @@ from collections.abc import Iterable
 import numpy as np
 
 from bundle.common.charts import metric_chart
-from bundle.common.html import chart, grid
-from bundle.evaluation.tables import CYCLES, HEADINGS, best_epoch, means
+from bundle.common.html import Chart
+from bundle.evaluation.tables import HEADINGS, best_epoch, means
 from bundle.report.records import Record
 
-STAINED = "Whole slides during the run, all but LPIPS inside the mask."
-GIVEN_BACK = (
-    "Images during the run, translated and translated back, against themselves (Liu et al. Fig. 3). It says how much "
-    "of an image survives both networks, and nothing of whether the image in between is right."
-)
-WINDOWS = "Windows may be further apart here than in an evaluation, so its figures can differ a little."
 
-
-def validation(record: Record) -> Iterable[str]:
-    """Curves of ``validation.csv``; nothing where the run had no validation.
-
-    Args:
-        record: of a run's folder.
-
-    Yields:
-        HTML.
-    """
+def validation(record: Record) -> Iterable[Chart]:
+    """Curves of ``validation.csv``; nothing where the run had no validation."""
     rows = record.validation
-    charts = []
     for metric in (name for name in HEADINGS if any(name in row for row in rows)):
         mean = {epoch: value for epoch, value in means(rows, metric).items() if np.isfinite(value)}
         if not mean:
@@ -41,9 +26,4 @@ def validation(record: Record) -> Iterable[str]:
         ]
         best = best_epoch(mean, metric)
         svg = metric_chart(slides, np.array(list(mean.items())).T, best, HEADINGS[metric], f"validation-{metric}")
-        charts.append(chart(svg, f"Best after epoch {best} (circle): {mean[best]:.4g}. Grey: each slide. Blue: mean."))
-    if charts:
-        cycles = any(name in row for row in rows for name in CYCLES)
-        yield f"<h3>On the {'images' if cycles else 'slides'} of the validation fold</h3>"
-        yield f"<p>{GIVEN_BACK if cycles else STAINED} {WINDOWS}</p>"
-        yield grid("charts", charts)
+        yield Chart(svg, f"Best after epoch {best} (circle): {mean[best]:.4g}. Grey: each slide. Blue: mean.")

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 from PIL import Image
 
 from bundle.common import run_folder
 from bundle.common.atomic import whole_file
 from bundle.common.errors import InputError
-from bundle.common.html import RESEARCH, data_uri, definitions, missing, section, sheet, table
+from bundle.common.html import Picture, code, fill, webp
 from bundle.images.stained.stored import FORMATS, Stain, open_stain
 from bundle.images.volumes.channels import open_channels
 from bundle.images.volumes.volume import Volume
 from bundle.staining.job import RECORD
 from bundle.staining.pictures import CLEAR, alpha, orthogonal_views, render, save_png
 from bundle.staining.seen import SHOWN, Report, Seen, look
-from bundle.staining.viewer import CSS, SCRIPT, viewer
+from bundle.staining.viewer import SCRIPT, viewer
 
 VIEWS, RENDERING, PAGE = "views.png", "rendering.png", "report.html"
 NOT = "not recorded"
@@ -34,14 +33,6 @@ FILES = {
     RENDERING: "the view in space",
     PAGE: "this page",
 }
-STRIPES_EXPLAINED = (
-    "Slices are stained one by one, so their colours can vary from each to the next, which shows as stripes in the "
-    "planes along the stacking axis. Index: how much more whole regions change from slice to slice along an axis than "
-    "along the other two, over the same of the scan; 1 is no stripes. Flicker: the standard deviation of that change, "
-    "in grey levels of 0 to 255; 0 is none. The index compares axes, so after fusing all three it is near 1 whatever "
-    "is left: compare the flicker then. Measured over all of the volume, with its air, or inside its hull. "
-    "A dash: not measured along this axis."
-)
 VIEW_CAPTION = (
     "The middle planes, true to scale. Across y and x, z runs downwards. Marks at the edges, in the colour of another "
     "plane’s frame, show where that plane cuts this one."
@@ -87,7 +78,7 @@ def write_volume_report(
     rendering, pixel_um = render(seen.copy, seen.copy_um, clear=clear_alpha(record))
     save_png(folder / VIEWS, views, seen.view_um)
     save_png(folder / RENDERING, rendering, pixel_um)
-    text = sheet(title(record), _body(folder, record, seen, views, rendering), CSS, SCRIPT)
+    text = fill("staining/templates/volume.html", _values(folder, record, seen, views, rendering), SCRIPT)
     with whole_file(folder / PAGE) as partial:
         partial.write_text(text, encoding="utf-8")
     return folder / PAGE
@@ -138,24 +129,29 @@ def _scans(record: Mapping[str, Any]) -> list[str]:
     return [paths] if isinstance(paths, str) else paths
 
 
-def _body(
+def _values(
     folder: Path, record: Mapping[str, Any], seen: Seen, views: np.ndarray, rendering: np.ndarray
-) -> Iterator[str]:
-    links = {"planes": "Planes", "space": "In space", "stripes": "Stripes", "provenance": "Origin", "files": "Files"}
-    items = "".join(f'<li><a href="#{anchor}">{name}</a></li>' for anchor, name in links.items())
-    yield f'<header><h1>{escape(title(record))}</h1><p class="about">{escape(_about(record, seen))}</p>'
-    yield f'<p class="research">{RESEARCH}</p><nav aria-label="Contents"><ul>{items}</ul></nav></header>'
-    yield section("planes", "Scan and stain, plane by plane", *_planes(seen))
-    yield section(
-        "space",
-        "In space",
-        _figure(rendering, "The stained volume seen in space, one corner cut away", RENDER_CAPTION, "picture"),
-        _figure(views, f"Middle planes of {' and '.join(seen.views)}", VIEW_CAPTION, "views"),
-    )
-    yield section("stripes", "Stripes", *_stripes(record))
-    yield section("provenance", "Where this comes from", definitions(_origin(record, seen)))
-    yield section("files", "Files", definitions(_files(folder)))
-    yield f"<footer><p>{RESEARCH}</p></footer>"
+) -> dict[str, Any]:
+    """What the template names."""
+    return {
+        "title": title(record),
+        "about": _about(record, seen),
+        "window": seen.window,
+        "percentiles": SHOWN,
+        "axes": viewer(seen.frames, seen.places, seen.shape, seen.spacing_um, seen.frame_um),
+        "rendering": _picture(rendering, "The stained volume seen in space, one corner cut away", RENDER_CAPTION),
+        "views": _picture(views, f"Middle planes of {' and '.join(seen.views)}", VIEW_CAPTION),
+        "stripes": [
+            [
+                name,
+                *(_number(value) for value in _three(values.get("index"))),
+                *(_number(value) for value in _three(values.get("flicker_levels"))),
+            ]
+            for name, values in (record.get("stripes") or {}).items()
+        ],
+        "origin": list(_origin(record, seen)),
+        "files": list(_files(folder)),
+    }
 
 
 def _about(record: Mapping[str, Any], seen: Seen) -> str:
@@ -163,48 +159,10 @@ def _about(record: Mapping[str, Any], seen: Seen) -> str:
     return f"{_times(seen.shape)} voxels (z × y × x), {extent} mm · {_when(record)}"
 
 
-def _planes(seen: Seen) -> Iterator[str]:
-    how = "Each slider moves through planes spread evenly over its axis; the arrow keys move it by one."
-    if seen.window is None:
-        yield missing("The scan is not shown: it was not to be had when this page was made.")
-        yield f"<p>{how}</p>"
-    else:
-        low, high = seen.window
-        yield (
-            f"<p>The scan is shown with one grey window: {low:.4g} is black, {high:.5g} is white (percentiles"
-            f" {SHOWN[0]:g} and {SHOWN[1]:g} of the xy planes below). {how}</p>"
-        )
-    yield from viewer(seen.frames, seen.places, seen.shape, seen.spacing_um, seen.frame_um)
-
-
-def _figure(image: np.ndarray, alt: str, caption: str, kind: str) -> str:
+def _picture(image: np.ndarray, alt: str, caption: str) -> Picture:
     picture = Image.fromarray(image)
     picture.thumbnail((WIDEST, WIDEST), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    picture.save(buffer, "WEBP", quality=85, method=4)
-    return (
-        f'<figure class="{kind}"><img src="{data_uri(buffer.getvalue())}" alt="{escape(alt)}" width="{picture.width}" '
-        f'height="{picture.height}"><figcaption>{escape(caption)}</figcaption></figure>'
-    )
-
-
-def _stripes(record: Mapping[str, Any]) -> Iterator[str]:
-    """A table of ``stripes``: by what was measured, ``index`` and ``flicker_levels`` along (z, y, x)."""
-    measured = record.get("stripes")
-    yield f"<p>{STRIPES_EXPLAINED}</p>"
-    if not measured:
-        yield missing("Not recorded: stripes were not measured on this volume.")
-        return
-    head = ["volume", *(f"index {axis}" for axis in "zyx"), *(f"flicker {axis}" for axis in "zyx")]
-    lines = [
-        [
-            escape(name),
-            *(_number(value) for value in _three(values.get("index"))),
-            *(_number(value) for value in _three(values.get("flicker_levels"))),
-        ]
-        for name, values in measured.items()
-    ]
-    yield table("Stripe index and flicker along each axis.", head, [("", lines)], 1)
+    return Picture(webp(picture, quality=85, method=4), *picture.size, alt, caption)
 
 
 def _three(values: Sequence[float | None] | None) -> Sequence[float | None]:
@@ -217,15 +175,15 @@ def _number(value: float | None) -> str:
 
 def _origin(record: Mapping[str, Any], seen: Seen) -> Iterable[tuple[str, str]]:
     made = _get(record, "fingerprint", {})
-    code = lambda value: f"<code>{escape(str(value))}</code>" if value else NOT
-    plain = lambda value: escape(str(value)) if value not in (None, "") else NOT
+    typed = lambda value: code(value) if value else NOT
+    plain = lambda value: str(value) if value not in (None, "") else NOT
     yield "started", plain(_when(record))
-    yield "code", code(record.get("code"))
-    yield "model bundle", code(record.get("bundle_root"))
-    yield "model SHA-256", code(made.get("model"))
-    yield "trained on", escape(_trained_on(record)) or NOT
-    yield "scan", "<br>".join(map(code, _scans(record))) or NOT
-    yield "scan SHA-256", f"{code(made.get('scan'))} (of its voxels and geometry)" if made.get("scan") else NOT
+    yield "code", typed(record.get("code"))
+    yield "model bundle", typed(record.get("bundle_root"))
+    yield "model SHA-256", typed(made.get("model"))
+    yield "trained on", _trained_on(record) or NOT
+    yield "scan", Markup("<br>").join(map(code, _scans(record))) or NOT
+    yield "scan SHA-256", code(made["scan"]) + " (of its voxels and geometry)" if made.get("scan") else NOT
     channels = record.get("channels", 1)
     several = f", {channels} channels, of which the first is shown" if channels > 1 else ""
     yield "shape", f"{_times(seen.shape)} voxels (z × y × x){several}"
@@ -237,7 +195,7 @@ def _origin(record: Mapping[str, Any], seen: Seen) -> Iterable[tuple[str, str]]:
     yield "fused by", plain(made.get("fusion")) if len(made.get("axes") or "") != 1 else "nothing: one axis"
     yield "blur before", f"Gaussian, σ = {made['sigma']:g} voxels" if "sigma" in made else NOT
     yield "sample hull", _hull(made)
-    yield "time spent", escape(_spent(record)) or NOT
+    yield "time spent", _spent(record) or NOT
 
 
 def _when(record: Mapping[str, Any]) -> str:
@@ -267,7 +225,7 @@ def _hull(made: Mapping[str, Any]) -> str:
         return NOT
     if not made["hull"]:
         return "not used"
-    return escape(f"used; outside it, RGB {made.get('background_rgb') or NOT}")
+    return f"used; outside it, RGB {made.get('background_rgb') or NOT}"
 
 
 def _spent(record: Mapping[str, Any]) -> str:
@@ -288,7 +246,7 @@ def _files(folder: Path) -> Iterable[tuple[str, str]]:
         path = folder / name
         if path.exists() or name == PAGE:
             size = "" if name == PAGE else f", {_size(path)}"
-            yield name, escape(what + size)
+            yield name, what + size
 
 
 def _size(path: Path) -> str:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
 from bundle.common.atomic import whole_file
 from bundle.common.charts import MOST_BOXES, box_plot, point_chart
-from bundle.common.html import RESEARCH, chart, definitions, grid, missing, reduced, section, sheet, table
+from bundle.common.html import Chart, Picture, fill, reduced, small
 from bundle.evaluation import truth
 from bundle.evaluation.tables import DIGITS, HEADINGS, INDICES, name_of, write_csv
 from bundle.images.slides import read_slide
@@ -20,7 +21,7 @@ from bundle.report.unpaired import heat
 from bundle.studies.results import COLOUR_TABLE, Line, Results, curves, half_gain, read_results, summary
 from bundle.studies.tables import caption_of, cells_of, columns, latex, markdown, metrics_of
 
-TITLE = "Virtual staining: a comparison"
+BOLD = Markup("<b>"), Markup("</b>")
 
 
 def write_study(folder: str | Path) -> Path:
@@ -42,66 +43,51 @@ def write_study(folder: str | Path) -> Path:
             partial.write_text("\n".join(text) + "\n", encoding="utf-8")
     page = folder / "report.html"
     with whole_file(page) as partial:
-        partial.write_text(sheet(TITLE, _body(folder, results, tables)), encoding="utf-8")
+        partial.write_text(fill("studies/templates/study.html", _values(folder, results, tables)), encoding="utf-8")
     return page
 
 
-def _body(folder: Path, results: Results, tables: Mapping[str, Sequence[Line]]) -> Iterable[str]:
+def _values(folder: Path, results: Results, tables: Mapping[str, Sequence[Line]]) -> dict[str, Any]:
+    """What the template names."""
     plan = results.plan
-    parts: list[tuple[str, list[str]]] = []
-    for number, (heading, lines) in enumerate(tables.items()):
-        images = results.tables[heading]
-        figures = [_figures(lines), *_boxes(results, images, number), _truth(results, images)]
-        parts.append(
-            (heading or "results", [*figures, *_pictures(folder, results, images), *_cycles(folder, results, images)])
-        )
     axes = dict.fromkeys(point["axis"] for shown in plan["variants"].values() for point in shown["curves"])
-    for number, axis in enumerate(axes):
-        charts = list(_curves(results, axis, number))
-        if charts:
-            parts.append((f"by {axis}", [grid("charts", charts), _halves(results, axis)]))
-    told = [("dataset", escape(plan["dataset_dir"]))]
-    told += [
-        (
-            name,
-            escape(
-                f"{' + '.join(cell['overlays']) or 'train.json'}; {json.dumps(cell['ids'])}; {_minutes(results, name)}"
-            ),
-        )
+    curves = [(axis, list(_curves(results, axis, number))) for number, axis in enumerate(axes)]
+    told = [
+        (name, f"{' + '.join(cell['overlays']) or 'train.json'}; {json.dumps(cell['ids'])}; {_minutes(results, name)}")
         for name, cell in plan["cells"].items()
     ]
-    parts.append(("the trainings", [definitions(told)]))
-    yield f"<header><h1>{TITLE}</h1>"
-    yield f'<p class="about">{len(results.done)} of {len(plan["cells"])} trainings are done.</p>'
-    yield f'<p class="research">{RESEARCH}</p>'
-    if results.caveat:
-        yield f'<p class="caveat" role="note">{escape(results.caveat)}</p>'
-    links = [
-        f'<li><a href="#part-{number}">{escape(_capital(name))}</a></li>' for number, (name, _) in enumerate(parts)
-    ]
-    yield f'<nav aria-label="Contents"><ul>{"".join(links)}</ul></nav></header>'
-    for number, (name, texts) in enumerate(parts):
-        yield section(f"part-{number}", _capital(name), *texts)
+    return {
+        "title": "Virtual staining: a comparison",
+        "results": results,
+        "tables": [_table(folder, results, *each, number) for number, each in enumerate(tables.items())],
+        "axes": [
+            {"heading": f"By {axis}", "name": axis, "charts": charts, "halves": _halves(results, axis)}
+            for axis, charts in curves
+            if charts
+        ],
+        "trainings": [("dataset", plan["dataset_dir"]), *told],
+    }
 
 
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+def _table(folder: Path, results: Results, heading: str, lines: Sequence[Line], number: int) -> dict[str, Any]:
+    images = results.tables[heading]
+    return {
+        "heading": heading[:1].upper() + heading[1:] or "Results",
+        "figures": _figures(lines),
+        "charts": list(_boxes(results, images, number)),
+        "truth": _truth(results, images),
+        "pictures": [*_pictures(folder, results, images), *_cycles(folder, results, images)],
+    }
 
 
-def _figures(lines: Sequence[Line]) -> str:
+def _figures(lines: Sequence[Line]) -> dict[str, Any]:
     groups = []
     metrics = metrics_of(lines)
     for split in dict.fromkeys(line["split"] for line in lines):
         chosen = [line for line in lines if line["split"] == split]
-        rows = [[escape(x["image"]), *map(_small, cells_of(lines, x, metrics, ("<b>", "</b>")))] for x in chosen]
-        groups.append((split, rows))
+        groups.append((split, [[x["image"], *map(small, cells_of(lines, x, metrics, BOLD))] for x in chosen]))
     head = ["image", "minutes", *(HEADINGS[metric] for metric in metrics)]
-    return table(escape(caption_of(metrics)), head, groups, 1)
-
-
-def _small(cell: str) -> str:
-    """The spread of a figure in small print."""
-    return cell.replace("[", "<small>[").replace("]", "]</small>")
+    return {"caption": caption_of(metrics), "head": head, "groups": groups}
 
 
 def _minutes(results: Results, name: str) -> str:
@@ -109,11 +95,10 @@ def _minutes(results: Results, name: str) -> str:
     return f"{done['training']:.1f} min of training" if done else "not done"
 
 
-def _boxes(results: Results, images: Sequence[str], number: int) -> Iterable[str]:
+def _boxes(results: Results, images: Sequence[str], number: int) -> Iterable[Chart]:
     """Fig. 7; nothing where there would be too many boxes to tell apart."""
     if len(images) > MOST_BOXES:
         return
-    charts = []
     for metric in (name for name in results.metrics if name not in INDICES):
         values: dict[str, dict[str, np.ndarray]] = {}
         for split in SHOWN_SPLITS:
@@ -124,13 +109,12 @@ def _boxes(results: Results, images: Sequence[str], number: int) -> Iterable[str
                     values.setdefault(split, {})[image] = np.array(pooled)
         if values:
             caption = "Patches, or images, of all cells. Boxes: quartiles and median. Whiskers: 5th to 95th percentile."
-            charts.append(chart(box_plot(values, HEADINGS[metric], f"box-{metric}-{number}"), caption))
+            yield Chart(box_plot(values, HEADINGS[metric], f"box-{metric}-{number}"), caption)
         else:
-            charts.append(missing(f"{HEADINGS[metric]}: not computed."))
-    yield grid("charts", charts)
+            yield Chart(None, f"{HEADINGS[metric]}: not computed.")
 
 
-def _truth(results: Results, images: Sequence[str]) -> str:
+def _truth(results: Results, images: Sequence[str]) -> dict[str, Any]:
     """The measures of truth, in the order of the images; the section itself and the perfect stain last."""
     chosen = {place: values for place, values in results.truths.items() if place[1] in {*images, *truth.JUDGED_TOO}}
     known = [name for name in truth.MEASURES if any(name in values for values in chosen.values())]
@@ -141,16 +125,12 @@ def _truth(results: Results, images: Sequence[str]) -> str:
             values = chosen.get((split, image), {})
             told = {name: f"{np.median(found):.{truth.DIGITS.get(name, 2)}f}" for name, found in values.items()}
             if told:
-                rows.append([escape(image), *(told.get(name, "–") for name in known)])
+                rows.append([image, *(told.get(name, "–") for name in known)])
         groups += [(split, rows)] if rows else []
-    if not groups:
-        return ""
-    head = ["image", *(truth.HEADINGS[name] for name in known)]
-    caption = "Is the stain right: medians over the slides of all cells; docs/phantom.md defines the measures."
-    return table(caption, head, groups, 1)
+    return {"head": ["image", *(truth.HEADINGS[name] for name in known)], "groups": groups}
 
 
-def _pictures(folder: Path, results: Results, images: Sequence[str]) -> Iterable[str]:
+def _pictures(folder: Path, results: Results, images: Sequence[str]) -> Iterable[list[Picture]]:
     """Fig. 6: the first slide of testing and of validation, by every variant's first cell that has it."""
     for split in SHOWN_SPLITS[:2]:
         chosen: dict[str, Path] = {}
@@ -163,13 +143,10 @@ def _pictures(folder: Path, results: Results, images: Sequence[str]) -> Iterable
         first = next(iter(chosen.values()))
         panels = [(f"{split}: {first.name}, source", first / "source.png"), ("real", first / "real.png")]
         panels += [(image, chosen[image] / "generated.png") for image in images if image in chosen]
-        yield grid(
-            "slides",
-            (reduced(read_slide(path).pixels, title, title) for title, path in panels if path.is_file()),
-        )
+        yield list(_shown(panels))
 
 
-def _cycles(folder: Path, results: Results, images: Sequence[str]) -> Iterable[str]:
+def _cycles(folder: Path, results: Results, images: Sequence[str]) -> Iterable[list[Picture]]:
     """Liu et al. Figs. 4 and 5: the first kept source image by every variant's first cell, and what comes back."""
     for split in SHOWN_SPLITS:
         chosen: dict[str, Path] = {}
@@ -182,30 +159,28 @@ def _cycles(folder: Path, results: Results, images: Sequence[str]) -> Iterable[s
         first = next(iter(chosen.values()))
         panels = [(f"{split}: {first.name}", first / "image.png"), ("real, consecutive section", first / "real.png")]
         panels += [(f"{image}: virtual", chosen[image] / "translated.png") for image in images if image in chosen]
-        yield grid("slides", _shown(panels))
+        yield list(_shown(panels))
         for image in (image for image in images if image in chosen):
             names = {"image": "image", "reconstruction": "given back", "residual": "residual"}
-            yield grid(
-                "slides", _shown([(f"{image}: {word}", chosen[image] / f"{name}.png") for name, word in names.items()])
-            )
+            yield list(_shown([(f"{image}: {word}", chosen[image] / f"{name}.png") for name, word in names.items()]))
 
 
-def _shown(panels: Sequence[tuple[str, Path]]) -> Iterable[str]:
+def _shown(panels: Sequence[tuple[str, Path]]) -> Iterable[Picture]:
     for title, path in panels:
         if path.is_file():
             pixels = read_slide(path).pixels
             yield reduced(heat(pixels) if path.stem == "residual" else pixels, title, title)
 
 
-def _curves(results: Results, axis: str, number: int) -> Iterable[str]:
+def _curves(results: Results, axis: str, number: int) -> Iterable[Chart]:
     for metric in results.metrics:
         found = curves(results, axis, metric)
         if any(len(points) > 1 for points in found.values()):
             picture = point_chart(found, axis, HEADINGS[metric], f"curve-{metric}-{number}")
-            yield chart(picture, "Medians over the patches of the folds and seeds that every point of a curve has.")
+            yield Chart(picture, "Medians over the patches of the folds and seeds that every point of a curve has.")
 
 
-def _halves(results: Results, axis: str) -> str:
+def _halves(results: Results, axis: str) -> dict[str, Any]:
     """Where each method has lost half its gain, along an axis that begins at no spoiling at all."""
     rows: dict[str, dict[str, str]] = {}
     metrics = [metric for metric in results.metrics if metric not in INDICES]
@@ -215,11 +190,7 @@ def _halves(results: Results, axis: str) -> str:
         for name, points in found.items():
             if 0 in points and 0 in reference and len(points) > 1:
                 gain, where = half_gain(points, reference, metric)
-                told = f"{where} <small>(gain at 0: {gain:.{DIGITS[metric]}f})</small>"
+                told = small(f"{where} (gain at 0: {gain:.{DIGITS[metric]}f})", r"\(gain.*\)")
                 rows.setdefault(name, {})[metric] = told
-    if not rows:
-        return ""
-    caption = f"Where half of the gain over the colour table of the same pairs is lost: {escape(axis)}."
-    head = ["method", *(name_of(metric) for metric in metrics)]
-    lines = [[escape(name), *(told.get(metric, "not computed") for metric in metrics)] for name, told in rows.items()]
-    return table(caption, head, [("", lines)], 1)
+    lines = [[name, *(told.get(metric, "not computed") for metric in metrics)] for name, told in rows.items()]
+    return {"head": ["method", *(name_of(metric) for metric in metrics)], "lines": lines}

@@ -45,7 +45,7 @@ def best_of(lines: Sequence[Line], split: str, metric: str) -> float | None:
 
 
 def cells_of(lines: Sequence[Line], line: Line, metrics: Sequence[str], bold: tuple[str, str]) -> list[str]:
-    """Minutes and figures of one line, the best between the two marks of ``bold``."""
+    """Minutes and figures of one line, the best between the two marks of ``bold``; Markup if these are."""
     texts = ["" if line["minutes"] is None else f"{line['minutes']:.1f}"]
     for metric in metrics:
         values = [line[f"{metric}_{part}"] for part in (centre_of(metric), "low", "high")]
@@ -57,7 +57,7 @@ def cells_of(lines: Sequence[Line], line: Line, metrics: Sequence[str], bold: tu
             middle = bold[0] + middle + bold[1]
         if line.get(f"{metric}_sd") is not None:
             middle += f" ± {line[f'{metric}_sd']:.{DIGITS[metric]}f}"
-        texts.append(f"{middle} [{low}, {high}]" if line["cells"] > 1 or values[1] != values[2] else middle)
+        texts.append(middle + f" [{low}, {high}]" if line["cells"] > 1 or values[1] != values[2] else middle)
     return texts
 
 

@@ -13,6 +13,9 @@ HEX = r"#[0-9a-fA-F]{3,8}\b"
 GIVEN = r"\b(colou?r|facecolor|edgecolor|fill|outline)(=|\": )\(?[\"'\d]"  # a colour by name, grey level or RGB
 
 
+FILES = [path for kind in ("py", "html", "css", "js") for path in (ROOT / "bundle").rglob(f"*.{kind}")]
+
+
 def colours(text):
     """Lines that name a colour."""
     return [line.strip() for line in text.splitlines() if re.search(f"{HEX}|{GIVEN}", line)]
@@ -28,9 +31,8 @@ def test_a_colour_is_seen(line):
 
 
 def test_no_other_module_names_a_colour():
-    files = [*(ROOT / "bundle").rglob("*.py")]
-    assert len(files) > 150
-    found = {str(path.relative_to(ROOT / "bundle")): colours(path.read_text(encoding="utf-8")) for path in files}
+    assert len(FILES) > 150
+    found = {str(path.relative_to(ROOT / "bundle")): colours(path.read_text(encoding="utf-8")) for path in FILES}
     assert {name: lines for name, lines in found.items() if lines and name != "common/palette.py"} == {}
 
 
@@ -39,7 +41,7 @@ def test_rgb():
 
 
 def test_style_sheets_use_no_variable_that_is_not_there():
-    for path in (ROOT / "bundle").rglob("*.py"):
+    for path in FILES:
         assert set(re.findall(r"var\(--(\w+)\)", path.read_text(encoding="utf-8"))) <= set(PAGE), path
     assert variables().startswith(":root { --ink: #1a1a1a; ")
 
@@ -53,10 +55,10 @@ palette.MARK = palette.rgb("#010203")
 from bundle.common import charts, html
 from bundle.common.region import Region
 print(charts.metric_chart([], np.array([[1, 2], [3, 4]]), 1, "PSNR", "a"))
-print(html.sheet("title", ["<p>text</p>"]))
+print(html.fill("common/templates/base.html", {"title": "title"}))
 image = np.full((3, 64, 64), 255, np.uint8)
-html._img = lambda picture, *_, **__: str(picture.getpixel((8, 8)))
-print(html.reduced(image, "", "", frame=Region(8, 8, 16, 16)))
+html.webp = lambda picture, **_: str(picture.getpixel((8, 8)))
+print(html.reduced(image, "", "", frame=Region(8, 8, 16, 16)).uri)
 """
 
 

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from bundle.common.errors import InputError
-from bundle.common.html import POLICY, RESEARCH, sheet
+from bundle.common.html import POLICY, RESEARCH, ROOMS, fill
 from bundle.images.stained import stored
 from bundle.images.stained.spec import StainSpec
 from bundle.images.stained.stored import DEPTH, open_stain
@@ -25,7 +25,7 @@ from bundle.staining.page import clear_alpha, write_volume_report
 from bundle.staining.pictures import alpha
 from bundle.staining.seen import FRAMES, coarse_level, look
 from bundle.staining.viewer import SCRIPT, encode
-from tests.report.test_report import FRAME, Page, browse, chromium  # noqa: F401  chromium is a fixture
+from tests.helpers.pages import FRAME, Page, browse
 
 SHAPE = (36, 40, 48)
 GEOMETRY = Geometry((10.0, 5.0, 5.0), (0.0, 0.0, 0.0), np.eye(3))
@@ -125,7 +125,7 @@ def test_the_page_needs_nothing_else_and_runs_one_script(page):
     assert not re.search(r"https?://|@import|url\(", page)
     assert page.count("<script") == 1
     script = page.split("<script>")[1].split("</script>")[0]
-    assert script == SCRIPT
+    assert script == (ROOMS / SCRIPT).read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     (meta,) = [each for each in read.all("meta") if each.get("http-equiv") == "Content-Security-Policy"]
     assert meta["content"] == f"{POLICY}; script-src 'sha256-{digest}'"
@@ -133,7 +133,7 @@ def test_the_page_needs_nothing_else_and_runs_one_script(page):
 
 
 def test_other_pages_still_run_no_script():
-    text = sheet("title", ["<p>text</p>"])
+    text = fill("common/templates/base.html", {"title": "title"})
     assert "script" not in text
     assert f'content="{POLICY}"' in text
 
@@ -309,7 +309,7 @@ frame.srcdoc = {page};
 </script>"""
 
 
-def test_a_slider_moves_both_pictures(page, chromium, tmp_path):  # noqa: F811
+def test_a_slider_moves_both_pictures(page, chromium, tmp_path):
     path = tmp_path / "frame.html"
     path.write_text(MOVED.format(place=3, page=json.dumps(page).replace("</", "<\\/")), encoding="utf-8")
     text = browse(chromium, tmp_path, "--virtual-time-budget=10000", "--dump-dom", path.as_uri())
@@ -322,7 +322,7 @@ def test_a_slider_moves_both_pictures(page, chromium, tmp_path):  # noqa: F811
 
 
 @pytest.mark.parametrize("width", [390, 1200])
-def test_nothing_is_wider_than_the_screen(page, chromium, tmp_path, width):  # noqa: F811
+def test_nothing_is_wider_than_the_screen(page, chromium, tmp_path, width):
     found = []
     for text in (page, page.replace("<body>", '<body><div style="width:1500px">.</div>')):
         path = tmp_path / "frame.html"

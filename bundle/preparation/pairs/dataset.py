@@ -169,7 +169,7 @@ def _settle_regions(
     faults: list[str] = []
     rois: dict[str, dict[str, Rois]] = {}
     constants: dict[str, Constants] = {}
-    sections: list[str] = []
+    sections: list[dict[str, Any]] = []
     unseen: list[str] = []
     proposed: list[str] = []
     for pair in tqdm(kept, desc="regions", unit="pair", dynamic_ncols=True):
@@ -208,11 +208,11 @@ def _write_pairs(
     rois: dict[str, dict[str, Rois]],
     constants: dict[str, Constants],
     margin_px: float,
-) -> tuple[dict[str, Any], dict[str, str]]:
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """Write the images of every pair; returns what is known of each, and its part of the page."""
     faults: list[str] = []
     facts: dict[str, Any] = {}
-    sections: dict[str, str] = {}
+    sections: dict[str, dict[str, Any]] = {}
     for pair in tqdm(kept, desc="pairs", unit="pair", dynamic_ncols=True):
         images = read_images(pair.folder)
         try:

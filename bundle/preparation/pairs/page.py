@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from bundle.common import palette
 from bundle.common.charts import CHANNELS, STYLE, WIDTH_INCHES, as_svg
-from bundle.common.html import RESEARCH, chart, definitions, grid, missing, reduced, scale_bar, section, sheet, table
+from bundle.common.html import Chart, fill, reduced, scale_bar
 from bundle.images.parts import dilated
 from bundle.preparation.pairs.normalisation import BACKGROUND_INTENSITY, BONE_INTENSITY, SourceScale
 from bundle.preparation.pairs.outliers import outliers
@@ -49,7 +49,7 @@ def shown_source(source: np.ndarray, background: float, bone: float) -> np.ndarr
     return np.repeat(np.nan_to_num(grey).astype(np.uint8)[None], 3, axis=0)
 
 
-def histogram(panels: Mapping[str, Mapping[str, tuple[np.ndarray, str]]], unit: str, name: str, about: str) -> str:
+def histogram(panels: Mapping[str, Mapping[str, tuple[np.ndarray, str]]], unit: str, name: str, about: str) -> Markup:
     """Histograms in panels one below the other.
 
     Args:
@@ -78,7 +78,7 @@ def histogram(panels: Mapping[str, Mapping[str, tuple[np.ndarray, str]]], unit: 
         return as_svg(figure, name, about)
 
 
-def roi_section(name: str, images: PairImages, rois: Mapping[str, Rois], pixel_um: float) -> str:
+def roi_section(name: str, images: PairImages, rois: Mapping[str, Rois], pixel_um: float) -> dict[str, Any]:
     """Regions of one pair on both images, the means they give, histograms.
 
     Args:
@@ -88,7 +88,7 @@ def roi_section(name: str, images: PairImages, rois: Mapping[str, Rois], pixel_u
         pixel_um: pixel size, µm.
 
     Returns:
-        HTML.
+        What the page of regions shows of it.
     """
     source, target = images.source, images.target
     scale = rois["source"].means or SourceScale(
@@ -99,7 +99,7 @@ def roi_section(name: str, images: PairImages, rois: Mapping[str, Rois], pixel_u
     for key, picture in pictures.items():
         for area, colour in ((rois[key].bone, palette.BONE_REGION), (rois[key].background, palette.BACKGROUND_REGION)):
             picture = outlined(picture, area, colour)
-        bar = scale_bar(picture.shape[2], pixel_um) if key == "source" else ""
+        bar = scale_bar(picture.shape[2], pixel_um) if key == "source" else None
         figures.append(reduced(picture, f"{key} of {name} with regions", f"{key}: {rois[key].origin}", bar))
     colours = {"bone": palette.BONE, "background": palette.BACKGROUND}
     grey = {"all": (source[images.field], palette.ALL)} | {
@@ -110,14 +110,12 @@ def roi_section(name: str, images: PairImages, rois: Mapping[str, Rois], pixel_u
         label: (brightness[area], colours[label]) for label, area in _named(rois["target"]) if area.any()
     }
     charts = [
-        chart(
+        Chart(
             histogram({"source": grey}, "the scan’s grey values", f"s-{name}", f"{name}: source"), "Source by region."
         ),
-        chart(histogram({"target": light}, "mean of RGB", f"t-{name}", f"{name}: target"), "Target by region."),
+        Chart(histogram({"target": light}, "mean of RGB", f"t-{name}", f"{name}: target"), "Target by region."),
     ]
-    return section(
-        f"pair-{escape(name)}", name, grid("wide", figures), definitions(_means(images, rois)), grid("charts", charts)
-    )
+    return {"name": name, "pictures": figures, "means": list(_means(images, rois)), "charts": charts}
 
 
 def _areas(images: PairImages, rois: Rois) -> list[tuple[np.ndarray, float]]:
@@ -138,7 +136,7 @@ def _means(images: PairImages, rois: Mapping[str, Rois]) -> Iterable[tuple[str, 
     scale = rois["source"].means
     for label, area in _named(rois["source"]):
         if scale is not None:
-            yield f"source, {label}", f"mean {getattr(scale, label):g}, given in {escape(rois['source'].origin)}"
+            yield f"source, {label}", f"mean {getattr(scale, label):g}, given in {rois['source'].origin}"
         elif area.any():
             values = images.source[area]
             yield (
@@ -153,33 +151,26 @@ def _means(images: PairImages, rois: Mapping[str, Rois]) -> Iterable[tuple[str, 
         yield f"target, {label}", found or "not found"
 
 
-def rois_page(name: str, sections: Sequence[str], faults: Sequence[str]) -> str:
+def rois_page(name: str, sections: Sequence[Mapping[str, Any]], faults: Sequence[str]) -> str:
     """The page of regions to approve.
 
     Args:
         name: of the folder of pairs.
         sections: from :func:`roi_section`.
-        faults: what is in the way, plain text.
+        faults: what is in the way.
 
     Returns:
         HTML that loads nothing.
     """
-    body = [
-        f"<h1>Regions of bone and background: {escape(name)}</h1>",
-        "<p>Orange is <strong>bone</strong>, blue is <strong>background</strong>; their means set the scale of each "
-        "image (Irvine et al. §2.5). Bone must be mineralised bone only: no screw, no degradation layer. "
-        "Background must be air in the scan, and clear glass or resin in the section.</p>"
-        "<p>Where a region is wrong, draw your own: copy <code>proposed_rois_source.png</code> or "
-        "<code>proposed_rois_target.png</code> in the pair’s folder to <code>rois_source.png</code> or "
-        "<code>rois_target.png</code> and paint (1 bone, 2 background, 0 neither), or list rectangles in "
-        "<code>rois.json</code>. Then run again with <code>--approve true</code>.</p>",
-        *(missing(fault) for fault in faults),
-        *sections,
-    ]
-    return sheet(f"Regions: {name}", body)
+    return fill(
+        "preparation/templates/regions.html",
+        {"title": f"Regions: {name}", "name": name, "pairs": sections, "faults": faults},
+    )
 
 
-def pair_section(name: str, images: PairImages, made: Prepared, row: Mapping[str, Any], pixel_um: float) -> str:
+def pair_section(
+    name: str, images: PairImages, made: Prepared, row: Mapping[str, Any], pixel_um: float
+) -> dict[str, Any]:
     """One pair of the dataset page: pictures with the mask's outline, constants, histograms before and after."""
     source = outlined(shown_source(made.source, BACKGROUND_INTENSITY, BONE_INTENSITY), made.mask, palette.MASK)
     figures = [
@@ -202,37 +193,31 @@ def pair_section(name: str, images: PairImages, made: Prepared, row: Mapping[str
         for when, image in (("before", images.target), ("after", made.target))
     }
     charts = [
-        chart(
+        Chart(
             histogram(grey, "grey value", f"s-{name}", f"{name}: source before and after"), "Source before and after."
         ),
-        chart(histogram(colour, "0–255", f"t-{name}", f"{name}: target before and after"), "Target before and after."),
+        Chart(histogram(colour, "0–255", f"t-{name}", f"{name}: target before and after"), "Target before and after."),
     ]
-    return "\n".join(
-        [
-            f'<section id="pair-{escape(name)}"><h3>{escape(name)}</h3>',
-            grid("regions", figures),
-            definitions(_constants(made.facts, row)),
-            grid("charts", charts),
-            "</section>",
-        ]
-    )
+    return {"name": name, "pictures": figures, "constants": list(_constants(made.facts, row)), "charts": charts}
 
 
 def _constants(facts: Mapping[str, Any], row: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     place = [f"specimen {row['specimen']}", row["group"] or "no group", row["split"]]
-    yield "place", escape(", ".join([*place, *([f"fold {row['fold']}"] if row["fold"] is not None else [])]))
+    yield "place", ", ".join([*place, *([f"fold {row['fold']}"] if row["fold"] is not None else [])])
     stated = {key.replace("_", " "): value for key, value in facts["registration"].items() if value != ""}
     words = (f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}" for key, value in stated.items())
-    yield "registration", escape(", ".join(words))
-    yield "regions", escape(", ".join(f"{image}: {origin}" for image, origin in facts["rois"].items()))
+    yield "registration", ", ".join(words)
+    yield "regions", ", ".join(f"{image}: {origin}" for image, origin in facts["rois"].items())
     yield "µCT", f"bone {facts['source']['bone']:.6g} → 30000, background {facts['source']['background']:.6g} → 10000"
     stain = facts["stain"]
     gains = ", ".join(f"{gain:.3f}" for gain in stain["gains"])
     yield "stain", f"white balance × {gains} (RGB); {stain['f_min']:.1f} → 0, {stain['f_max']:.1f} → 255"
-    flag = " <strong>(more than 1 %)</strong>" if facts["source_clipped"] > MOST_CLIPPED else ""
+    flag = Markup(" <strong>(more than 1 %)</strong>") if facts["source_clipped"] > MOST_CLIPPED else ""
     yield (
         "clipped",
-        f"µCT {facts['source_clipped']:.2%}{flag}; stain {facts['stain_clipped']:.2%} (the black screw is among it), "
+        f"µCT {facts['source_clipped']:.2%}"
+        + flag
+        + f"; stain {facts['stain_clipped']:.2%} (the black screw is among it), "
         f"of the bone region {facts['bone_clipped']:.2%}",
     )
     (rg, bg), (rg_after, bg_after) = facts["bone_rg_bg_before"], facts["bone_rg_bg_after"]
@@ -241,7 +226,10 @@ def _constants(facts: Mapping[str, Any], row: Mapping[str, Any]) -> Iterable[tup
 
 
 def dataset_page(
-    name: str, record: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]], sections: Mapping[str, str]
+    name: str,
+    record: Mapping[str, Any],
+    rows: Mapping[str, Mapping[str, Any]],
+    sections: Mapping[str, Mapping[str, Any]],
 ) -> str:
     """The page of a prepared dataset.
 
@@ -264,46 +252,25 @@ def dataset_page(
     flags = outliers({pair: facts["measures"] for pair, facts in pairs.items()}) + clipped
     lines = [
         [
-            f'<a href="#pair-{escape(pair)}">{escape(pair)}</a>',
-            escape(str(rows[pair]["group"] or "")),
-            escape(rows[pair]["split"]),
+            Markup('<a href="#pair-{0}">{0}</a>').format(pair),
+            rows[pair]["group"] or "",
+            rows[pair]["split"],
             *(
                 f"{facts['measures'][key]:.3f}" if key in facts["measures"] else "not stated"
                 for key in ("mutual_information", "shear")
             ),
             f"{facts['source_clipped']:.2%}",
-            "&nbsp;".join(f"{facts['measures'][f'bone_{channel}']:.0f}" for channel in CHANNELS),
+            "\N{NO-BREAK SPACE}".join(f"{facts['measures'][f'bone_{channel}']:.0f}" for channel in CHANNELS),
             f"{facts['mask_share']:.0%}",
         ]
         for pair, facts in pairs.items()
     ]
-    head = ("pair", "group", "split", "mutual information", "residual shear", "µCT clipped", "bone RGB", "mask")
-    left_out = [f"<li>{escape(pair)}: {escape(reason)}</li>" for pair, reason in record["left_out"].items()]
-    about = (
-        f"{len(pairs)} pairs: {counts['training']} for training, {counts['testing']} for testing. c = {record['c']:g}, "
-        f"c′ = {record['c_prime']:g} (the paper gives no values; these are ours or yours), mask margin "
-        f"{record['margin_px']:g} px."
-    )
-    body = [
-        f"<h1>Dataset: {escape(name)}</h1>",
-        f'<p class="about">{about}</p>',
-        f'<p class="research">{escape(RESEARCH)}</p>',
-        section(
-            "unlike", "Unlike the others", "<ul>" + "".join(f"<li>{escape(flag)}</li>" for flag in flags) + "</ul>"
-        ),
-        section("left-out", "Left out", f"<ul>{''.join(left_out)}</ul>" if left_out else "<p>No pair.</p>"),
-        section(
-            "table",
-            "Pairs",
-            table("Colours are means over the bone region, after normalisation.", head, [("", lines)], 3),
-        ),
-        section(
-            "pictures",
-            "Each pair",
-            "<p>The stretch of the stain subtracts one constant from all channels, so ratios of channel differences "
-            "stay and ratios of channels shift; “bone’s colour” says by how much. Outside the field, source and target "
-            "have their background’s colour.</p>",
-            *sections.values(),
-        ),
-    ]
-    return sheet(f"Dataset: {name}", body)
+    values = {
+        "title": f"Dataset: {name}",
+        "record": record,
+        "counts": counts,
+        "flags": flags,
+        "lines": lines,
+        "pairs": list(sections.values()),
+    }
+    return fill("preparation/templates/dataset.html", values)

@@ -10,7 +10,7 @@ from scipy.ndimage import binary_dilation, gaussian_filter, gaussian_gradient_ma
 from skimage.draw import line_aa
 from skimage.filters import threshold_otsu
 
-from bundle.common.html import definitions, grid, reduced, scale_bar, section, sheet, table
+from bundle.common.html import fill, reduced, scale_bar
 from bundle.common.palette import BLOCK, OTHER_EDGES, SCAN_EDGES, SHIFT, UPPER_EDGE
 from bundle.images.slides import to_8bit
 from bundle.preparation.registration.pair import Grid, Pair
@@ -48,7 +48,6 @@ def write_page(
     um = float(facts["voxel_um"])
     bar = scale_bar(pair.grid.shape[1], um)
     grey, colour = shown_grey(pair.source), pair.target
-    verdict = found.verdict
     pictures = [
         reduced(grey, "the scan in the plane", "µCT in the plane", bar),
         reduced(colour, "the section on the same grid", "section, registered", bar),
@@ -64,31 +63,17 @@ def write_page(
             bar,
         ),
     ]
-    kind = "caveat" if not verdict.accepted else "about"
-    text = f"{verdict.sentence[0].upper()}{verdict.sentence[1:]}."
-    planes = [reduced(image, alt, alt) for image, alt in in_volume(volume, pair.grid.pose, _half(found))]
-    lines = [(stage, [f"{seconds:.1f}", f"{score:.3f}", str(count)]) for stage, seconds, score, count in trace]
-    return sheet(
-        f"Registration: {name}",
-        [
-            f"<h1>Registration: {name}</h1>",
-            f'<p class="{kind}">{text}</p>',
-            "<p>Believe your eyes before the figure: edges of both must fall together all over the section.</p>",
-            grid("wide", pictures),
-            section("plane", "The plane in the volume", grid("regions", planes)),
-            section("figures", "Figures", definitions(_figures(facts))),
-            section(
-                "trace",
-                "How it was found",
-                table(
-                    "Mutual information of the best pose so far. Sizes differ in blur: only lines of one size compare.",
-                    ["stage", "seconds", "nats per pixel", "evaluations"],
-                    [("", [[stage, *cells] for stage, cells in lines])],
-                    1,
-                ),
-            ),
-        ],
-    )
+    verdict = found.verdict
+    values = {
+        "title": f"Registration: {name}",
+        "accepted": verdict.accepted,
+        "verdict": f"{verdict.sentence[0].upper()}{verdict.sentence[1:]}.",
+        "pictures": pictures,
+        "planes": [reduced(image, alt, alt) for image, alt in in_volume(volume, pair.grid.pose, _half(found))],
+        "figures": list(_figures(facts)),
+        "trace": [(stage, f"{seconds:.1f}", f"{score:.3f}", count) for stage, seconds, score, count in trace],
+    }
+    return fill("preparation/templates/registration.html", values)
 
 
 def _figures(facts: Mapping[str, Any]) -> Iterable[tuple[str, str]]:

@@ -8,10 +8,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from bundle.common import processes
-
 # those whose code touches a number on the way from the files to the weights
 PACKAGES = (
     *("torch", "torchvision", "monai", "pytorch-ignite", "numpy", "scipy", "numba", "scikit-image"),
@@ -33,6 +29,10 @@ def _version(package: str) -> str | None:
 
 def hardware() -> dict[str, Any]:
     """Processor, GPUs, and over how many threads and processes sums are shared, which changes their rounding."""
+    import torch  # here, as it takes seconds
+
+    from bundle.common import processes
+
     gpus = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
     return {
         "processor": processor(),

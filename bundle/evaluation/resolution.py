@@ -6,9 +6,10 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
 from bundle.common.errors import InputError
-from bundle.evaluation.similarity import EVEN
 
 RESOLUTION_THRESHOLD = 1 / 7
+
+EVEN = 1e-3  # grey levels; a standard deviation up to this is rounding
 
 DETAIL_SIGMA_PX = 2.0  # keeps lacunae and borders, takes off the stretch of tissues
 

@@ -13,6 +13,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor, nn
 
 from bundle.common.errors import InputError
+from bundle.evaluation.resolution import EVEN
 from bundle.networks.checkpoints import load_tensors
 
 LPIPS_FILE = "squeezenet1_1-b8a52dc0.pth"  # torchvision's name for it in the torch hub cache
@@ -22,7 +23,6 @@ LPIPS_MISSING = (
     "python -c \"import torchvision; torchvision.models.squeezenet1_1(weights='DEFAULT')\"."
 )
 LPIPS_BATCH = 16
-EVEN = 1e-3  # grey levels; a standard deviation up to this is rounding
 GRADIENT_SIGMA_PX = 1.0  # a section moved by 1 and 2 px keeps 0.91 and 0.71 of 1 (docs/results.md)
 
 

@@ -6,8 +6,6 @@ from pathlib import Path
 
 from bundle.common.atomic import write_json
 from bundle.common.errors import InputError
-from bundle.evaluation.similarity import find_lpips
-from bundle.evaluation.volumes import compare, read_tissues, table
 from bundle.preparation.phantom.dataset import CLASSES
 
 
@@ -43,6 +41,9 @@ def volume_scores(
         raise InputError(f"every is {every!r}; it must be at least 1.")
     if between is not None and (not isinstance(between, (list, tuple)) or len(between) != 2):
         raise InputError(f"between is {between!r}; give [start,stop], slices along z.")
+    from bundle.evaluation.similarity import find_lpips  # here, as PyTorch takes seconds to load
+    from bundle.evaluation.volumes import compare, read_tissues, table
+
     known = CLASSES if tissues is None else read_tissues(Path(tissues))
     results = compare(
         [Path(str(name).strip()) for name in names if str(name).strip()],

@@ -9,10 +9,9 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from bundle.common.atomic import write_json
 from bundle.common.errors import InputError
@@ -26,6 +25,9 @@ from bundle.images.stained.stored import FORMATS, file_name
 from bundle.images.volumes.fill import Fill, find_fill, some_places
 from bundle.images.volumes.geometry import SAME
 from bundle.images.volumes.volume import Volume
+
+if TYPE_CHECKING:
+    import torch
 
 RECORD = "volume.json"  # of a finished run
 WORK = ".work"  # what an unfinished run has done so far
@@ -197,6 +199,8 @@ def is_first() -> bool:
 
 def own_device() -> torch.device:
     """The GPU of this process under ``torchrun``, the first one without; the CPU where there is none."""
+    import torch  # here, as it takes seconds
+
     if not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())

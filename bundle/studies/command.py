@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from bundle.common.errors import InputError
-from bundle.studies.checks import check_cells
 from bundle.studies.page import write_study
 from bundle.studies.study import EVALUATION, Study, full_disk_told, plan_cells, read_variants
 
@@ -53,6 +52,8 @@ def study(
         else {method: {"methods": [] if method == DEFAULT else [method]} for method in _list(methods)}
     )
     cells = plan_cells(chosen, _list(folds), _list(seeds), profile, ids or {}, evaluation_config)
+    from bundle.studies.checks import check_cells  # here, as PyTorch and MONAI take seconds to load
+
     check_cells(cells, dataset_dir, evaluation or {})
     work = Study(output_dir, dataset_dir, cells, evaluation or {}, chosen)
     undone = lambda: [cell.name for cell in cells if not (work.cell_folder(cell) / "done.json").exists()]

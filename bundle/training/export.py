@@ -18,9 +18,6 @@ from typing import Any
 
 import nibabel
 import numpy as np
-import torch
-from monai.bundle import ConfigParser
-from monai.bundle.scripts import onnx_export
 
 from bundle.common.atomic import check_writable, whole_file
 from bundle.common.config_text import write_config
@@ -153,6 +150,8 @@ def _lay_out(root: Path, folder: Path, name: str, version: str | None, change: s
 
 def merged(bundle_root: Path) -> dict[str, Any]:
     """``inference.json`` and ``series.json`` of a trained bundle as one config, without what only slides need."""
+    from monai.bundle import ConfigParser  # here, as it takes seconds
+
     parser = ConfigParser()
     parser.read_config([str(path) for path in config_files(bundle_root)])
     config = {key: value for key, value in parser.get().items() if key != "_meta_"}
@@ -165,6 +164,8 @@ def merged(bundle_root: Path) -> dict[str, Any]:
 
 
 def _add_onnx(folder: Path) -> None:
+    from monai.bundle.scripts import onnx_export  # here, as it takes seconds
+
     with _quietly():
         onnx_export(
             "network_def",
@@ -267,9 +268,12 @@ def metadata_faults(metadata: Mapping[str, Any]) -> list[str]:
 
 def _same_image(root: Path, again: Path) -> list[str]:
     """Compare the networks of a bundle on one window of noise."""
+    import torch  # here, as it takes seconds
+
     x = torch.rand(_input_shape(root), generator=torch.Generator().manual_seed(0)) * 2 - 1
-    made = _translated(root / "models" / "model.ts", x)
-    if not torch.equal(made, _translated(again, x)):
+    with _quietly(), torch.no_grad():
+        made, anew = (torch.jit.load(str(script)).eval()(x) for script in (root / "models" / "model.ts", again))
+    if not torch.equal(made, anew):
         raise InputError("models/model.ts gives another image than models/model.pt; train again, or copy both anew.")
     said = ["models/model.ts gives the image of models/model.pt"]
     onnx = root / "models" / "model.onnx"
@@ -283,12 +287,6 @@ def _same_image(root: Path, again: Path) -> list[str]:
             raise InputError(f"models/model.onnx differs from models/model.pt by {largest:.1f} of 255 grey levels.")
         said.append(f"models/model.onnx gives it within {largest:.2g} of 255 grey levels")
     return said
-
-
-@torch.no_grad()
-def _translated(script: Path, image: torch.Tensor) -> torch.Tensor:
-    with _quietly():
-        return torch.jit.load(str(script)).eval()(image)
 
 
 def _input_shape(folder: Path) -> list[int]:

@@ -21,12 +21,6 @@ HASH_MISSING = (
 LAYERS = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2")
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # what torchvision trained it with
 LEAST_PX = 16  # a layer2 of 2×2
-PAPER = {  # Table 1, mean ± SD over the test tiles
-    "CycleGAN": (0.7366, 0.2015),
-    "CycleGAN + skip connection": (0.7544, 0.2097),
-    "CycleGAN + SSIM": (0.7545, 0.1939),
-    "CycleGAN + skip connection + SSIM": (0.7767, 0.1870),
-}
 
 
 class PerceptualHash:

@@ -9,9 +9,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
 from tqdm import tqdm
 
 from bundle.common.atomic import check_writable, whole_folder, write_json
@@ -27,12 +26,15 @@ from bundle.images.slides import write_slide
 from bundle.nuclei.insilico.channels import Edit
 from bundle.nuclei.insilico.edits import file_word, read_variants
 from bundle.nuclei.insilico.generation import Generation
-from bundle.nuclei.insilico.models import DOMAINS, Translators, chosen_device, load_translators
 from bundle.nuclei.insilico.morphology import LEAST_OVERLAP
 from bundle.nuclei.insilico.sheet import Panel, contact_sheet
 from bundle.nuclei.insilico.table import EDIT_COLUMNS, INPUT, ROW_COLUMNS, STAIN_COLUMNS, Row, effects, summary
 from bundle.nuclei.insilico.tiles import Tile, check_tiles, list_tiles
 
+if TYPE_CHECKING:
+    from bundle.nuclei.insilico.models import Translators
+
+DOMAINS = ("source", "target")
 SHEET, FAILED_SHEET = "contact_sheet.png", "left_out.png"
 ROWS, EDITS, PROVENANCE = "morphology.csv", "edits.csv", "provenance.json"
 SHEET_ROWS = 12
@@ -132,7 +134,7 @@ class Job:
     """
 
     translators: Translators
-    device: torch.device
+    device: str
     variants: dict[str, tuple[Edit, ...]]
     tiles: list[Tile]
     left_out: dict[str, str]
@@ -155,7 +157,9 @@ def checked(
     Raises:
         InputError: with a line for each fault, those found before first.
     """
-    chosen = _tried(faults, lambda: chosen_device(device)) or torch.device("cpu")
+    from bundle.nuclei.insilico.models import chosen_device, load_translators  # here, as PyTorch takes seconds to load
+
+    chosen = str(_tried(faults, lambda: chosen_device(device)) or "cpu")
     translators = _tried(faults, lambda: load_translators(model_bundle, domain, chosen))
     tiles = _tried(faults, lambda: list_tiles(input_dir, labels_dir, split, table))
     if translators is None:
@@ -178,7 +182,7 @@ def _record(job: Job, edits: str, model_bundle: str) -> dict[str, Any]:
         "edits_sha256": sha256_of(Path(edits)),
         "edits": json.loads(Path(edits).read_text(encoding="utf-8")),
         "tiles_sha256": {tile.name: [sha256_of(tile.path), sha256_of(tile.labels)] for tile in job.tiles},
-        "device": str(job.device),
+        "device": job.device,
         "code": code_version(),
         "versions": versions(),
         **hardware(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -16,12 +16,14 @@ from bundle.images.slides import read_slide, to_8bit
 from bundle.nuclei.dataset import read_nuclei
 from bundle.nuclei.insilico.channels import Edit, edited
 from bundle.nuclei.insilico.edits import generator
-from bundle.nuclei.insilico.models import Translators
 from bundle.nuclei.insilico.morphology import morphology, nuclear_density, stain_means, tissue
 from bundle.nuclei.insilico.sheet import Panel
 from bundle.nuclei.insilico.table import INPUT, UNEDITED, Row
 from bundle.nuclei.insilico.tiles import Tile
 from bundle.nuclei.pictures import outlined
+
+if TYPE_CHECKING:
+    from bundle.nuclei.insilico.models import Translators
 
 
 class Made(NamedTuple):

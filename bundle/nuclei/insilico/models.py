@@ -13,8 +13,6 @@ from bundle.common.errors import InputError
 from bundle.data.datalist import Modality
 from bundle.staining.model import load_model
 
-DOMAINS = ("source", "target")
-
 
 @dataclass(frozen=True)
 class Translators:

@@ -17,7 +17,6 @@ from bundle.data.load import image_faults
 from bundle.images.slides import read_slide, suffix_of
 from bundle.nuclei.dataset import read_nuclei
 from bundle.nuclei.insilico.morphology import tissue
-from bundle.staining.slides import list_images
 
 POSTFIX = "_labels"  # of a label image's name beside that of its tile
 COLUMNS = ("tile", "specimen", "split")
@@ -62,6 +61,8 @@ def list_tiles(input_dir: str, labels_dir: str, split: str, table: str | None) -
     Raises:
         InputError: with a line for each tile without labels, label image without a tile, and fault of the table.
     """
+    from bundle.staining.slides import list_images  # here, as PyTorch takes seconds to load
+
     folders = {"input": Path(input_dir), "labels": Path(labels_dir)}
     missing = [f"{option} {folder} is no folder." for option, folder in folders.items() if not folder.is_dir()]
     if missing:

@@ -269,6 +269,28 @@ def ome_of_several_files(folder):
     refused(folder / names[0], "not beside it")
 
 
+def grey_pages(folder):
+    pages = np.stack([GREY, GREY[::-1]])
+    for name, options in (("plain", {"metadata": None}), ("shaped", {}), ("imagej", {"imagej": True}), ("ome", {})):
+        path = folder / (f"{name}.ome.tif" if name == "ome" else f"{name}.tif")
+        axes = {"metadata": {"axes": "CYX"}} if name in ("imagej", "ome") else {}
+        tifffile.imwrite(path, pages, photometric="minisblack", **options, **axes)
+        np.testing.assert_array_equal(read_slide(path).pixels, pages)
+        np.testing.assert_array_equal(read_slide(path).pixels, tifffile.imread(path))
+    Image.fromarray(GREY).save(folder / "pillow.tif", save_all=True, append_images=[Image.fromarray(GREY[::-1])])
+    np.testing.assert_array_equal(read_slide(folder / "pillow.tif").pixels, pages)
+    tifffile.imwrite(folder / "slices.tif", pages, imagej=True, metadata={"axes": "ZYX"})
+    refused(folder / "slices.tif", "save them with the axis C", readers=[read_slide])
+    with tifffile.TiffWriter(folder / "turned.tif") as file:
+        for page, orientation in zip(pages, (1, 3), strict=True):
+            tag = (274, 3, 1, orientation, True)
+            file.write(page, metadata=None, contiguous=False, extratags=[tag])
+    refused(folder / "turned.tif", "pages of different Orientation", readers=[read_slide])
+    lacking = (folder / "ome.ome.tif").read_bytes().replace(b'SizeC="2"', b'SizeC="3"')
+    (folder / "lacking.ome.tif").write_bytes(lacking)
+    refused(folder / "lacking.ome.tif", "lacks 1 of the 3 planes", readers=[read_slide])
+
+
 def several_images(folder):
     with tifffile.TiffWriter(folder / "two.tif") as file:
         file.write(GREY, metadata=None)
@@ -357,6 +379,7 @@ ROWS = (
     alpha,
     bits,
     imagej_calibration,
+    grey_pages,
     ome_of_several_files,
     several_images,
     png_palette,

@@ -212,7 +212,10 @@ def read_nrrd(path: Path) -> Stored:
     steps = np.asarray(header.get("space directions", steps), float)
     spatial = [axis for axis, step in enumerate(steps) if np.isfinite(step).all()]
     shape = three_axes(path, sizes[::-1], [len(sizes) - 1 - axis for axis in reversed(spatial)])
-    unit = next(iter(header.get("space units", header.get("units", []))), None)
+    units = header.get("space units", header.get("units", []))
+    if len({um_per(each) or each for each in units}) > 1:
+        raise InputError(f"{path} has axes of several units ({', '.join(units)}); write all of them in one.")
+    unit = next(iter(units), None)
     unit_um = _unit_um(np.linalg.norm(steps[spatial], axis=1), unit)
     to_mm = NRRD_SPACES.get(header.get("space", "").lower(), np.eye(3)) * (unit_um or 1000.0) / 1000.0
     spacing_um, direction = oriented(path, to_mm @ steps[spatial].T)

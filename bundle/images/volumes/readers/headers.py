@@ -263,7 +263,10 @@ def read_meta(path: Path) -> Stored:
     def numbers(*keys: str) -> list[float]:
         return next(([float(number) for number in header[key].split()] for key in keys if key in header), [])
 
-    if header.get("BinaryData", "").lower() == "false":
+    def is_set(key: str) -> bool:
+        return header.get(key, "")[:1] in ("T", "t", "1")  # as MetaIO holds
+
+    if "BinaryData" in header and not is_set("BinaryData"):
         raise InputError(f"{path} keeps its voxels as text (BinaryData = False); write it as binary.")
     slope, intercept = (numbers(f"ElementToIntensityFunction{name}") for name in ("Slope", "Offset"))
     if slope not in ([], [1.0]) or intercept not in ([], [0.0]):
@@ -278,13 +281,13 @@ def read_meta(path: Path) -> Stored:
     to_mm = (unit_um or 1000.0) / 1000.0
     spacing_um, direction = oriented(path, to_mm * rows.T * spacing)
     origin_mm = [to_mm * place for place in (numbers("Offset", "Position", "Origin") or [0.0] * 3)[:3]]
-    big = any(header.get(key, "").lower() == "true" for key in ("ElementByteOrderMSB", "BinaryDataByteOrderMSB"))
+    big = is_set("ElementByteOrderMSB") or is_set("BinaryDataByteOrderMSB")
     dtype = np.dtype(META_TYPES[header["ElementType"].removeprefix("MET_")]).newbyteorder(">" if big else "<")
     name = header["ElementDataFile"]
     name = "" if name.upper() == "LOCAL" else name
     skip = int(header.get("HeaderSize", 0)) if name else offset
     if skip < 0:  # the data are the end of the file
         skip = (path.parent / name).stat().st_size - math.prod(sizes) * dtype.itemsize
-    read = _data(path, name, header.get("CompressedData", "").lower() == "true", skip, shape, dtype)
+    read = _data(path, name, is_set("CompressedData"), skip, shape, dtype)
     stated = spacing_um if unit_um else None
     return Stored(shape, dtype, read, stated, origin_mm, direction, if_mm_um=spacing_um)

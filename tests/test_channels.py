@@ -8,6 +8,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import tifffile
 import zarr
 
 from bundle.common.errors import InputError
@@ -262,6 +263,20 @@ def test_what_has_no_meaning_is_refused_by_its_id(tmp_path):
         "0.",
     ]
     assert not (tmp_path / "run").exists()
+
+
+def test_pages_that_are_turned_or_not_there_are_refused(tmp_path):
+    pages = np.arange(2 * 30 * 40, dtype=np.uint16).reshape(2, 30, 40)
+    with tifffile.TiffWriter(tmp_path / "turned.tif") as file:
+        for page, orientation in zip(pages, (1, 3), strict=True):
+            file.write(page, metadata=None, contiguous=False, extratags=[(274, 3, 1, orientation, True)])
+    with pytest.raises(InputError, match=r"turned\.tif has pages of different Orientation"):
+        read_slide(tmp_path / "turned.tif")
+    whole = tmp_path / "whole.ome.tif"
+    tifffile.imwrite(whole, pages, photometric="minisblack", metadata={"axes": "CYX"})
+    (tmp_path / "lacking.ome.tif").write_bytes(whole.read_bytes().replace(b'SizeC="2"', b'SizeC="3"'))
+    with pytest.raises(InputError, match=r"lacking\.ome\.tif lacks 1 of the 3 planes it names"):
+        read_slide(tmp_path / "lacking.ome.tif")
 
 
 def test_targets_of_pairs_are_rgb(tmp_path):

@@ -281,14 +281,6 @@ def grey_pages(folder):
     np.testing.assert_array_equal(read_slide(folder / "pillow.tif").pixels, pages)
     tifffile.imwrite(folder / "slices.tif", pages, imagej=True, metadata={"axes": "ZYX"})
     refused(folder / "slices.tif", "save them with the axis C", readers=[read_slide])
-    with tifffile.TiffWriter(folder / "turned.tif") as file:
-        for page, orientation in zip(pages, (1, 3), strict=True):
-            tag = (274, 3, 1, orientation, True)
-            file.write(page, metadata=None, contiguous=False, extratags=[tag])
-    refused(folder / "turned.tif", "pages of different Orientation", readers=[read_slide])
-    lacking = (folder / "ome.ome.tif").read_bytes().replace(b'SizeC="2"', b'SizeC="3"')
-    (folder / "lacking.ome.tif").write_bytes(lacking)
-    refused(folder / "lacking.ome.tif", "lacks 1 of the 3 planes", readers=[read_slide])
 
 
 def several_images(folder):

@@ -272,6 +272,9 @@ def test_pages_that_are_turned_or_not_there_are_refused(tmp_path):
             file.write(page, metadata=None, contiguous=False, extratags=[(274, 3, 1, orientation, True)])
     with pytest.raises(InputError, match=r"turned\.tif has pages of different Orientation"):
         read_slide(tmp_path / "turned.tif")
+    tifffile.imwrite(tmp_path / "slices.tif", pages, imagej=True, metadata={"axes": "ZYX"})
+    with pytest.raises(InputError, match=r"volumes go through .* As channels, save them with the axis C"):
+        read_slide(tmp_path / "slices.tif")
     whole = tmp_path / "whole.ome.tif"
     tifffile.imwrite(whole, pages, photometric="minisblack", metadata={"axes": "CYX"})
     (tmp_path / "lacking.ome.tif").write_bytes(whole.read_bytes().replace(b'SizeC="2"', b'SizeC="3"'))

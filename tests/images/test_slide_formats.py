@@ -272,8 +272,7 @@ def ome_of_several_files(folder):
 
 def grey_pages(folder):
     axes = {"metadata": {"axes": "CYX"}}
-    kinds = {"plain": {"metadata": None}, "shaped": {}, "imagej": {"imagej": True, **axes}, "one.ome": axes}
-    for name, options in kinds.items():
+    for name, options in {"plain": {"metadata": None}, "a": {}, "ij": {"imagej": True, **axes}, "o.ome": axes}.items():
         tifffile.imwrite(folder / f"{name}.tif", TWO, photometric="minisblack", **options)
         np.testing.assert_array_equal(read_slide(folder / f"{name}.tif").pixels, TWO)
     Image.fromarray(GREY).save(folder / "pillow.tif", save_all=True, append_images=[Image.fromarray(GREY[::-1])])

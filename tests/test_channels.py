@@ -8,6 +8,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import tifffile
 import zarr
 
 from bundle.common.errors import InputError
@@ -110,7 +111,7 @@ def energies(folder: Path, number: int) -> list[str]:
     return [str(write_scan(folder / f"{place}.nii.gz", channel)) for place, channel in enumerate(voxels)]
 
 
-def test_a_volume_of_them_is_stained_slice_by_slice_to_its_page(run, tmp_path):
+def test_a_volume_of_them_is_stained_slice_by_slice_to_its_page(run, tmp_path, capsys):
     number, folder = run
     scans, bundle = energies(tmp_path, number), folder / "bundle"
     stain(bundle, scans, tmp_path / "out", sigma=0)
@@ -129,7 +130,14 @@ def test_a_volume_of_them_is_stained_slice_by_slice_to_its_page(run, tmp_path):
     stain(bundle, tmp_path / "scan.ome.zarr", tmp_path / "of_zarr", sigma=0)
     assert np.array_equal(open_stain(tmp_path / "of_zarr" / "stained.ome.zarr").read((slice(None),) * 3), made)
     flat = str(write_scan(tmp_path / "flat.nii.gz", np.full((12, 48, 40), 9000, np.uint16)))  # as a material's level
+    capsys.readouterr()
     stain(bundle, [*scans[:-1], flat], tmp_path / "of_flat", sigma=0)
+    assert "note: one channel is flat: " in capsys.readouterr().out
+    moved = nibabel.load(scans[-1])
+    moved.affine[:3, 3] += 1
+    nibabel.save(nibabel.Nifti1Image(moved.dataobj, moved.affine, moved.header), tmp_path / "moved.nii.gz")
+    stain(bundle, [*scans[:-1], str(tmp_path / "moved.nii.gz")], tmp_path / "of_moved", sigma=0)
+    assert "moved.nii.gz begins 1 mm from where" in capsys.readouterr().out
     given = {"axes": "zyx", "window": None}
     stain(bundle, scans, tmp_path / "fused", **given)
     stain(bundle, tmp_path / "scan.ome.zarr", tmp_path / "fused_too", **given)
@@ -171,6 +179,13 @@ def test_volumes_that_are_not_those_channels_are_refused(run, trained, tmp_path)
     fine = str(write_scan(tmp_path / "fine.nii.gz", make_voxels((12, 48, 40)), 4.0))
     with pytest.raises(InputError, match=r"of 4×4×4 µm, but .* share one grid"):
         stain(folder / "bundle", [*scans[:-1], fine], tmp_path / "out")
+    turned = nibabel.load(scans[-1])
+    axes = turned.affine @ np.diag([-1, 1, 1, 1])
+    nibabel.save(nibabel.Nifti1Image(turned.dataobj, axes, turned.header), tmp_path / "turned.nii.gz")
+    with pytest.raises(InputError, match=r"turned\.nii\.gz has axes x, y, z along \(-1, 0, 0\).* share one grid"):
+        stain(folder / "bundle", [*scans[:-1], str(tmp_path / "turned.nii.gz")], tmp_path / "out")
+    with pytest.raises(InputError, match=r"input is \('a\.nii',\); a list of scans is written --input"):
+        stain(folder / "bundle", "('a.nii',)", tmp_path / "out")
     with pytest.raises(InputError, match=r"input is \[\]; it must be a path, or a list of paths, or null"):
         stain(folder / "bundle", [], tmp_path / "out")
     with pytest.raises(InputError, match=r"input is \[a\.nii,b\.nii\]; a list of scans is written --input .*'A','B'"):
@@ -179,6 +194,40 @@ def test_volumes_that_are_not_those_channels_are_refused(run, trained, tmp_path)
     with pytest.raises(InputError, match=f"has {number} channels; a scan is grey, so give the µCT itself"):
         open_volume(tmp_path / "scan.ome.zarr")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_volume_that_says_nothing_is_refused(run, tmp_path):
+    number, folder = run
+    scans = energies(tmp_path, number)
+    with pytest.raises(InputError, match=rf"channel {number - 1}, .* is the same as .*0\.nii\.gz, channel 0; list the"):
+        stain(folder / "bundle", [*scans[:-1], scans[0]], tmp_path / "twice")
+    flat = [
+        str(write_scan(tmp_path / f"flat{place}.nii", np.full((4, 48, 40), place, np.uint8))) for place in range(number)
+    ]
+    with pytest.raises(InputError, match=r"flat0\.nii has values from 0 to 0, less than one of 256 grey levels"):
+        stain(folder / "bundle", flat, tmp_path / "flat")
+    write_slide(tmp_path / "flat.tif", np.full((number, 48, 40), 9, np.uint16), 5.0)
+    done = run_bundle(
+        "inference",
+        folder / "bundle/configs/inference.json",
+        bundle_root=folder / "bundle",
+        input=tmp_path / "flat.tif",
+        output_dir=tmp_path / "slides",
+    )
+    assert "flat.tif has values from 9 to 9, less than one of 256 grey levels" in done.stderr
+    assert not list(tmp_path.rglob("*stained*"))
+
+
+def test_nan_outside_the_circle_of_some_channels_is_filled(run, tmp_path):
+    number, folder = run
+    rows, columns = np.mgrid[:48, :48]
+    voxels = channels_of(make_voxels((4, 48, 48))[None], number).astype(np.float32)
+    voxels[0, :, np.hypot(rows - 23.5, columns - 23.5) > 23] = np.nan
+    scans = [str(write_scan(tmp_path / f"{place}.nii.gz", channel)) for place, channel in enumerate(voxels)]
+    stain(folder / "bundle", scans, tmp_path / "out", sigma=0, fill_nan=10000)
+    assert (tmp_path / "out/stained.ome.zarr").exists()
+    with pytest.raises(InputError, match=r"fill_nan is 10000, but .*1\.nii\.gz has no NaN outside"):
+        stain(folder / "bundle", [scans[1]] * number, tmp_path / "none", fill_nan=10000)
 
 
 @pytest.mark.slow
@@ -214,6 +263,23 @@ def test_what_has_no_meaning_is_refused_by_its_id(tmp_path):
         "0.",
     ]
     assert not (tmp_path / "run").exists()
+
+
+def test_pages_that_are_turned_or_not_there_are_refused(tmp_path):
+    pages = np.arange(2 * 30 * 40, dtype=np.uint16).reshape(2, 30, 40)
+    with tifffile.TiffWriter(tmp_path / "turned.tif") as file:
+        for page, orientation in zip(pages, (1, 3), strict=True):
+            file.write(page, metadata=None, contiguous=False, extratags=[(274, 3, 1, orientation, True)])
+    with pytest.raises(InputError, match=r"turned\.tif has pages of different Orientation"):
+        read_slide(tmp_path / "turned.tif")
+    tifffile.imwrite(tmp_path / "slices.tif", pages, imagej=True, metadata={"axes": "ZYX"})
+    with pytest.raises(InputError, match=r"volumes go through .* As channels, save them with the axis C"):
+        read_slide(tmp_path / "slices.tif")
+    whole = tmp_path / "whole.ome.tif"
+    tifffile.imwrite(whole, pages, photometric="minisblack", metadata={"axes": "CYX"})
+    (tmp_path / "lacking.ome.tif").write_bytes(whole.read_bytes().replace(b'SizeC="2"', b'SizeC="3"'))
+    with pytest.raises(InputError, match=r"lacking\.ome\.tif lacks 1 of the 3 planes it names"):
+        read_slide(tmp_path / "lacking.ome.tif")
 
 
 def test_targets_of_pairs_are_rgb(tmp_path):

@@ -12,7 +12,7 @@ from jinja2 import UndefinedError
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
-from bundle.common.charts import as_svg, line_chart
+from bundle.common.charts import as_svg, box_plot, line_chart, point_chart
 from bundle.common.html import ROOMS, TEMPLATES, Chart, bold, code, exact, fill, scale_bar, small
 from bundle.images.stained.spec import StainSpec
 from bundle.images.stained.stored import create, file_name, finish, open_stain, write_slab
@@ -86,6 +86,17 @@ def test_a_chart_may_be_called_and_labelled_anything():
     assert ids
     assert set(re.findall(r'(?:url\(|href=")#([^")]*)', svg)) <= ids
     assert all(re.fullmatch(r"[\w.-]+", name) for name in ids)
+
+
+@pytest.mark.parametrize("label", ["a $\\frac{$ b", "$x$", "_first"])
+def test_a_legend_tells_every_name_as_it_is(label):
+    curve = np.array([[1.0, 2.0], [1.0, 2.0]])
+    for svg in (
+        line_chart({label: curve, "other": curve}, "heading", "name"),
+        box_plot({"training": {label: curve[0], "other": curve[0]}}, "heading", "name"),
+        point_chart({label: {1.0: 2.0}, "other": {1.0: 2.0}}, "axis", "heading", "name"),
+    ):
+        assert re.search(rf">\u200b?{re.escape(label)}</text>", svg)
 
 
 def test_what_a_template_lacks_is_an_error_and_not_a_gap():

@@ -31,6 +31,7 @@ STYLE: dict[Any, Any] = {
     "axes.linewidth": 0.6,
     "legend.frameon": False,
     "lines.linewidth": 1.2,
+    "text.parse_math": False,  # names are told as they are
 }
 
 
@@ -90,7 +91,7 @@ def box_plot(values: Mapping[str, Mapping[str, np.ndarray]], heading: str, name:
                 whiskerprops={"color": colour},
                 capprops={"color": colour},
             )
-            boxes["boxes"][0].set_label(row)
+            boxes["boxes"][0].set_label(_told(row))
         axes.set_xticks(range(len(values)), list(values))
         axes.set_xlim(-0.5, len(values) - 0.5)
         axes.tick_params(axis="x", length=0)
@@ -99,6 +100,11 @@ def box_plot(values: Mapping[str, Mapping[str, np.ndarray]], heading: str, name:
         axes.set_axisbelow(True)
         figure.legend(loc="outside lower center", ncols=columns, columnspacing=1.0, handlelength=1.0)
         return as_svg(figure, name, f"Box plots of {heading} by split: {', '.join(rows)}.")
+
+
+def _told(label: str) -> str:
+    """A label as a legend shows it: Matplotlib hides what begins with an underscore."""
+    return f"\u200b{label}" if label.startswith("_") else label
 
 
 def smoothed(curve: np.ndarray) -> np.ndarray:
@@ -131,7 +137,7 @@ def line_chart(curves: Mapping[str, np.ndarray], heading: str, name: str) -> Mar
         figure, axes = _over("step", heading)
         for number, (label, curve) in enumerate(curves.items()):
             colour, line = SERIES[number % len(SERIES)], LINES[number % len(LINES)]
-            axes.plot(*smoothed(curve), color=colour, linestyle=line, label=label)
+            axes.plot(*smoothed(curve), color=colour, linestyle=line, label=_told(label))
         axes.set_ylim(bottom=min(0.0, *(float(smoothed(curve)[1].min()) for curve in curves.values())))
         if len(curves) > 1:
             figure.legend(loc="outside lower center", ncols=3, columnspacing=1.0)
@@ -196,7 +202,7 @@ def point_chart(curves: Mapping[str, Mapping[float, float]], axis: str, heading:
                 linestyle=LINES[number % len(LINES)],
                 marker=marks[number % len(marks)],
                 markersize=4,
-                label=label,
+                label=_told(label),
             )
         axes.set_xticks(range(len(places)), [f"{x:g}" for x in places])
         axes.set_xlabel(axis)

@@ -50,6 +50,10 @@ def first_spelling(names: Iterable[str]) -> dict[str, str]:
 
 
 def same_text(text: str) -> str:
-    """What texts have in common that a reader takes for the same: Unicode's form, case and blanks set aside."""
-    composed = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+    """What texts have in common that a reader takes for the same.
+
+    Unicode's form and widths, case, blanks, and signs that are not seen, as word processors leave them, are set aside.
+    """
+    seen = "".join(sign for sign in text if unicodedata.category(sign) != "Cf")
+    composed = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", seen).casefold())
     return " ".join(composed.split())

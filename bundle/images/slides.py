@@ -24,6 +24,7 @@ from bundle.images.turning import SWAPPED, turned
 
 TIFF = (".tif", ".tiff")
 TIFF_AXES = ("YX", "YXS", "SYX", "CYX")  # of one image
+PAGES = ("IYX", "QYX")  # grey pages of which the file does not say what they are: channels
 NIFTI = (".nii", ".nii.gz")
 REAL = "buif"  # kinds of NumPy's types: yes and no, whole, real
 SUFFIXES = (".png", *TIFF, ".nrrd", *NIFTI)
@@ -154,8 +155,11 @@ def _one_tiff(path: Path) -> Iterator[tuple[tifffile.TiffFile, Any]]:
     """A TIFF and its one image."""
     with tifffile.TiffFile(path) as file:
         series = file.series[0]
-        if len(file.series) > 1 or series.axes not in TIFF_AXES:
-            raise InputError(f"{path} holds axes {series.axes} of shape {series.shape}; {ONE_IMAGE}")
+        if len(file.series) > 1 or series.axes not in (*TIFF_AXES, *PAGES):
+            way = " As channels, save them with the axis C, or as plain pages." if series.axes == "ZYX" else ""
+            raise InputError(f"{path} holds axes {series.axes} of shape {series.shape}; {ONE_IMAGE}{way}")
+        if len({orientation_of(path, page) for page in series.pages if isinstance(page, tifffile.TiffPage)}) > 1:
+            raise InputError(f"{path} has pages of different Orientation; save them again, upright.")
         yield file, series
 
 

@@ -55,7 +55,7 @@ def meaning_of(path: Path, file: tifffile.TiffFile, series: Any = None) -> Meani
     Args:
         path: for messages.
         file: the open file.
-        series: one of its images, grey or with channels as axis S or C; None for the first.
+        series: one of its images, grey or with channels as axis S or C, or as plain pages; None for the first.
 
     Raises:
         InputError: if its colour space, orientation, calibration or further samples are none that can be turned into
@@ -63,8 +63,10 @@ def meaning_of(path: Path, file: tifffile.TiffFile, series: Any = None) -> Meani
     """
     series = series or file.series[0]
     ome_files(path, file)  # of which none may be missing
+    if None in (pages := list(series.pages)):
+        raise InputError(f"{path} lacks {pages.count(None)} of the {len(pages)} planes it names; save it again.")
     page: Any = series.keyframe
-    samples = next((series.shape[series.axes.index(axis)] for axis in "SC" if axis in series.axes), 1)
+    samples = next((series.shape[series.axes.index(axis)] for axis in "SCIQ" if axis in series.axes), 1)
     if page.photometric in COLOURS and samples < 3:
         raise InputError(f"{path} says {page.photometric.name} but has {samples} sample(s) a pixel; save it again.")
     convert, colours, dtype = _conversion(path, file, page, series)

@@ -19,8 +19,8 @@ from bundle.common.machine import code_version
 from bundle.common.run_folder import read_record
 from bundle.common.trained_bundle import levels_of, recalibrated, size_note
 from bundle.data.datalist import Modality
-from bundle.images.volumes.channels import named, open_channels
-from bundle.images.volumes.fill import Fill, with_air
+from bundle.images.volumes.channels import all_with_air, named, open_channels, places_note
+from bundle.images.volumes.fill import Fill
 from bundle.images.volumes.geometry import SAME
 from bundle.images.volumes.volume import Volume, described
 from bundle.staining.job import Settings, begin, is_first, room_faults, scan_faults, survey
@@ -97,7 +97,7 @@ def check(
         )
     if not input:
         faults.append("input is not set; pass --input SCAN.")
-    elif isinstance(input, str) and input.startswith("[") and not Path(input).exists():
+    elif isinstance(input, str) and input.startswith(("[", "(")) and not Path(input).exists():
         faults.append(f"input is {input}; a list of scans is written --input \"['A','B']\", each in quotes.")
     size = tuple(voxel_um) if isinstance(voxel_um, (list, tuple)) else voxel_um
     if faults:
@@ -110,7 +110,9 @@ def check(
         raise InputError("\n".join(faults))
     if size is not None and is_first():
         _tell_other_size(channels[0])
-    return [with_air(each, fill_nan) for each in channels]
+    for line in places_note(channels) if is_first() else []:
+        print(line)
+    return all_with_air(channels, fill_nan)
 
 
 def _other_channels(channels: Sequence[Volume], taken: Modality) -> str:
@@ -212,14 +214,26 @@ def stain(
 def _survey(
     channels: Sequence[Volume], given: Modality, levels: tuple[float, float] | None, shown: bool
 ) -> tuple[str, list[float], Fill | None]:
-    """Read every channel, see :func:`bundle.staining.job.survey`: checksums, limits of all, the fill of the first."""
+    """Read every channel, see :func:`bundle.staining.job.survey`: checksums, limits of all, the fill of the first.
+
+    Raises:
+        InputError: as there, if all channels are flat, or two are the same.
+    """
     found = []
     for channel in channels:
         with bar("reading the scan", "slice", shown) as report:
             found.append(survey(channel, given, levels, report))
         if shown:
             print(described(channel, *found[-1][1], channel.shape[0]))
-    scans, limits, fills = zip(*found, strict=True)
+    scans, limits, fills, flat = zip(*found, strict=True)
+    if all(flat):
+        raise InputError("\n".join(line for lines in flat for line in lines))
+    for line in (line for lines in flat for line in lines if shown):
+        print(f"note: one channel is flat: {line}")
+    for place, scan in enumerate(scans):
+        if scan in scans[:place] and not flat[place]:
+            same = f"{channels[scans.index(scan)].path}, channel {scans.index(scan)}"
+            raise InputError(f"channel {place}, {channels[place].path}, is the same as {same}; list the scan of each.")
     return " ".join(scans), [min(low for low, _ in limits), max(high for _, high in limits)], fills[0]
 
 

@@ -90,21 +90,21 @@ def survey(
     given: Modality,
     levels: tuple[float, float] | None = None,
     report: Callable[[int, int], None] | None = None,
-) -> tuple[str, tuple[float, float], Fill | None]:
+) -> tuple[str, tuple[float, float], Fill | None, list[str]]:
     """Read a whole scan once: nothing that it holds stops a run hours later, and another scan is known for another.
 
     Args:
         volume: the scan, or a channel of it.
-        given: the values that it may hold; of several channels, one may well be flat.
+        given: the values that it may hold.
         levels: bone and background in it; None where the dataset declared none.
         report: called with the slices read and the slices in all.
 
     Returns:
-        SHA-256 of its voxels and geometry, its least and greatest value, and what fills it up outside its circle.
+        SHA-256 of its voxels and geometry, its least and greatest value, what fills it up outside its circle, and a
+        line if it is flat: if all its values lie outside ``levels``, say. Of several channels one may well be.
 
     Raises:
-        InputError: naming the first slice that cannot be read, or the slices with values that may not be; or if all
-            values lie outside ``levels``.
+        InputError: naming the first slice that cannot be read, or the slices with values that may not be.
     """
     digest = hashlib.sha256(repr((volume.shape, volume.dtype.str)).encode())
     digest.update(repr((volume.geometry.spacing_um, volume.geometry.origin_mm)).encode())
@@ -133,10 +133,8 @@ def survey(
             )
         raise InputError("\n".join(faults[:SHOWN] + rest))
     span = given.high - given.low
-    faults = value_faults(str(volume.path), low, high, between / volume.shape[0], levels, span)
-    if faults and given.channels == 1:
-        raise InputError("\n".join(faults))
-    return digest.hexdigest(), (low, high), find_fill(np.stack(seen))
+    flat = value_faults(str(volume.path), low, high, between / volume.shape[0], levels, span)
+    return digest.hexdigest(), (low, high), find_fill(np.stack(seen)), flat
 
 
 def begin(output_dir: Path, fingerprint: Mapping[str, Any], scan: str) -> bool:

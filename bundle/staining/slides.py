@@ -31,7 +31,8 @@ from bundle.images.slides import SUFFIXES, TIFF, read_mask, read_slide, suffix_o
 from bundle.staining.model import as_integers, modality, on_background, window_faults, without_loading
 
 FORMATS = ("png", "tif")
-PICTURE_CHANNELS = (1, 3)  # what PNG holds
+RGB = 3
+PICTURE_CHANNELS = (1, RGB)  # what PNG holds
 
 
 def list_images(path: str | None) -> list[Path]:
@@ -192,10 +193,12 @@ def _file_faults(
             low, high = (-np.inf, np.inf)
             given = Modality(given.name, given.channels, low, high)
         faults = image_faults(file, pixels, given)
-        if given.channels == 1 and not faults:
-            share = share_between(pixels, levels) if levels else 1.0
+        if given.channels != RGB and not faults:  # a blank colour tile is a tile; of other channels one may be flat
             span = given.high - given.low
-            faults = value_faults(str(file), float(pixels.min()), float(pixels.max()), share, levels, span)
+            shares = [share_between(channel, levels) if levels else 1.0 for channel in pixels]
+            ends = [(float(channel.min()), float(channel.max())) for channel in pixels]
+            flat = [value_faults(str(file), *end, share, levels, span) for end, share in zip(ends, shares, strict=True)]
+            faults = flat[0] if all(flat) else []
         if min(pixels.shape[1:]) < 8:
             faults.append(f"{file} is {pixels.shape[1]}×{pixels.shape[2]} px; the network needs at least 8×8.")
         if mask is not None and read_mask(mask).shape != pixels.shape[1:]:

@@ -35,7 +35,7 @@ def repeat(provenance: str, output_dir: str, dataset_dir: str | None = None, tru
     if changed:
         raise InputError("\n".join(changed))
     for line in repetition.differences(record):
-        print(f"warning: {line}", file=sys.stderr)
+        print("warning: " + "".join(sign if sign.isprintable() else "?" for sign in line), file=sys.stderr)
     with tempfile.TemporaryDirectory() as scratch:
         config = repetition.write_config(record, Path(scratch), as_bool("trust", trust))
         words = repetition.command(record, config, data, folder)

@@ -17,7 +17,7 @@ from bundle.common.errors import InputError
 from bundle.common.ids import METHODS, TRAIN
 from bundle.common.machine import code_version, hardware, versions
 from bundle.common.old_names import names_now
-from bundle.common.values import shown
+from bundle.common.values import is_text, shown
 
 HOME = Path(__file__).parents[2]
 FREE = {*TRAIN, *METHODS} - {"bundle_root"}  # of these the folder of the run is given anew
@@ -26,6 +26,7 @@ NEEDED = {  # of a record, and what it is
     **dict.fromkeys(("dataset_dir", "device"), str),
     **dict.fromkeys(("threads", "processes"), int),
 }
+THREADS = 1024  # at most
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -36,17 +37,31 @@ def read_record(path: Path) -> dict[str, Any]:
     """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"provenance {path} cannot be read ({error}); name a run's provenance.json.") from error
     missing = [name for name in NEEDED if not isinstance(record, dict) or name not in record]
     if missing:
         raise InputError(
             f"provenance {path} has no {', '.join(missing)}; it is of an earlier version, or of no training."
         )
-    wrong = [name for name, kind in NEEDED.items() if not isinstance(record[name], kind)]
+    wrong = [name for name, well in _parts(record).items() if not well]
     if wrong:
-        raise InputError(f"provenance {path}: {wrong[0]} is {shown(record[wrong[0]])}; copy it from the run again.")
+        raise InputError(f"provenance {path}: {wrong[0]} is {shown(record.get(wrong[0]))}; copy it from the run again.")
     return record
+
+
+def _parts(record: Mapping[str, Any]) -> dict[str, bool]:
+    """Whether each part of a record is what a run can have written."""
+    resumed, most = record.get("resumed", []), {"threads": THREADS, "processes": max(8, os.cpu_count() or 1)}
+    well = {name: isinstance(record[name], kind) for name, kind in NEEDED.items()}
+    well |= {name: well[name] and 0 < record[name] <= limit for name, limit in most.items()}
+    well["arithmetic"] = isinstance(record.get("arithmetic", {}), dict)
+    well["dataset_dir"] = is_text(record["dataset_dir"])
+    well["resumed"] = isinstance(resumed, list) and all(isinstance(part, dict) for part in resumed)
+    if well["config"] and well["resumed"]:
+        configs = [record["config"], *filter(None, (part.get("config") for part in resumed))]
+        well["config"] = all(isinstance(config, dict) and "device" in config for config in configs)
+    return well
 
 
 def changed_files(checksums: Mapping[str, str], folder: Path) -> list[str]:
@@ -84,7 +99,7 @@ def differences(record: Mapping[str, Any]) -> list[str]:
 
 
 def foreign_text(config: Mapping[str, Any]) -> list[str]:
-    """Text of a config that no config of this package has, a line each: code it would run, places it would write to.
+    """Text of a config that no config of this package has there, a line each: code, places to write to.
 
     A record is a file that anyone may have written, so what it does must be ours. A training's own ids may have any
     value, as on the command line, that is no code.
@@ -93,9 +108,9 @@ def foreign_text(config: Mapping[str, Any]) -> list[str]:
         config: a run's config.
     """
     return [
-        f"{key}: {text!r}"
+        f"{shown(key)[1:-1]}: {shown(text)}"
         for key, text in _texts(config, "")
-        if not any(name.replace("#", "::") in _own_text() for name in names_now(text))
+        if not any((_place(key), name.replace("#", "::")) in _own_text() for name in names_now(text))
         and (key not in FREE or config_fault(key, text) is not None)
     ]
 
@@ -113,10 +128,18 @@ def _texts(config: Any, key: str) -> Iterator[tuple[str, str]]:
 
 
 @functools.cache
-def _own_text() -> frozenset[str]:
-    """The text of this package's configs."""
+def _own_text() -> frozenset[tuple[str, str]]:
+    """The text of this package's configs, each with its place: ``@method`` is a name here and a folder there."""
     configs = (json.loads(path.read_text(encoding="utf-8")) for path in (HOME / "configs").rglob("*.json"))
-    return frozenset(text.replace("#", "::") for config in configs for _, text in _texts(config, ""))  # as MONAI has it
+    texts = [(_place(key), text.replace("#", "::")) for config in configs for key, text in _texts(config, "")]
+    copies = {(key, text[1:]) for key, text in texts if text.startswith("%")}  # which MONAI replaces by what they name
+    copied = [(to + key[len(of) :], text) for to, of in copies for key, text in texts if f"{key}#".startswith(f"{of}#")]
+    return frozenset(texts + copied)
+
+
+def _place(key: str) -> str:
+    """An id as a config may also write it, without the numbers of a list's items."""
+    return "#".join(part for part in key.lstrip("+").replace("::", "#").split("#") if not part.isdigit())
 
 
 def write_config(record: Mapping[str, Any], folder: Path, trust: bool = False) -> Path:
@@ -131,7 +154,7 @@ def write_config(record: Mapping[str, Any], folder: Path, trust: bool = False) -
         The file.
 
     Raises:
-        InputError: x.
+        InputError: if the record has something else where a config should be, or text that is not ours.
     """
     configs = [record["config"], *(part["config"] for part in record.get("resumed", []) if part.get("config"))]
     config = {**configs[-1], "resume": False, "mlflow": False}

@@ -24,6 +24,7 @@ DOC = Path(__file__).parents[2] / "docs/formats.md"
 HEIGHT, WIDTH = 20, 33
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (HEIGHT, WIDTH), dtype=np.uint8)
+TWO = np.stack([GREY, GREY[::-1]])
 COLOUR = RNG.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
 RAMP = np.broadcast_to(np.linspace(0, 255, WIDTH).astype(np.uint8)[:, None], (HEIGHT, WIDTH, 3)).copy()
 UM = 1.0
@@ -269,6 +270,15 @@ def ome_of_several_files(folder):
     refused(folder / names[0], "not beside it")
 
 
+def grey_pages(folder):
+    axes = {"metadata": {"axes": "CYX"}}
+    for name, options in {"plain": {"metadata": None}, "a": {}, "ij": {"imagej": True, **axes}, "o.ome": axes}.items():
+        tifffile.imwrite(folder / f"{name}.tif", TWO, photometric="minisblack", **options)
+        np.testing.assert_array_equal(read_slide(folder / f"{name}.tif").pixels, TWO)
+    Image.fromarray(GREY).save(folder / "pillow.tif", save_all=True, append_images=[Image.fromarray(GREY[::-1])])
+    np.testing.assert_array_equal(read_slide(folder / "pillow.tif").pixels, TWO)
+
+
 def several_images(folder):
     with tifffile.TiffWriter(folder / "two.tif") as file:
         file.write(GREY, metadata=None)
@@ -357,6 +367,7 @@ ROWS = (
     alpha,
     bits,
     imagej_calibration,
+    grey_pages,
     ome_of_several_files,
     several_images,
     png_palette,

@@ -239,3 +239,56 @@ def test_a_nifti_without_a_unit_is_told_what_its_numbers_would_be_in_mm(tmp_path
         InputError, match=r"states no voxel size; .* without a unit; if they are mm: --voxel_um '\[6,5,4\]'"
     ):
         open_volume(tmp_path / "scan.nii", option="--voxel_um")
+
+
+@pytest.mark.parametrize("word", ["True", "T", "1", "true"])
+def test_a_metaimage_of_big_numbers_first_is_read_as_itk_does(tmp_path, word):
+    voxels = random(np.uint16)
+    itk_write(tmp_path / "s.mha", voxels)
+    header, _, _ = (tmp_path / "s.mha").read_bytes().partition(b"ElementDataFile")
+    header = header.replace(b"CompressedData = True", b"CompressedData = False")
+    header = header.replace(b"BinaryDataByteOrderMSB = False", f"BinaryDataByteOrderMSB = {word}".encode())
+    (tmp_path / "s.mha").write_bytes(header + b"ElementDataFile = LOCAL\n" + voxels.astype(">u2").tobytes())
+    np.testing.assert_array_equal(itk.array_from_image(itk.imread(str(tmp_path / "s.mha"))), voxels)
+    np.testing.assert_array_equal(open_volume(tmp_path / "s.mha", 5.0).read(0, len(voxels)), voxels)
+
+
+@pytest.mark.parametrize(
+    ("transformations", "words"),
+    [
+        ([{"type": "rotation", "rotation": [[1]]}], "a transformation of type rotation; write scale"),
+        ([{"type": "scale", "scale": [5]}], "its scale has 1 numbers for 3 axes"),
+        ([{"type": "scale", "scale": "555"}, {"type": "affine"}], "of type affine"),
+        ([{"type": "translation", "translation": [0, np.nan, 0]}], "nan.*no place"),
+    ],
+)
+def test_an_ome_zarr_is_where_it_says_or_refused(tmp_path, transformations, words):
+    write_zarr(tmp_path / "s.zarr", random())
+    group = zarr.open_group(tmp_path / "s.zarr")
+    (image,) = group.attrs["multiscales"]
+    image["datasets"][0]["coordinateTransformations"] = transformations
+    group.attrs["multiscales"] = [image]
+    with pytest.raises(InputError, match=rf"s\.zarr .*{words}"):
+        open_volume(tmp_path / "s.zarr")
+
+
+def test_an_nrrd_of_several_units_is_refused(tmp_path):
+    header = {"space": "left-posterior-superior", "space directions": np.eye(3) * 0.005}
+    nrrd.write(str(tmp_path / "s.nrrd"), random(), {**header, "space units": ["mm", "um", "mm"]})
+    with pytest.raises(InputError, match=r"axes of several units \(mm, um, mm\); write all of them in one"):
+        open_volume(tmp_path / "s.nrrd")
+    nrrd.write(str(tmp_path / "s.nrrd"), random(), {**header, "space units": ["um", "micrometer", "micron"]})
+    assert open_volume(tmp_path / "s.nrrd").geometry.spacing_um == (0.005,) * 3
+
+
+def test_an_origin_that_is_no_place_is_refused(tmp_path):
+    affine = np.diag([0.005, 0.005, 0.005, 1])
+    affine[0, 3] = np.nan
+    image = nibabel.Nifti1Image(random(np.int16), np.diag([0.005, 0.005, 0.005, 1]))
+    image.header.set_xyzt_units("mm")
+    image.header.set_sform(affine, code=1)
+    content = bytearray(image.to_bytes())
+    content[292:296] = np.float32(np.nan).tobytes()  # srow_x[3]
+    (tmp_path / "s.nii").write_bytes(bytes(content))
+    with pytest.raises(InputError, match=r"s\.nii has the origin \[nan.*which is no place; write numbers"):
+        open_volume(tmp_path / "s.nii")

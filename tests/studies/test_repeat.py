@@ -128,6 +128,10 @@ def test_a_fact_added_to_a_record_leaves_the_others(trained, tmp_path):
         ("train#writer#log_dir", "/home/someone/.ssh"),
         ("+train::writer::log_dir", "../elsewhere"),
         ("train", {"writer": {"log_dir": "elsewhere"}}),
+        ("train", {"writer": {"log_dir": "@method"}}),  # text of ours, but not there: method may be any text
+        ("+train::handlers::2::mlflow", "@lpips_weights"),
+        ("training", [{"_target_": "bundle.common.run_folder.log_to", "path": "@method"}]),
+        ("run", "%imports"),
     ],
 )
 def test_code_of_a_record_is_not_run_and_its_paths_are_not_taken(record, tmp_path, key, value):
@@ -138,6 +142,46 @@ def test_code_of_a_record_is_not_run_and_its_paths_are_not_taken(record, tmp_pat
     assert "--trust true" in str(caught.value)
     assert not (tmp_path / "config.json").exists()
     assert repetition.write_config(content, tmp_path, trust=True).is_file()
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("resumed", 3),
+        ("resumed", {"config": {}}),
+        ("resumed", [3]),
+        ("resumed", [{"config": [1]}]),
+        ("arithmetic", None),
+        ("processes", 10**6),
+        ("processes", 0),
+        ("threads", -5),
+        ("threads", 10**9),
+        ("config", {}),
+        ("dataset_dir", "a\0b"),
+        ("dataset_dir", "\ud800"),
+    ],
+)
+def test_what_no_run_writes_is_refused_by_its_name(record, part, value):
+    record.write_text(json.dumps(json.loads(record.read_text()) | {part: value}))
+    with pytest.raises(InputError, match=rf"record\.json: (config|{part}) is .*; copy it from the run again"):
+        repetition.read_record(record)
+
+
+def test_a_record_nested_deeply_is_refused(record):
+    record.write_text('{"config": ' + "[" * 100_000 + "]" * 100_000 + "}")
+    with pytest.raises(InputError, match="cannot be read"):
+        repetition.read_record(record)
+
+
+def test_a_terminal_is_not_written_to_by_a_record(record, tmp_path, capsys, monkeypatch):
+    content = json.loads(record.read_text())
+    content["versions"]["a\x1b[2J"] = "\x1b]0;owned\x07"
+    content["config"]["x\x1b[2J"] = "$1"
+    record.write_text(json.dumps(content))
+    with pytest.raises(InputError) as caught:
+        main(str(record), str(tmp_path / "new"), str(tmp_path / "moved"))
+    assert "owned" in (said := capsys.readouterr().err)
+    assert not {"\x1b", "\x07"} & set(said + str(caught.value))
 
 
 def test_the_device_of_a_record_is_no_way_in(record, tmp_path):

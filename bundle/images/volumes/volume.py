@@ -124,6 +124,8 @@ def open_all(
     spacing_um = _spacing(path, stored, voxel_um, option)
     _check_size(path, stored)
     geometry = Geometry(spacing_um, _origin(stored, spacing_um), stored.direction)
+    if not np.isfinite(geometry.origin_mm).all():
+        raise InputError(f"{path} has the origin {list(stored.origin_mm)}, which is no place; write numbers, or 0.")
     dtype = stored.dtype.newbyteorder("=")
     reads = (stored.read, *stored.others)
     return [Volume(path, stored.shape, dtype, geometry, stored.depth, read) for read in reads]

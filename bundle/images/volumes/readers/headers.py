@@ -212,7 +212,10 @@ def read_nrrd(path: Path) -> Stored:
     steps = np.asarray(header.get("space directions", steps), float)
     spatial = [axis for axis, step in enumerate(steps) if np.isfinite(step).all()]
     shape = three_axes(path, sizes[::-1], [len(sizes) - 1 - axis for axis in reversed(spatial)])
-    unit = next(iter(header.get("space units", header.get("units", []))), None)
+    units = header.get("space units", header.get("units", []))
+    if len({um_per(each) or each for each in units}) > 1:
+        raise InputError(f"{path} has axes of several units ({', '.join(units)}); write all of them in one.")
+    unit = next(iter(units), None)
     unit_um = _unit_um(np.linalg.norm(steps[spatial], axis=1), unit)
     to_mm = NRRD_SPACES.get(header.get("space", "").lower(), np.eye(3)) * (unit_um or 1000.0) / 1000.0
     spacing_um, direction = oriented(path, to_mm @ steps[spatial].T)
@@ -260,7 +263,10 @@ def read_meta(path: Path) -> Stored:
     def numbers(*keys: str) -> list[float]:
         return next(([float(number) for number in header[key].split()] for key in keys if key in header), [])
 
-    if header.get("BinaryData", "").lower() == "false":
+    def is_set(key: str) -> bool:
+        return header.get(key, "")[:1] in ("T", "t", "1")  # as MetaIO holds
+
+    if "BinaryData" in header and not is_set("BinaryData"):
         raise InputError(f"{path} keeps its voxels as text (BinaryData = False); write it as binary.")
     slope, intercept = (numbers(f"ElementToIntensityFunction{name}") for name in ("Slope", "Offset"))
     if slope not in ([], [1.0]) or intercept not in ([], [0.0]):
@@ -275,13 +281,13 @@ def read_meta(path: Path) -> Stored:
     to_mm = (unit_um or 1000.0) / 1000.0
     spacing_um, direction = oriented(path, to_mm * rows.T * spacing)
     origin_mm = [to_mm * place for place in (numbers("Offset", "Position", "Origin") or [0.0] * 3)[:3]]
-    big = any(header.get(key, "").lower() == "true" for key in ("ElementByteOrderMSB", "BinaryDataByteOrderMSB"))
+    big = is_set("ElementByteOrderMSB") or is_set("BinaryDataByteOrderMSB")
     dtype = np.dtype(META_TYPES[header["ElementType"].removeprefix("MET_")]).newbyteorder(">" if big else "<")
     name = header["ElementDataFile"]
     name = "" if name.upper() == "LOCAL" else name
     skip = int(header.get("HeaderSize", 0)) if name else offset
     if skip < 0:  # the data are the end of the file
         skip = (path.parent / name).stat().st_size - math.prod(sizes) * dtype.itemsize
-    read = _data(path, name, header.get("CompressedData", "").lower() == "true", skip, shape, dtype)
+    read = _data(path, name, is_set("CompressedData"), skip, shape, dtype)
     stated = spacing_um if unit_um else None
     return Stored(shape, dtype, read, stated, origin_mm, direction, if_mm_um=spacing_um)

@@ -16,6 +16,7 @@ from bundle.images.volumes.reader import Stored, reads_folders
 from bundle.images.volumes.readers.headers import three_axes
 
 MARKS = (".zattrs", ".zgroup", ".zarray", "zarr.json")
+TRANSFORMATIONS = ("identity", "scale", "translation")  # of NGFF 0.4 and 0.5
 LISTED = 9  # images that a message names
 
 
@@ -50,6 +51,9 @@ def read_zarr(path: Path) -> Stored:
     if [names[axis] for axis in kept] != ["z", "y", "x"]:
         raise InputError(f"{path} has axes {', '.join(names)}; a scan has z, y, x in this order.")
     of_level, of_all = level.get("coordinateTransformations", []), multiscales[0].get("coordinateTransformations", [])
+    odd = [each["type"] for each in of_all + of_level if each["type"] not in TRANSFORMATIONS]
+    if odd:
+        raise InputError(f"{path} has a transformation of type {odd[0]}; write scale and translation alone.")
     scale = _factors(of_all, "scale", len(axes))
     units = [um_per(axes[axis].get("unit")) for axis in kept]
     place = (scale * _factors(of_level, "translation", len(axes)) + _factors(of_all, "translation", len(axes)))[kept]
@@ -100,6 +104,8 @@ def _factors(transformations: Sequence[dict[str, Any]], kind: str, axes: int) ->
     """The numbers of the ``scale`` or ``translation`` of a list of them; ones or zeros without."""
     neutral = float(kind == "scale")
     found = next((each[kind] for each in transformations if each["type"] == kind), [neutral] * axes)
+    if len(found) != axes:
+        raise ValueError(f"its {kind} has {len(found)} numbers for {axes} axes; write one an axis.")
     return np.asarray(found, float)
 
 

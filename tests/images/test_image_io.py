@@ -245,7 +245,6 @@ UNREADABLE = {
     "slide.gz": (lambda path: path.write_bytes(b""), "is not an image this program reads"),
     "text.png": (lambda path: path.write_text("version https://git-lfs.github.com/spec/v1"), "cannot be read"),
     "text.tif": (lambda path: path.write_text("version https://git-lfs.github.com/spec/v1"), "cannot be read"),
-    "stack.tif": (lambda path: tifffile.imwrite(path, STACK, photometric="minisblack"), "one 2D image"),
     "pages.tif": (multipage, "one 2D image"),
     "z_stack.tif": (lambda path: tifffile.imwrite(path, STACK, imagej=True, metadata={"axes": "ZYX"}), "one 2D image"),
     "rgb_stack.tif": (

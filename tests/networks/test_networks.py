@@ -38,7 +38,7 @@ def small(upsampling="nearest"):
 
 def discriminator(channels):
     torch.manual_seed(0)
-    return PatchDiscriminator(**{**ARGUMENTS, "channels": channels})
+    return PatchDiscriminator(**{**ARGUMENTS, "channels": channels, "in_channels": 3})
 
 
 @pytest.mark.parametrize("upsampling", UPSAMPLING)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -159,15 +159,14 @@ def is_slide(path: Path) -> bool:
     """Whether a path is one 2D image rather than a scan; unreadable files count as slides, whose reader says why."""
     if not path.is_file() or not suffix_of(path):
         return not path.exists()
-    try:
-        read_slide(path)
-    except InputError:
-        try:
-            open_unsized(path)
-        except InputError:
+    with suppress(InputError):
+        if len(read_slide(path).pixels) == 1:  # grey pages of a TIFF are channels to it, and slices to a scan's reader
             return True
-        return False
-    return True
+    try:
+        open_unsized(path)
+    except InputError:
+        return True
+    return False
 
 
 def _sample_volume(path: Path, place: int | None) -> Sampled:

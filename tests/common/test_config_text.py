@@ -5,7 +5,6 @@ import json
 from dataclasses import replace
 
 import pytest
-from conftest import ROOT, make_dataset
 from monai.bundle import ConfigParser
 
 from bundle.common.config_text import as_text, config_fault, write_config
@@ -18,6 +17,7 @@ from bundle.nuclei.deployment import described_metadata, own_metadata
 from bundle.preparation.pairs.dataset import prepare
 from bundle.preparation.tiles.command import tile
 from bundle.training.publish import described
+from tests.conftest import ROOT, make_dataset
 
 CODE = ["$open('owned', 'w')", "@source", "%other.json#key", "$", "@", "%"]
 PLAIN = ["SR-µCT", "5 % formalin", "me@home", "costs $5", " $1", "H&E", "a::b", ""]

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import make_dataset
 from scipy.ndimage import gaussian_filter
 
 from bundle.common.errors import InputError
@@ -14,6 +13,7 @@ from bundle.data.load import load_datalist
 from bundle.data.patches import load_pair
 from bundle.data.transforms import RandMaskedPatchd
 from bundle.images.slides import write_slide
+from tests.conftest import make_dataset
 
 GLASS, KEYS = (240, 238, 236), ("source", "target", "mask")
 LEVELS = {"source": {"name": "µCT", "channels": 1, "range": [0, 65535], "bone_intensity": 30000}}

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from conftest import make_dataset
 
 from bundle.common.errors import InputError
 from bundle.data.load import load_datalist
 from bundle.data.sources import statistics
 from bundle.images.slides import read_mask, read_slide, write_slide
+from tests.conftest import make_dataset
 
 
 @pytest.mark.parametrize("inverted", [False, True])

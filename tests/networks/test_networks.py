@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
 from monai.networks.nets import PatchDiscriminator
 from torch import nn
 
@@ -19,6 +18,7 @@ from bundle.networks import (
     score,
     unet_levels,
 )
+from tests.conftest import ROOT
 
 ARGUMENTS = {
     key: value

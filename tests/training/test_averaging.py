@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from conftest import make_dataset
 from torch import nn
 
 from bundle.common.errors import InputError
 from bundle.common.run_folder import LATEST
 from bundle.training.publish import load_generators
 from bundle.training.weight_average import averaged, deployable
+from tests.conftest import make_dataset
 from tests.helpers.training import make_trainer, stop_at
 
 

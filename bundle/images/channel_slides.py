@@ -15,7 +15,8 @@ from scipy.sparse import csc_matrix
 from bundle.common.errors import InputError
 from bundle.images import png
 from bundle.images.averaging import average_along, axis_weights, blocks, box_count, pieces
-from bundle.images.slides import TIFF, TIFF_AXES, reading, tiff_voxel_um
+from bundle.images.pixel_size import tiff_voxel_um
+from bundle.images.slides import TIFF, TIFF_AXES, reading
 from bundle.images.tiff import meaning_of
 from bundle.images.turning import SWAPPED, turned_shape
 from bundle.images.whole_slides import (

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import nibabel
 import nrrd
@@ -19,8 +18,9 @@ from bundle.common.atomic import whole_file
 from bundle.common.errors import InputError
 from bundle.images import png
 from bundle.images.finite import nan_faults
+from bundle.images.pixel_size import UM_PER_INCH, side_of, tiff_voxel_um
 from bundle.images.tiff import PHOTOMETRIC, meaning_of, orientation_of
-from bundle.images.turning import SWAPPED, turned
+from bundle.images.turning import turned
 
 TIFF = (".tif", ".tiff")
 TIFF_AXES = ("YX", "YXS", "SYX", "CYX")  # of one image
@@ -29,16 +29,6 @@ NIFTI = (".nii", ".nii.gz")
 REAL = "buif"  # kinds of NumPy's types: yes and no, whole, real
 SUFFIXES = (".png", *TIFF, ".nrrd", *NIFTI)
 ONE_IMAGE = "a slide is one 2D image; volumes go through configs/volume.json."
-UM_PER_INCH = 25400.0
-UM_PER_TIFF_UNIT = {2: UM_PER_INCH, 3: 10000.0}
-UM_PER_UNIT = {
-    **dict.fromkeys(("µm", "um", "micron", "microns", "micrometer", "micrometre"), 1.0),
-    **dict.fromkeys(("nm", "nanometer", "nanometre"), 1e-3),
-    **dict.fromkeys(("mm", "millimeter", "millimetre"), 1e3),
-    **dict.fromkeys(("cm", "centimeter", "centimetre"), 1e4),
-    **dict.fromkeys(("m", "meter", "metre"), 1e6),
-    **dict.fromkeys(("in", "inch"), UM_PER_INCH),
-}
 
 
 @dataclass(frozen=True)
@@ -59,12 +49,6 @@ def suffix_of(path: Path) -> str:
     """The image suffix of a path in lower case, ``.nii.gz`` as one; empty if it is none of ``SUFFIXES``."""
     name = path.name.lower()
     return max((suffix for suffix in SUFFIXES if name.endswith(suffix)), key=len, default="")
-
-
-def um_per(unit: str | None) -> float | None:
-    """How many µm a unit of length is, as formats spell it; None if it is no unit of length."""
-    spelled = (unit or "").strip().lower()
-    return UM_PER_UNIT.get(spelled.replace("\\u00b5", "µ").replace("\N{GREEK SMALL LETTER MU}", "µ"))
 
 
 @contextmanager
@@ -104,42 +88,6 @@ def read_slide(path: str | Path) -> Slide:
     return Slide(np.ascontiguousarray(pixels), pixel_um)
 
 
-def tiff_voxel_um(file: tifffile.TiffFile) -> tuple[float | None, float, float] | None:
-    """The voxel size that a TIFF states: in OME metadata, else ImageJ's, else its resolution tags.
-
-    Returns:
-        (slice or None, row, column) spacing in µm; None if none is stated. Only OME and ImageJ state the first.
-    """
-    ome = _ome_voxel_um(file.ome_metadata) if file.is_ome else None
-    if ome is not None:
-        return ome
-    tags = file.pages.first.tags
-    column, row = (tags[name].value if name in tags else (0, 1) for name in ("XResolution", "YResolution"))
-    if not all((*row, *column)):
-        return None
-    imagej: dict[str, Any] = (file.imagej_metadata if file.is_imagej else None) or {}
-    unit_um = um_per(imagej.get("unit"))
-    if unit_um is not None:  # ImageJ writes no spacing where it is 1, which is also what it has where nobody gave one
-        spacing = float(imagej.get("spacing", 0.0))
-        return abs(unit_um * spacing) or None, unit_um * row[1] / row[0], unit_um * column[1] / column[0]
-    unit_um = UM_PER_TIFF_UNIT.get(int(tags["ResolutionUnit"].value) if "ResolutionUnit" in tags else 1)
-    if unit_um is None or column[0] == column[1]:  # 1/1 is what writers put when they know none
-        return None
-    return None, unit_um * row[1] / row[0], unit_um * column[1] / column[0]
-
-
-def _ome_voxel_um(xml: str | None) -> tuple[float | None, float, float] | None:
-    """``PhysicalSizeZ``, ``Y`` and ``X`` of the first image of OME metadata, in µm; None without the latter two."""
-    nodes = ElementTree.fromstring(xml or "<OME/>").iter()
-    given = next((node.attrib for node in nodes if node.tag.endswith("Pixels")), {})
-    sizes: list[float | None] = []
-    for axis in "ZYX":
-        unit_um = um_per(given.get(f"PhysicalSize{axis}Unit", "µm"))
-        size = float(given.get(f"PhysicalSize{axis}", 0))
-        sizes.append(unit_um * size if unit_um and size else None)
-    return (sizes[0], sizes[1], sizes[2]) if sizes[1] and sizes[2] else None
-
-
 def _read_tiff(path: Path) -> tuple[np.ndarray, float | None]:
     with _one_tiff(path) as (file, series):
         meaning = meaning_of(path, file)
@@ -147,7 +95,7 @@ def _read_tiff(path: Path) -> tuple[np.ndarray, float | None]:
         voxel_um = tiff_voxel_um(file)
     if meaning.alpha and (pixels[..., -1] == np.iinfo(pixels.dtype).max).all():
         pixels = pixels[..., :-1]
-    return _channel_first(pixels), voxel_um and voxel_um[1 if meaning.orientation in SWAPPED else 2]
+    return _channel_first(pixels), voxel_um and side_of(path, *voxel_um[1:])
 
 
 @contextmanager
@@ -172,7 +120,7 @@ def _read_png(path: Path) -> tuple[np.ndarray, float | None]:
     content = path.read_bytes()
     header = png.header_of(content)
     pixels = turned(png.decoded(content, header), header.orientation)
-    return _channel_first(pixels), header.pixel_um and header.pixel_um[1]
+    return _channel_first(pixels), header.pixel_um and side_of(path, *header.pixel_um)
 
 
 def _read_nrrd(path: Path) -> tuple[np.ndarray, float | None]:
@@ -194,15 +142,15 @@ def _read_nifti(path: Path) -> tuple[np.ndarray, float | None]:
 
 
 def _plane(path: Path, pixels: np.ndarray, colour: bool, spacings: Sequence[float]) -> tuple[np.ndarray, float | None]:
-    """Take the one plane of an array (rows, columns, …, channels if ``colour``), and its row spacing from mm to µm."""
+    """Take the one plane of an array (rows, columns, …, channels if ``colour``), and its spacing from mm to µm."""
     spatial = pixels.shape[:-1] if colour else pixels.shape
     sides = [size for size in spatial if size > 1]
     if len(sides) != 2:
         raise InputError(f"{path} has shape {spatial}; {ONE_IMAGE}")
     channels = pixels.shape[len(spatial) :]
     mm = [spacing for spacing, size in zip(spacings, spatial, strict=False) if size > 1]
-    stated = len(mm) > 0 and mm[0] not in (0, 1)  # 1 mm is what a header without a spacing gives
-    return _channel_first(pixels.reshape(*sides, *channels)), 1000.0 * float(mm[0]) if stated else None
+    um = [1000.0 * float(spacing) for spacing in mm[:2] if spacing not in (0, 1)]  # 1 mm is what no spacing gives
+    return _channel_first(pixels.reshape(*sides, *channels)), side_of(path, um[0], um[1]) if len(um) == 2 else None
 
 
 def _channel_first(pixels: np.ndarray) -> np.ndarray:

@@ -66,6 +66,8 @@ def meaning_of(path: Path, file: tifffile.TiffFile, series: Any = None) -> Meani
     if None in (pages := list(series.pages)):
         raise InputError(f"{path} lacks {pages.count(None)} of the {len(pages)} planes it names; save it again.")
     page: Any = series.keyframe
+    if file.is_ome and len(file.pages) > sum(len(each.pages) for each in file.series):
+        _check_named(path, file, page)
     samples = next((series.shape[series.axes.index(axis)] for axis in "SCIQ" if axis in series.axes), 1)
     if page.photometric in COLOURS and samples < 3:
         raise InputError(f"{path} says {page.photometric.name} but has {samples} sample(s) a pixel; save it again.")
@@ -236,6 +238,15 @@ def line_of(path: Path, file: tifffile.TiffFile) -> Line | None:
             "there and save real values."
         )
     return None
+
+
+def _check_named(path: Path, file: tifffile.TiffFile, page: Any) -> None:
+    """See that an OME-TIFF holds no planes that its metadata leave out; a thumbnail of another size may be there."""
+    planes = [each.aspage() for each in file.pages]
+    alike = sum(each.shape == page.shape and each.dtype == page.dtype for each in planes)
+    named = sum(len(each.pages) for each in file.series)
+    if alike > named:
+        raise InputError(f"{path} holds {alike} planes, of which its OME metadata name {named}; save it again.")
 
 
 def ome_files(path: Path, file: tifffile.TiffFile) -> list[Path]:

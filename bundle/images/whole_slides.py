@@ -13,13 +13,13 @@ import tifffile
 from bundle.common.errors import InputError
 from bundle.images import png
 from bundle.images.averaging import add_block, axis_weights, blocks, box_count, pieces
-from bundle.images.slides import TIFF, TIFF_AXES, interleaved, reading, tiff_voxel_um
+from bundle.images.pixel_size import SAME, side_of, tiff_voxel_um
+from bundle.images.slides import TIFF, TIFF_AXES, interleaved, reading
 from bundle.images.tiff import PHOTOMETRIC, Meaning, meaning_of
 from bundle.images.turning import SWAPPED, rows_as_seen, turned, turned_shape
 
 VENDOR = (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide", ".dcm", ".czi")
 SUFFIXES = (".png", *TIFF, *VENDOR)
-SAME = 0.01  # pixel sizes closer than 1 % are one: a scanner's calibration is no better
 DARKEST = 2**14 - 1  # of the brightest pixel of a slide of 16 bits: a camera's 12 or 14 are not full scale
 LARGEST_UM = 200.0  # of a stated pixel; programs write 72 or 96 dpi (353, 265 µm) when they know none
 
@@ -199,11 +199,7 @@ def _square(path: Path, stated: tuple[float, float] | None) -> float:
             f"{path} states pixels of {column:.6g} µm, a screen's resolution, no microscope's; give their size in µm "
             "with --pixel_um"
         )
-    if not abs(row / column - 1) <= SAME:
-        raise InputError(
-            f"{path} has pixels of {row:.6g}×{column:.6g} µm, not squares; resample it, or give --pixel_um if it errs."
-        )
-    return column
+    return side_of(path, row, column, "resample it, or give --pixel_um if it errs")
 
 
 Opened = tuple[tuple[Level, ...], tuple[float, float] | None, bool]  # levels, (row, column) µm, premultiplied

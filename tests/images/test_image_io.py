@@ -10,7 +10,8 @@ import tifffile
 from PIL import Image
 
 from bundle.common.errors import InputError
-from bundle.images.slides import read_slide, suffix_of, tiff_voxel_um, to_8bit, um_per, write_slide
+from bundle.images.pixel_size import tiff_voxel_um, um_per
+from bundle.images.slides import read_slide, suffix_of, to_8bit, write_slide
 
 HEIGHT, WIDTH = 20, 33  # not square, so that rows and columns cannot be mistaken
 
@@ -170,9 +171,34 @@ def test_tiff_resolution_becomes_micrometres(unit, per_unit, pixel_um, tmp_path)
 )
 def test_imagej_and_ome_state_micrometres(name, options, tmp_path):
     tifffile.imwrite(tmp_path / name, random(np.uint16), **options)
-    assert read_slide(tmp_path / name).pixel_um == pytest.approx(4.0)
+    with pytest.raises(InputError, match=rf"{name} has pixels of 2×4 µm, not squares; resample it"):
+        read_slide(tmp_path / name)
     with tifffile.TiffFile(tmp_path / name) as file:
         assert tiff_voxel_um(file)[1:] == pytest.approx((2.0, 4.0))
+
+
+@pytest.mark.parametrize("name", ["s.png", "s.nrrd", "s.nii"])
+def test_pixels_that_are_no_squares_are_refused(name, tmp_path):
+    pixels = random(np.uint8)
+    if name == "s.png":
+        Image.fromarray(pixels).save(tmp_path / name, dpi=(2540, 5080))
+    else:
+        image = itk.image_from_array(pixels)
+        image.SetSpacing((0.01, 0.005))
+        itk.imwrite(image, str(tmp_path / name))
+    with pytest.raises(InputError, match=rf"{name} has pixels of 5\S*×10\S* µm, not squares"):
+        read_slide(tmp_path / name)
+
+
+def test_planes_that_ome_metadata_leave_out_are_not_dropped(tmp_path):
+    planes = np.stack([random(np.uint8)] * 3)
+    tifffile.imwrite(tmp_path / "s.ome.tif", planes, metadata={"axes": "CYX"})
+    content = (tmp_path / "s.ome.tif").read_bytes()
+    fewer = content.replace(b'SizeC="3"', b'SizeC="1"')
+    assert fewer != content
+    (tmp_path / "s.ome.tif").write_bytes(fewer)
+    with pytest.raises(InputError, match=r"holds 3 planes, of which its OME metadata name 1; save it again"):
+        read_slide(tmp_path / "s.ome.tif")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ import numpy as np
 
 from bundle.common.errors import InputError
 from bundle.images.calibration import Line, cf_line
-from bundle.images.slides import reading, um_per
+from bundle.images.pixel_size import um_per
+from bundle.images.slides import reading
 from bundle.images.volumes.reader import Stored, reads
 from bundle.images.volumes.readers.headers import three_axes
 

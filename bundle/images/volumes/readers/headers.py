@@ -13,7 +13,8 @@ import nrrd
 import numpy as np
 
 from bundle.common.errors import InputError
-from bundle.images.slides import NIFTI, um_per
+from bundle.images.pixel_size import um_per
+from bundle.images.slides import NIFTI
 from bundle.images.volumes.reader import Slices, Stored, reads
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
@@ -22,6 +23,7 @@ NRRD_SPACES = {  # those that ITK turns to its own; any other it takes as it is
     "right-anterior-superior": np.diag([-1.0, -1.0, 1.0]),
     "left-anterior-superior": np.diag([1.0, -1.0, 1.0]),
 }
+NRRD_PLACES = ("domain", "space", "???", "none")  # kinds of axes along which a scan may lie
 NRRD_SKIPS = ("line skip", "lineskip", "byte skip", "byteskip")
 NRRD_TYPES = {
     name: code
@@ -211,6 +213,9 @@ def read_nrrd(path: Path) -> Stored:
     steps[:3] = np.diag([*header.get("spacings", ()), 1.0, 1.0, 1.0][:3])[: len(sizes)]
     steps = np.asarray(header.get("space directions", steps), float)
     spatial = [axis for axis, step in enumerate(steps) if np.isfinite(step).all()]
+    kinds = [kind for axis, kind in enumerate(header.get("kinds", [])) if axis in spatial and kind not in NRRD_PLACES]
+    if kinds:
+        raise InputError(f"{path} has an axis of kind {kinds[0]} among those of space; write the volume alone.")
     shape = three_axes(path, sizes[::-1], [len(sizes) - 1 - axis for axis in reversed(spatial)])
     units = header.get("space units", header.get("units", []))
     if len({um_per(each) or each for each in units}) > 1:

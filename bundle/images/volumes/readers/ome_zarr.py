@@ -11,7 +11,7 @@ import numpy as np
 
 from bundle.common.errors import InputError
 from bundle.images.calibration import cf_line
-from bundle.images.slides import um_per
+from bundle.images.pixel_size import um_per
 from bundle.images.volumes.reader import Stored, reads_folders
 from bundle.images.volumes.readers.headers import three_axes
 
@@ -44,8 +44,13 @@ def read_zarr(path: Path) -> Stored:
     multiscales = attributes.get("ome", attributes).get("multiscales", [])
     if not multiscales or not all(isinstance(axis, dict) for axis in multiscales[0].get("axes", [None])):
         raise InputError(f"{path} states no multiscales with named axes; {_inside(path, node)}")
-    axes, level = multiscales[0]["axes"], multiscales[0]["datasets"][0]
+    if len(multiscales) > 1:
+        raise InputError(f"{path} holds {len(multiscales)} images in one group; write the scan alone.")
+    axes, (level, *coarser) = multiscales[0]["axes"], multiscales[0]["datasets"]
     array: Any = node[level["path"]]
+    others: list[Any] = [node[each["path"]] for each in coarser if each["path"] in node]
+    if any(each.size > array.size for each in others):
+        raise InputError(f"{path} lists a coarser level first; list the finest first, as NGFF has it.")
     names = [axis["name"].lower() for axis in axes]
     kept = [axis for axis, name in enumerate(names) if name in ("z", "y", "x")]
     if [names[axis] for axis in kept] != ["z", "y", "x"]:

@@ -16,7 +16,8 @@ import tifffile
 from bundle.common.errors import InputError
 from bundle.images import png
 from bundle.images.calibration import Line
-from bundle.images.slides import TIFF, reading, tiff_voxel_um
+from bundle.images.pixel_size import tiff_voxel_um
+from bundle.images.slides import TIFF, reading
 from bundle.images.tiff import line_of, ome_files
 from bundle.images.volumes.reader import Stored
 from bundle.images.volumes.readers.tiff import grey_fault, kind_of, read_tiff_stack

@@ -10,7 +10,8 @@ import numpy as np
 import tifffile
 
 from bundle.common.errors import InputError
-from bundle.images.slides import TIFF, reading, tiff_voxel_um
+from bundle.images.pixel_size import tiff_voxel_um
+from bundle.images.slides import TIFF, reading
 from bundle.images.tiff import COLOURS, line_of, ome_files
 from bundle.images.volumes.reader import Stored, reads
 from bundle.images.volumes.readers.headers import raw_slices

@@ -78,6 +78,7 @@ TRAIN = {
     "noise_std": number(0, 1),
     "smoothing_sigma": number(0, 10),
     "sigma": number(0, 10),
+    "normalisation": one_of("window", "specimen"),
     "lambda_adv": number(),
     "lambda_cycle": number(),
     "lambda_identity": number(),
@@ -132,7 +133,7 @@ INFERENCE = {
     "device": DEVICE,
     "window": either(whole(8), NULL),
     "step": either(whole(1), NULL),
-    "normalisation": one_of("window", "dense"),
+    "normalisation": one_of("window", "dense", "specimen"),
     "speed": one_of("exact", "fast", "preview", "stock"),
     "bone_intensity": either(number(-math.inf), NULL),
     "background_intensity": either(number(-math.inf), NULL),
@@ -151,6 +152,7 @@ VOLUME = {
     "alpha": SWITCH,
     "hull": SWITCH,
     "fill_nan": either(number(-math.inf), NULL),
+    "reference_slice": either(whole(), NULL),
 }
 NUCLEI = {
     **{name: TRAIN[name] for name in ("bundle_root", "dataset_dir", "datalist", "output_dir", "device", "seed")},

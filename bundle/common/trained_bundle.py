@@ -19,7 +19,7 @@ SPEEDS = ("exact", "fast", "preview", "stock")  # of ``inference.json``; bundle.
 OTHER_SIZE = 0.05  # by which pixels may differ from those of the training without a note
 BEYOND = 0.1  # of the way from background to bone
 LEAST_BETWEEN = 0.001  # of a scan's values that must lie between the two
-NORMALISATIONS = ("window", "dense")  # likewise, bundle.networks.dense_norm
+NORMALISATIONS = ("window", "dense", "specimen")  # likewise, bundle.networks.dense_norm
 
 
 def config_files(bundle_root: str | Path) -> list[Path]:
@@ -222,8 +222,9 @@ def stock_settings(
         bone_intensity: mean grey value of bone in the scan.
         background_intensity: likewise, of background.
     """
-    plain = {**config, "normalisation": "window"}  # MONAI's own parts know no other
-    return engine_settings(plain, "stock", bone_intensity, background_intensity)
+    if config.get("normalisation") == "dense":  # which MONAI's own parts do not know
+        config = {**config, "normalisation": "window"}
+    return engine_settings(config, "stock", bone_intensity, background_intensity)
 
 
 def engine_settings(
@@ -231,7 +232,7 @@ def engine_settings(
 ) -> dict[str, Any]:
     """The same where ``configs/volume.json`` makes it, along z; for ``speed`` ``stock`` it is the same picture.
 
-    Where the network has a halo, windows do not matter.
+    Where the network has a halo, or all has one section's statistics, windows do not matter.
 
     Args:
         config: of :func:`read_config`.
@@ -241,10 +242,11 @@ def engine_settings(
     """
     levels = [None if level is None else float(level) for level in (bone_intensity, background_intensity)]
     normalisation = config.get("normalisation", "window")
+    side_by_side = config.get("halo") is not None or normalisation == "specimen"
     return {
         **({} if normalisation == "window" else {"normalisation": normalisation}),  # so that older identities stand
         "speed": speed,
-        **{key: config[key] if config.get("halo") is None else None for key in ("window", "step")},
+        **{key: None if side_by_side else config[key] for key in ("window", "step")},
         "sigma": config["sigma"],
         "invert_source": config["invert_source"],
         **{f"{name}_intensity": level for name, level in zip(LEVELS, levels, strict=True)},

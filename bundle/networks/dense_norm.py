@@ -7,6 +7,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,13 @@ from torch import Tensor, nn
 
 from bundle.common.errors import InputError
 from bundle.common.trained_bundle import NORMALISATIONS
+from bundle.networks.specimen_norm import SpecimenInferer, is_instance_norm
 from bundle.networks.threads import share_out
 
 Place = Sequence[slice]  # of a window: image, channels, rows, columns, as MONAI's ``with_coord`` gives it
 Hook = Callable[[str, Any, tuple[Tensor], Tensor], Tensor | None]  # layer, norm, what it was given, what it made
 
-WITHOUT_NORM = "normalisation is 'dense', but this network has no instance norm; leave it at 'window'."
+WITHOUT_NORM = "normalisation is {!r}, but this network has no instance norm; leave it at 'window'."
 
 _own = threading.local()  # ``place``: of the window that this thread computes
 
@@ -89,9 +91,7 @@ class Statistics:
 def instance_norms(network: nn.Module) -> dict[nn.Module, str]:
     """The instance norms without learnt scale in a network, and their names; a copy in half precision shares them."""
     return {
-        module: name.rpartition("network.")[2]
-        for name, module in network.named_modules()
-        if isinstance(module, nn.GroupNorm) and module.num_groups == module.num_channels and not module.affine
+        module: name.rpartition("network.")[2] for name, module in network.named_modules() if is_instance_norm(module)
     }
 
 
@@ -125,7 +125,7 @@ class DenseInferer(Inferer):
             InputError: if the network has no instance norm.
         """
         if not instance_norms(network):
-            raise InputError(WITHOUT_NORM)
+            raise InputError(WITHOUT_NORM.format("dense"))
         statistics, told = Statistics(), self.windows.with_coord
         self._stain(inputs, network, statistics.collect, lambda window, place: network(window))
         return self._stain(
@@ -159,21 +159,38 @@ class DenseInferer(Inferer):
                 handle.remove()
 
 
-def normalised(windows: SlidingWindowInferer, normalisation: str, halo: int | None = None) -> Inferer:
-    """Windows as they are, or with :class:`DenseInferer`.
+def normalised(
+    windows: SlidingWindowInferer,
+    normalisation: str,
+    halo: int | None = None,
+    network: nn.Module | None = None,
+    sections: str | Path | None = None,
+) -> Inferer:
+    """Windows as they are, with :class:`DenseInferer`, or with :class:`bundle.networks.specimen_norm.SpecimenInferer`.
 
     Args:
         windows: the inferer.
         normalisation: one of ``NORMALISATIONS``.
         halo: of a network that has no instance norm, px; None for any other.
+        network: a generator, of which is asked how far it looks.
+        sections: file of what its norms met in training, where there is one.
 
     Raises:
-        InputError: if ``normalisation`` is unknown, or dense where no instance norm is.
+        InputError: if ``normalisation`` is unknown, or one that the network cannot have.
     """
     if normalisation not in NORMALISATIONS:
         raise InputError(f"normalisation is {normalisation!r}; it must be one of {', '.join(NORMALISATIONS)}.")
-    if normalisation != "dense":
+    if normalisation == "window":
         return windows
     if halo is not None:
-        raise InputError(WITHOUT_NORM)
-    return DenseInferer(windows)
+        raise InputError(WITHOUT_NORM.format(normalisation))
+    if normalisation == "dense":
+        return DenseInferer(windows)
+    reach, multiple = (getattr(network, name, None) for name in ("reach", "multiple"))
+    if reach is None or multiple is None:
+        raise InputError(
+            f"normalisation is 'specimen', but a {type(network).__name__} sees all of a window; leave it at 'window'."
+        )
+    return SpecimenInferer(
+        int(np.ravel(windows.roi_size)[0]), reach, multiple, sections, windows.with_coord, windows.progress
+    )

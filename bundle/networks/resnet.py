@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -67,6 +68,11 @@ class ResnetGenerator(nn.Module):
         slope: of the activations where they are negative; 0 is ReLU.
         initialisation: of the weights, see :func:`initialise`.
 
+    Attributes:
+        multiple: of the pixels that windows must begin at, if they are to be parts of one image.
+        reach: px beyond which the source does not matter to a pixel but by the statistics of instance norm, rounded up
+            to ``multiple``.
+
     Raises:
         InputError: if ``width``, ``blocks`` or ``halvings`` is not a positive integer, ``slope`` not from 0 to 1, or
             ``upsampling`` or ``initialisation`` unknown.
@@ -109,7 +115,16 @@ class ResnetGenerator(nn.Module):
         self.layers = nn.Sequential(*layers)
         self.skips, self.kept, self.joins = skips, kept, joins
         self.multiple = 2**halvings
+        self.reach = self._reach(halvings, blocks)
         initialise(self, initialisation)
+
+    def _reach(self, halvings: int, blocks: int) -> int:
+        """px: how far a pixel looks, layer by layer, at the resolution that each has."""
+        reach = 3 + 3 + 2 * blocks * self.multiple  # the first layer and the last, and the blocks
+        for level in range(halvings):
+            reach += 2**level + 2 ** (level + 1)  # a halving; a doubling, which begins in squares of pixels
+            reach += 2**level  # and the convolution after it
+        return math.ceil(reach / self.multiple) * self.multiple
 
     def forward(self, x: Tensor) -> Tensor:
         """Translate an image of any size from 2 · 2 to the power of ``halvings`` px a side.

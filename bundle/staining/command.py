@@ -26,6 +26,7 @@ from bundle.images.volumes.volume import Volume, described
 from bundle.staining.job import Settings, begin, is_first, room_faults, scan_faults, survey
 from bundle.staining.model import modality
 from bundle.staining.outcome import show
+from bundle.staining.reference import reference_faults
 from bundle.staining.run import Run, bar, explained
 from bundle.staining.slides import colour_faults, setting_faults
 from bundle.staining.stainer import Stainer
@@ -147,6 +148,7 @@ def stain(
     bone_intensity: float | None,
     background_intensity: float | None,
     normalisation: str = "window",
+    reference_slice: int | None = None,
 ) -> None:
     """Stain a volume, or go on with one, alone or with other processes that run the same command.
 
@@ -163,7 +165,9 @@ def stain(
         speed: as asked for.
         bone_intensity: mean grey value of bone in the scan; None where the dataset declared none.
         background_intensity: likewise, of background.
-        normalisation: ``window`` or ``dense``.
+        normalisation: ``window``, ``dense`` or ``specimen``.
+        reference_slice: number of the slice, across the first of the axes, whose statistics all is stained with where
+            ``normalisation`` is ``specimen``; None to look for what is most like the training's sections.
 
     Raises:
         InputError: if the folder holds something else, a slice cannot be read, a value is not what the model takes,
@@ -174,6 +178,11 @@ def stain(
             f"this model makes {modality(target, 'target')}; volumes are stained in RGB only: stain its slices "
             "as images (configs/inference.json)."
         )
+    if stainer.by_specimen:
+        axis = settings.axes[0]
+        reference_faults(reference_slice, volume[0].shape["zyx".index(axis)], axis, stainer.sections)
+    elif reference_slice is not None:
+        raise InputError(f"reference_slice is given, but normalisation is {normalisation!r}; it goes with specimen.")
     folder, shown, given = Path(str(output_dir)), is_first(), modality(source, "source")
     if recalibrated(source, bone_intensity, background_intensity):
         given = Modality(given.name, given.channels, -float("inf"), float("inf"))
@@ -197,6 +206,7 @@ def stain(
             "background_intensity": background_intensity,
             "background_rgb": list(stainer.background_rgb or []) if settings.hull else None,
             **({} if normalisation == "window" else {"normalisation": normalisation}),
+            **({} if reference_slice is None else {"reference_slice": reference_slice}),
             **{part: _digest(config[part]) for part in PARTS if part in config},
         }
         finished = begin(folder, fingerprint, named(volume))
@@ -208,7 +218,7 @@ def stain(
         }
         record = {**about, **_origin(volume, Path(bundle_root)), "values": values}
         _warn_of_size(volume[0], settings.axes, record["model_pixel_um"], shown)
-        _finish(Run(volume, settings, stainer, known, folder, about, record, shown), finished)
+        _finish(Run(volume, settings, stainer, known, folder, about, record, shown, reference_slice), finished)
 
 
 def _survey(

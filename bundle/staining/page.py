@@ -20,6 +20,7 @@ from bundle.images.volumes.channels import open_channels
 from bundle.images.volumes.volume import Volume
 from bundle.staining.job import RECORD
 from bundle.staining.pictures import CLEAR, alpha, orthogonal_views, render, save_png
+from bundle.staining.reference import in_words
 from bundle.staining.seen import SHOWN, Report, Seen, look
 from bundle.staining.viewer import SCRIPT, viewer
 
@@ -191,6 +192,8 @@ def _origin(record: Mapping[str, Any], seen: Seen) -> Iterable[tuple[str, str]]:
     yield "speed", plain(" – ".join(str(made[name]) for name in ("speed", "arithmetic") if made.get(name)))
     yield "window, step", f"{_px(made, 'window', 'whole slice')}, {_px(made, 'step', 'none')}"
     yield "normalisation", plain(made.get("normalisation", "window"))
+    if "reference" in record:
+        yield "statistics of", in_words(record["reference"])
     yield "stained across", plain(", ".join(made.get("axes") or ""))
     yield "fused by", plain(made.get("fusion")) if len(made.get("axes") or "") != 1 else "nothing: one axis"
     yield "blur before", f"Gaussian, σ = {made['sigma']:g} voxels" if "sigma" in made else NOT

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from bundle.common.atomic import whole_file, write_json
@@ -30,6 +31,7 @@ from bundle.staining.hull import Hull, find_hull
 from bundle.staining.job import RECORD, WORK, Settings
 from bundle.staining.pictures import alpha
 from bundle.staining.progress import Progress, slabs_of
+from bundle.staining.reference import find_reference, given_reference, in_words
 from bundle.staining.slices import SliceStore
 from bundle.staining.source import Bricks, Slabs, SmoothedScan
 from bundle.staining.stainer import Stainer
@@ -38,6 +40,7 @@ from bundle.staining.tasks import DONE, Board, Task
 
 logger = logging.getLogger("bundle")
 SPENT = "spent.json"
+REFERENCE = "reference.npy"  # statistics of the region that all is stained with
 COUNTED = ("seconds", "reading_seconds", "windows", "windows_skipped")
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -55,6 +58,7 @@ class Run:
         about: what is made of what, kept in the stained volume; plain JSON, the same whenever it is made.
         record: the same and more, kept beside it.
         shown: whether this process shows how far all are.
+        reference_slice: whose statistics all is stained with, where that is not looked for.
     """
 
     channels: Sequence[Volume]
@@ -65,6 +69,7 @@ class Run:
     about: Mapping[str, Any]
     record: Mapping[str, Any]
     shown: bool = True
+    reference_slice: int | None = None
 
     @property
     def volume(self) -> Volume:
@@ -152,6 +157,8 @@ class Run:
             tasks.append(Task("bricks", self._create_bricks))
             for number, (_, start, stop) in enumerate(along_z.values()):
                 tasks.append(Task(f"smooth-{number:04d}", partial(self._smooth, start, stop), ["bricks"]))
+        if self.stainer.by_specimen:
+            tasks.append(Task("reference", self._find_reference, [task.name for task in tasks]))
         before = [task.name for task in tasks]
         staining = [Task(name, partial(self._stain, name, *slab, report), before) for name, slab in self.slabs.items()]
         joining = []
@@ -176,6 +183,26 @@ class Run:
             np.save(path, hull.planes)
         return {"planes": len(hull.planes)}
 
+    def _find_reference(self) -> dict[str, Any]:
+        """The statistics that every process stains with, once and for all."""
+
+        def read(axis: str, place: int) -> np.ndarray:
+            return np.stack([source.slab(axis, place, place + 1)[0] for source in self.sources])
+
+        axes, sections = self.settings.axes, self.stainer.sections
+        if self.reference_slice is not None:
+            statistics, told = given_reference(self.stainer, read, axes[0], self.reference_slice)
+        else:
+            assert sections is not None
+            depths = {axis: self.volume.shape["zyx".index(axis)] for axis in axes}
+            with bar("looking for a section", "slice", self.shown) as report:
+                statistics, told = find_reference(self.stainer, read, depths, sections, report)
+        if self.shown:
+            print(f"stained with the statistics of {in_words(told)}")
+        with whole_file(self.work / REFERENCE) as path, path.open("wb") as file:
+            np.save(file, statistics.numpy())
+        return told
+
     def _create(self) -> dict[str, Any]:
         stored.create(self.work / self.result, self.settings.output_format, self.spec)
         return {}
@@ -196,6 +223,8 @@ class Run:
         spent = dict.fromkeys(COUNTED, 0) | (json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {})
         now = dict(spent)
         missing = [number for number in range(start, stop) if not self.store.has(axis, number)]
+        if missing and self.stainer.by_specimen:
+            self.stainer.settle(torch.from_numpy(np.load(self.work / REFERENCE)))
         if missing:
             slabs = [source.slab(axis, start, stop) for source in self.sources]
             inside = None if self.hull is None else self.hull.slab(axis, start, stop, self.volume.shape)
@@ -243,6 +272,8 @@ class Run:
             os.rename(self.work / self.result, self.folder / self.result)
         stripes = self._remembered("stripes")
         record = {**self.record, "result": self.result, "stripes": stripes, "spent": self._spent()}
+        if (self.work / REFERENCE).exists():
+            record["reference"] = self._remembered("reference")
         write_json(self.folder / RECORD, record)
         return {}
 

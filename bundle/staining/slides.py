@@ -161,8 +161,10 @@ def setting_faults(
     faults += window_faults(window, step)
     if normalisation not in NORMALISATIONS:
         faults.append(f"normalisation is {normalisation!r}; it must be one of {', '.join(NORMALISATIONS)}.")
-    elif normalisation == "dense" and window is None:
-        faults.append("normalisation is 'dense', which goes with windows, but window is None; leave one of them out.")
+    elif normalisation != "window" and window is None:
+        faults.append(
+            f"normalisation is {normalisation!r}, which goes with windows, but window is None; leave one of them out."
+        )
     faults += intensity_faults(source, bone_intensity, background_intensity)
     return faults
 

@@ -12,7 +12,10 @@ from monai.inferers import Inferer
 from monai.transforms import Compose
 from torch import Tensor, nn
 
+from bundle.common.errors import InputError
 from bundle.networks.halo import HaloInferer
+from bundle.networks.sections import Sections
+from bundle.networks.specimen_norm import SpecimenInferer, SpecimenNetwork
 from bundle.staining.model import as_integers, on_background, without_loading
 
 FEW_BATCHES = 20
@@ -76,6 +79,7 @@ class Stainer:
     background_rgb: Sequence[float] | None = None
     done: int = field(default=0, init=False)
     skipped: int = field(default=0, init=False)
+    _specimen: SpecimenNetwork | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.preprocessing = without_loading(self.preprocessing)
@@ -88,6 +92,34 @@ class Stainer:
         few = windows < FEW_BATCHES * self.batch  # otherwise one batch that is not full makes no difference
         return self.batch // math.gcd(windows, self.batch) if few else 1
 
+    @property
+    def by_specimen(self) -> bool:
+        """Whether one region of a scan gives the statistics for all of it, which :meth:`settle` takes."""
+        return isinstance(self.inferer, SpecimenInferer)
+
+    @property
+    def sections(self) -> Sections | None:
+        """Of the training, where the trained bundle has them."""
+        return self.inferer.sections if isinstance(self.inferer, SpecimenInferer) else None
+
+    @torch.inference_mode()
+    def learn(self, pixels: np.ndarray) -> Tensor:
+        """What instance norm meets in a region of a slice (C, H, W), in the scan's units: (F)."""
+        if not isinstance(self._specimen, SpecimenNetwork):
+            self._specimen = SpecimenNetwork(self.network)
+        return self._specimen.learn(self._prepared(pixels)[None].to(self.device))
+
+    def settle(self, statistics: Tensor) -> None:
+        """Stain with these from now on, in windows that need not overlap."""
+        if not isinstance(self.inferer, SpecimenInferer):
+            raise InputError("statistics are given, but normalisation is not 'specimen'; leave one of them out.")
+        network = self._specimen or SpecimenNetwork(self.network)
+        network.settle(statistics)
+        self.network, self.inferer, self._specimen = network, self.inferer.settled(), None
+
+    def _prepared(self, pixels: np.ndarray) -> Tensor:
+        return self.preprocessing({"image": torch.from_numpy(pixels)})["image"].as_tensor()
+
     @torch.inference_mode()
     def __call__(self, slices: np.ndarray, inside: np.ndarray | None = None) -> np.ndarray:
         """Stain slices; each comes out the same whatever is stained with it.
@@ -99,11 +131,10 @@ class Stainer:
         Returns:
             (N, H, W, 3), uint8.
         """
-        images = [self.preprocessing({"image": torch.from_numpy(each)})["image"] for each in slices]
         # a slice smaller than a window is padded, so places in it would not be the slice's
         padded = not isinstance(self.inferer, HaloInferer) and min(slices.shape[2:]) < (self.window or 0)
         windows = Windows(self.network, None if padded else inside)
-        made = self.inferer(torch.stack([image.as_tensor() for image in images]).to(self.device), windows)
+        made = self.inferer(torch.stack([self._prepared(each) for each in slices]).to(self.device), windows)
         self.done += windows.wanted.count(True)
         self.skipped += windows.wanted.count(False)
         stained = [as_integers(self.postprocessing({"pred": each})["pred"]) for each in made]

@@ -30,6 +30,7 @@ class CycleScores:
         step: distance between windows, px; None takes half a window.
         lpips_weights: not used.
         wanted: not used; all metrics are computed, but MS-SSIM of images too small for it.
+        normalisation: of the trained bundle.
         most: images of each side that are scored, spread over the fold; of tiles there may be thousands.
 
     Raises:
@@ -47,10 +48,11 @@ class CycleScores:
         step: int | None = None,
         lpips_weights: str | None = None,
         wanted: Sequence[str] = (),
+        normalisation: str = "window",
         most: int = 50,
     ) -> None:
         self.device = torch.device(device)
-        self.inference = inference_between_epochs(data, patch_size, invert_source, step)
+        self.inference = inference_between_epochs(data, patch_size, invert_source, step, normalisation)
         self.folder = data.folder
         self.images: list[Image] = []
         self.notes: list[str] = []

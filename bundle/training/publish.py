@@ -7,7 +7,8 @@ import logging
 import re
 import shutil
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,20 @@ from bundle.common.errors import InputError
 from bundle.common.run_folder import LATEST
 from bundle.data.datalist import Datalist, Modality
 from bundle.networks.checkpoints import check_finite, load_tensors, save_tensors
+from bundle.networks.specimen_volume import SpecimenVolume
+from bundle.training.sections import sections_of
 from bundle.training.weight_average import deployable
 
 logger = logging.getLogger("bundle")
 HOME = Path(__file__).parents[2]
 CARRIED = ("common", "images", "data", "networks", "staining")  # rooms that a trained bundle runs
 PICTURE = re.compile(r"^!\[[^\n]*\]\([^\n]*\)\n", re.MULTILINE)  # of Markdown, on a line of its own
-LARGE_WINDOW = 1024  # px a side, of a network with a halo: see docs/performance.md
+LARGE_WINDOW = 1024  # px a side, where windows lie side by side: see docs/performance.md
+OF_VOLUMES_FILE = Path("models/volume.ts")
+OF_VOLUMES = {  # of ``series.json``: all slices at once, since one region of the volume decides about each
+    "network": {"_target_": "torch.jit.load", "f": f"$@bundle_root + '/{OF_VOLUMES_FILE}'", "map_location": "@device"},
+    "inferer": {"_target_": "SimpleInferer"},
+}
 
 
 def publish(
@@ -39,6 +47,8 @@ def publish(
     invert_source: bool,
     sigma: float,
     method: str,
+    normalisation: str = "window",
+    device: str | torch.device = "cpu",
 ) -> None:
     """Write ``output_dir/bundle``: configs, code and weights that need nothing else of this repository.
 
@@ -51,13 +61,18 @@ def publish(
         sigma: of the 3D Gaussian that volumes go through before this network stains them, voxels; what the bundle's
             ``volume.json`` and ``series.json`` say.
         method: what reports call it.
+        normalisation: of the bundle's ``inference.json``, where nobody says otherwise.
+        device: where what its norms meet in the training's sections is computed.
 
     Raises:
         InputError: if there is no such checkpoint.
     """
     run = Path(output_dir)
     generators = load_generators(run, deploy_checkpoint)
-    facts = described_facts(data, patch_size, invert_source)
+    facts = described_facts(data, patch_size, invert_source, normalisation)
+    sections = None
+    if reach_of(resolved("g_xy")) is not None:
+        sections = sections_of(data, own_inference() | facts, generators["g_xy"], device)
     with whole_folder(run / "bundle") as folder:
         write_config(folder / "configs" / "inference.json", own_inference(), facts)
         write_config(
@@ -66,13 +81,20 @@ def publish(
             described_metadata(data, method, deploy_checkpoint, facts["window"]),
         )
         shutil.copy(HOME / "configs" / "logging.conf", folder / "configs")
+        by_specimen = normalisation == "specimen"
         for name in ("series.json", "volume.json"):
-            write_config(folder / "configs" / name, _read_own(name), {"sigma": sigma})
+            own = _read_own(name) | (OF_VOLUMES if by_specimen and name == "series.json" else {})
+            write_config(folder / "configs" / name, own, {"sigma": sigma})
         copy_code(folder, CARRIED)
         for page in (HOME / "README.md", HOME / "CHANGELOG.md", *(HOME / "docs").glob("*.md")):
             copy_text(page, folder / page.relative_to(HOME))
         save_tensors(generators["g_xy"], folder / "models" / "model.pt")
         save_torchscript(resolved("g_xy"), generators["g_xy"], folder / "models" / "model.ts")
+        if sections is not None:
+            sections.save(folder / "models" / "sections.npz")
+        if sections is not None and by_specimen:
+            whole = partial(SpecimenVolume, sections=sections)
+            save_torchscript(resolved("g_xy"), generators["g_xy"], folder / OF_VOLUMES_FILE, whole)
         if "g_yx" in generators:
             save_tensors(generators["g_yx"], folder / "reverse.pt")
     logger.info("the trained bundle is in %s", run / "bundle")
@@ -135,15 +157,18 @@ def described_metadata(data: Datalist, method: str, checkpoint: str, window: int
     }
 
 
-def described_inference(data: Datalist, patch_size: int, invert_source: bool) -> dict[str, Any]:
+def described_inference(
+    data: Datalist, patch_size: int, invert_source: bool, normalisation: str = "window"
+) -> dict[str, Any]:
     """This repository's ``inference.json`` with the values of the network that the current config trains.
 
     Args:
         data: the dataset it is trained on.
         patch_size: side of the training patches, px.
         invert_source: the source is inverted in training.
+        normalisation: of the trained bundle.
     """
-    return own_inference() | described_facts(data, patch_size, invert_source)
+    return own_inference() | described_facts(data, patch_size, invert_source, normalisation)
 
 
 def own_inference() -> dict[str, Any]:
@@ -151,17 +176,22 @@ def own_inference() -> dict[str, Any]:
     return _read_own("inference.json") | {"network_def": network_of_both_directions()}
 
 
-def described_facts(data: Datalist, patch_size: int, invert_source: bool) -> dict[str, Any]:
+def described_facts(
+    data: Datalist, patch_size: int, invert_source: bool, normalisation: str = "window"
+) -> dict[str, Any]:
     """What depends on the dataset and on the sizes of a training in ``inference.json``; as :func:`described_inference`.
 
     Windows are never smaller than the training patches, nor than the 256 px of §2.9: instance norm wants to see
-    more than one tissue (docs/results.md). Those of a network with a halo do not overlap, and may be of any size.
+    more than one tissue (docs/results.md). Where nothing depends on windows they do not overlap, and are large.
     """
     source, target = described(data.source), described(data.target)
     window = max(_read_own("inference.json")["window"], patch_size)
     halo = halo_of(resolved("g_xy"))
+    side_by_side = halo is not None or normalisation == "specimen"
     return {
-        **({"window": window, "step": window // 4} if halo is None else {"window": LARGE_WINDOW, "step": None, **halo}),
+        **({"window": LARGE_WINDOW, "step": None} if side_by_side else {"window": window, "step": window // 4}),
+        **(halo or {}),
+        "normalisation": normalisation,
         "bone_intensity": source["bone_intensity"],
         "background_intensity": source["background_intensity"],
         "background_rgb": data.background_rgb,
@@ -180,6 +210,13 @@ def halo_of(network_def: Mapping[str, Any]) -> dict[str, int] | None:
     with torch.device("meta"):  # no weights are drawn
         network = ConfigParser({"network_def": dict(network_def)}).get_parsed_content("network_def")
     return {name: getattr(network, name) for name in ("halo", "multiple")} if hasattr(network, "halo") else None
+
+
+def reach_of(network_def: Mapping[str, Any]) -> int | None:
+    """``reach`` of a network with instance norm, see :mod:`bundle.networks.specimen_norm`; None for any other."""
+    with torch.device("meta"):
+        network = ConfigParser({"network_def": dict(network_def)}).get_parsed_content("network_def")
+    return getattr(network, "reach", None)
 
 
 def network_of_both_directions() -> dict[str, Any]:
@@ -228,7 +265,12 @@ def load_generators(run: Path, deploy_checkpoint: str) -> dict[str, Any]:
     return generators
 
 
-def save_torchscript(network_def: Mapping[str, Any], weights: Mapping[str, Tensor], path: Path) -> None:
+def save_torchscript(
+    network_def: Mapping[str, Any],
+    weights: Mapping[str, Tensor],
+    path: Path,
+    around: Callable[[torch.nn.Module], torch.nn.Module] | None = None,
+) -> None:
     """Write a network that runs where this repository's code is not installed, as MONAI Deploy and Label want it.
 
     Args:
@@ -236,13 +278,14 @@ def save_torchscript(network_def: Mapping[str, Any], weights: Mapping[str, Tenso
         weights: its state dict.
         path: ``model.ts``; not written, with a warning, if TorchScript cannot express the network, for what is
             trained is not to be lost for that.
+        around: makes what is written of the network; None writes it itself.
     """
     network = ConfigParser({"network_def": dict(network_def)}).get_parsed_content("network_def")
     network.load_state_dict(weights)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # upstream would have torch.export, which neither reads
         try:
-            script = torch.jit.script(network.eval())
+            script = torch.jit.script((around(network) if around else network).eval())
         except (RuntimeError, NotImplementedError) as error:
             reason = str(error).strip().splitlines()[0]
             logger.warning("%s is not written, TorchScript cannot express the network: %s", path.name, reason)

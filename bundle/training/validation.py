@@ -68,6 +68,7 @@ class SlideScores:
         step: distance between windows, px; None takes half a window.
         lpips_weights: SqueezeNet weights; None looks in the torch hub cache.
         wanted: metrics that must be computed, or the checkpoints by them.
+        normalisation: of the trained bundle.
 
     Raises:
         InputError: if LPIPS is wanted and there are no weights, if those named are wrong, or if windows would leave
@@ -85,10 +86,11 @@ class SlideScores:
         step: int | None = None,
         lpips_weights: str | None = None,
         wanted: Sequence[str] = (),
+        normalisation: str = "window",
     ) -> None:
         self.data = data
         self.device = torch.device(device)
-        self.inference = inference_between_epochs(data, patch_size, invert_source, step)
+        self.inference = inference_between_epochs(data, patch_size, invert_source, step, normalisation)
         self.lpips: Lpips | None = None
         if data.validation:
             with random_states_kept():
@@ -223,7 +225,9 @@ class Validation:
             engine.terminate()
 
 
-def inference_between_epochs(data: Datalist, patch_size: int, invert_source: bool, step: int | None) -> dict[str, Any]:
+def inference_between_epochs(
+    data: Datalist, patch_size: int, invert_source: bool, step: int | None, normalisation: str
+) -> dict[str, Any]:
     """The trained bundle's ``inference.json`` with windows as far apart as a validation wants them.
 
     Args:
@@ -231,11 +235,12 @@ def inference_between_epochs(data: Datalist, patch_size: int, invert_source: boo
         patch_size: side of the training patches, px.
         invert_source: the source is inverted in training.
         step: distance between windows, px; None takes half a window.
+        normalisation: of the trained bundle.
 
     Raises:
         InputError: if windows would leave gaps.
     """
-    inference = described_inference(data, patch_size, invert_source)
+    inference = described_inference(data, patch_size, invert_source, normalisation)
     window = inference["window"]
     inference["step"] = window // 2 if step is None else step
     if inference["step"] > window:

@@ -14,7 +14,7 @@ from tests.test_docs import PAGE, section
 
 CONFIGS = {
     "training": ["train.json"],
-    "firm": ["train.json", "methods/firm.json"],
+    "field": ["train.json", "methods/field.json"],
     "restain": ["train.json", "evaluate_unpaired.json", "methods/restain.json"],
     "evaluation": ["train.json", "evaluate.json"],
     "nuclei": ["nuclei.json"],
@@ -60,9 +60,9 @@ WRONG = [
     ("training", {"decay_epochs": "$@epochs - 501"}, f"decay_epochs is -1; {WHOLE} 0."),
     ("training", {"decay_epochs": "$@epochs // 'x'"}, "which gives no value: TypeError("),
     ("training", {"patience": [[[[["deep"]]]]]}, "patience is [[[[...]]]]; it must be"),
-    ("firm", {"average": 1}, "average is 1; it must be a number of at least 0 and less than 1."),
-    ("firm", {"levels": 0}, "levels is 0; it must be a whole number from 1 to 8."),
-    ("firm", {"air_alone": -0.1}, "air_alone is -0.1; it must be a number from 0 to 1."),
+    ("field", {"average": 1}, "average is 1; it must be a number of at least 0 and less than 1."),
+    ("field", {"levels": 0}, "levels is 0; it must be a whole number from 1 to 8."),
+    ("field", {"air_alone": -0.1}, "air_alone is -0.1; it must be a number from 0 to 1."),
     ("restain", {"carriers": ["DAPI"]}, "carriers is ['DAPI']; it must be names by name."),
     ("restain", {"skips": "some"}, "skips is 'some'; it must be true or false."),
     ("restain", {"eval_splits": ["tests"]}, "it must be a list of some of training, validation, testing."),

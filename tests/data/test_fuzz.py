@@ -142,7 +142,7 @@ def parser_of(files: list[str]) -> ConfigParser:
 PARSERS = {
     name: parser_of(files)
     for name, files in {
-        "train.json": ["train.json", "evaluate.json", "methods/firm.json"],
+        "train.json": ["train.json", "evaluate.json", "methods/field.json"],
         "evaluate_unpaired.json": ["train.json", "evaluate_unpaired.json", "methods/restain.json"],
         "inference.json": ["inference.json"],
         "volume.json": ["inference.json", "volume.json"],

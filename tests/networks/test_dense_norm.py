@@ -183,7 +183,7 @@ def test_a_trained_bundle_takes_it_by_name_and_is_as_before_without(trained) -> 
     assert not np.array_equal(dense(pixels), plain(pixels))
     with pytest.raises(RuntimeError) as caught:
         load_model(trained / "bundle", normalisation="warp")
-    assert "normalisation is 'warp'; it must be one of window, dense." in str(caught.value.__cause__)
+    assert "normalisation is 'warp'; it must be one of window, dense, specimen." in str(caught.value.__cause__)
 
 
 def test_it_is_part_of_what_a_picture_is_known_by() -> None:

@@ -100,7 +100,7 @@ def test_an_inverted_run_without_its_overlay_is_refused(tmp_path):
     assert len(lines) == 5  # and lambda_grey, method
 
 
-@pytest.mark.parametrize("method", ["pix2pix", "one_way", "cyclegan", "firm"])
+@pytest.mark.parametrize("method", ["pix2pix", "one_way", "cyclegan", "firm", "field"])
 def test_another_method_is_refused(tmp_path, method):
     run = begun(tmp_path / "run", composed("configs/train.json"))
     with pytest.raises(InputError, match="method was "):

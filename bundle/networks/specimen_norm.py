@@ -1,0 +1,211 @@
+"""Instance norm with the statistics of one section of a specimen, for all windows and slices that are stained of it.
+
+Instance norm (Ulyanov et al. 2016) takes mean and deviation from the window, so what a grey becomes depends on what
+else is in the window: a network that learnt from sections through an implant stains bone black where there is none.
+With the statistics of one section that looks as those of the training did, a pixel's stain depends on the source in a
+field around it alone, and that field is the same everywhere in the specimen.
+"""
+
+import copy
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bundle.common.errors import InputError
+from bundle.networks.halo import HaloInferer
+from bundle.networks.sections import Sections, warn_if_far
+
+TILE = 12  # px, which the tiles of 4 and of 6 px divide
+LARGEST = 2048  # px a side that one pass learns from; a larger image is learnt in tiles
+
+
+class SpecimenNorm(nn.Module):
+    """Instance norm without learnt scale that takes mean and deviation from one image, and keeps them.
+
+    Args:
+        channels: of the image.
+        eps: added to the variance.
+        slope: 0 for a ReLU after it, 1 for none.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+    first: Tensor
+    second: Tensor
+
+    def __init__(self, channels: int, eps: float = 1e-5, slope: float = 1.0) -> None:
+        super().__init__()
+        self.eps, self.slope = eps, slope
+        self.learning, self.images = False, 0.0
+        for name in ("mean", "deviation", "first", "second"):  # no part of the weights
+            self.register_buffer(name, torch.ones(1, channels, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) → the same; while it learns, B is 1 and the image's own statistics are taken."""
+        mean, deviation = self.mean, self.deviation
+        if self.learning:
+            variance, mean = torch.var_mean(x.float(), dim=[2, 3], correction=0, keepdim=True)
+            self.first, self.second = self.first + mean, self.second + variance + mean * mean
+            self.images += 1.0
+            deviation = torch.sqrt(variance + self.eps)
+        y = torch.addcmul(-mean / deviation, x.float(), 1 / deviation).to(x.dtype)
+        return torch.relu_(y) if self.slope == 0.0 else y
+
+    @torch.jit.export
+    def begin(self) -> None:
+        """Learn from the images that follow."""
+        self.learning, self.images = True, 0.0
+        self.first, self.second = torch.zeros_like(self.first), torch.zeros_like(self.second)
+
+    @torch.jit.export
+    def learnt(self) -> Tensor:
+        """End that; mean and logarithm of the deviation of each channel, (2 C)."""
+        self.learning = False
+        mean = self.first / self.images
+        variance = (self.second / self.images - mean * mean).clamp(min=0.0)
+        return torch.cat([mean.flatten(), torch.log(variance + self.eps).flatten() / 2])
+
+    @torch.jit.export
+    def settle(self, statistics: Tensor) -> None:
+        """Take these (2 C) from now on."""
+        mean, deviation = statistics.view(2, 1, -1, 1, 1).unbind(0)
+        self.mean, self.deviation = mean, torch.exp(deviation)
+
+
+def is_instance_norm(module: nn.Module) -> bool:
+    """Whether a module is instance norm without learnt scale, as :func:`bundle.networks.instance_norm` makes it."""
+    return isinstance(module, nn.GroupNorm) and module.num_groups == module.num_channels and not module.affine
+
+
+def with_specimen_norms(network: nn.Module, scripted: bool = False) -> tuple[nn.Module, list[Any]]:
+    """A copy of a network with :class:`SpecimenNorm` where it has instance norm.
+
+    Args:
+        network: a generator, as trained or accelerated.
+        scripted: make each norm TorchScript's, so that two modules of a script may have it.
+
+    Returns:
+        The copy, and its norms in order.
+
+    Raises:
+        InputError: if it has no instance norm.
+    """
+    own, norms = copy.deepcopy(network), []
+    for parent in list(own.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.GroupNorm) and is_instance_norm(child):
+                norm: Any = SpecimenNorm(child.num_channels, child.eps, getattr(child, "slope", 1.0))
+                norm = norm.to(next(iter(own.state_dict().values())).device)
+                setattr(parent, name, torch.jit.script(norm) if scripted else norm)
+                norms.append(getattr(parent, name))
+    if not norms:
+        raise InputError("normalisation is 'specimen', but this network has no instance norm; leave it at 'window'.")
+    return own, norms
+
+
+def tiles(image: Tensor) -> list[Tensor]:
+    """An image (1, C, H, W) in equal parts of at most ``LARGEST`` px a side."""
+    rows = image.tensor_split(-(-image.shape[2] // LARGEST), 2)
+    return [part for row in rows for part in row.tensor_split(-(-image.shape[3] // LARGEST), 3)]
+
+
+class SpecimenNetwork(nn.Module):
+    """A generator whose instance norms have the statistics of one image.
+
+    Args:
+        network: a generator, as :func:`bundle.networks.accelerate.accelerate` gives it; a copy is made.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network, self.norms = with_specimen_norms(network)
+        self.plain: Any = getattr(self.network, "network", self.network)  # in fp32, without threads of its own
+        self.arithmetic = getattr(network, "arithmetic", "")
+
+    @torch.no_grad()
+    def learn(self, image: Tensor) -> Tensor:
+        """What the norms meet in an image.
+
+        Args:
+            image: (1, C, H, W) in [−1, 1].
+
+        Returns:
+            (F): for each norm the mean of each channel, and the logarithm of its deviation.
+        """
+        for norm in self.norms:
+            norm.begin()
+        for tile in tiles(image.as_subclass(Tensor)):
+            self.plain(tile.contiguous(memory_format=torch.channels_last))
+        return torch.cat([norm.learnt() for norm in self.norms if norm.images]).cpu()
+
+    def settle(self, statistics: Tensor) -> None:
+        """Take what :meth:`learn` gave from now on."""
+        sizes = [2 * norm.mean.shape[1] for norm in self.norms]
+        parts = statistics.repeat(sum(sizes) // len(statistics)).split(sizes)  # a network in half precision has twins
+        for norm, part in zip(self.norms, parts, strict=True):
+            norm.settle(part.to(norm.mean.device))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) → (B, C', H, W)."""
+        return self.network(x)
+
+
+class SpecimenInferer(HaloInferer):
+    """Stains each image in windows side by side, all with the statistics of the image as a whole.
+
+    Windows and halos are multiples of ``TILE`` pixels at the network's lowest resolution, so that Winograd's tiles lie
+    alike in all of them and windows of every size round alike.
+
+    Args:
+        window: side of a window at most, px; taken to the multiple below it, if it is not smaller than one.
+        reach: of the network, px: beyond it the source does not matter to a pixel if the statistics are given.
+        multiple: of the network: px to one at its lowest resolution.
+        sections: file of the training's :class:`Sections`; an image that is unlike them is warned of.
+        with_coord: see :class:`bundle.networks.halo.HaloInferer`.
+        progress: likewise.
+    """
+
+    def __init__(
+        self,
+        window: int,
+        reach: int,
+        multiple: int,
+        sections: str | Path | None = None,
+        with_coord: bool = False,
+        progress: bool = False,
+    ) -> None:
+        grid = TILE * multiple
+        window, halo = max(1, window // grid) * grid, math.ceil(reach / grid) * grid
+        super().__init__(window, halo, grid, with_coord, progress)
+        self.sections = Sections.load(sections) if sections is not None and Path(sections).is_file() else None
+        self._own: tuple[nn.Module, SpecimenNetwork] | None = None
+
+    def settled(self) -> HaloInferer:
+        """The same for a network that has its statistics already."""
+        return HaloInferer(self.window, self.halo, self.multiple, self.with_coord, self.progress)
+
+    def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> Tensor:
+        """Stain images.
+
+        Args:
+            inputs: (B, C, H, W) in [−1, 1].
+            network: a generator with instance norm.
+            args: none.
+            kwargs: none.
+
+        Returns:
+            (B, C', H, W).
+        """
+        if self._own is None or self._own[0] is not network:
+            self._own = (network, SpecimenNetwork(network))
+        own, made = self._own[1], []
+        for image in inputs.split(1):
+            statistics = own.learn(image)
+            own.settle(statistics)
+            if self.sections is not None:
+                warn_if_far(self.sections.distance(statistics), self.sections, "an image")
+            made.append(super().__call__(image, own))
+        return torch.cat(made)

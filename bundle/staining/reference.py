@@ -1,0 +1,99 @@
+"""The region of a scan whose statistics all of it is stained with: the one most like the sections of the training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from bundle.common.errors import InputError
+from bundle.networks.sections import Sections, regions, spread_over, warn_if_far
+from bundle.staining.stainer import Stainer
+
+Read = Callable[[str, int], np.ndarray]  # axis, number of a slice: (C, H, W), in the scan's units
+
+
+def given_reference(stainer: Stainer, read: Read, axis: str, place: int) -> tuple[torch.Tensor, dict[str, Any]]:
+    """Statistics of a slice that the user names.
+
+    Args:
+        stainer: of the scan.
+        read: gives its slices.
+        axis: across which it lies.
+        place: its number.
+
+    Returns:
+        Statistics (F), and what a record says of where they are from.
+    """
+    pixels = read(axis, place)
+    return stainer.learn(pixels), _told(axis, place, (0, 0, *pixels.shape[1:]))
+
+
+def find_reference(
+    stainer: Stainer, read: Read, depths: Mapping[str, int], sections: Sections, report: Callable[[int, int], None]
+) -> tuple[torch.Tensor, dict[str, Any]]:
+    """Statistics of what in a scan is nearest to a section of the training: a slice, or a section's size of one.
+
+    Args:
+        stainer: of the scan.
+        read: gives its slices.
+        depths: by axis, how many slices lie across it.
+        sections: of the training.
+        report: called with the slices that have been looked at, and those that will be.
+
+    Returns:
+        As :func:`given_reference`, with the distance from the nearest section and how far they usually lie apart.
+    """
+    best: tuple[torch.Tensor, dict[str, Any]] | None = None
+    places = [(axis, place) for axis, depth in depths.items() for place in spread_over(depth)]
+    for number, (axis, place) in enumerate(places, 1):
+        pixels = read(axis, place)
+        for top, left, height, width in regions(pixels.shape[1], pixels.shape[2], sections.size):
+            statistics = stainer.learn(pixels[:, top : top + height, left : left + width])
+            far = sections.distance(statistics)
+            if best is None or far < best[1]["distance"]:
+                usual = None if np.isinf(sections.usual) else sections.usual
+                best = statistics, {**_told(axis, place, (top, left, height, width)), "distance": far, "usual": usual}
+        report(number, len(places))
+    assert best is not None
+    warn_if_far(best[1]["distance"], sections, "the scan")
+    return best
+
+
+def _told(axis: str, place: int, region: tuple[int, ...]) -> dict[str, Any]:
+    return {"axis": axis, "slice": place, "region": list(region)}
+
+
+def reference_faults(place: int | None, depth: int, axis: str, sections: Sections | None) -> None:
+    """See that there is something to take statistics from.
+
+    Args:
+        place: number of the slice that the user names; None to look for one.
+        depth: how many lie across the axis.
+        axis: which.
+        sections: of the training.
+
+    Raises:
+        InputError: if there is not.
+    """
+    if place is None and sections is None:
+        raise InputError(
+            "normalisation is 'specimen', but the trained bundle has no models/sections.npz to find a slice by; its "
+            "training command with --resume true writes it, or name a slice like its sections: --reference_slice N."
+        )
+    if place is not None and not 0 <= place < depth:
+        raise InputError(
+            f"reference_slice is {place}, but slices across {axis} are 0 to {depth - 1}; name one of them."
+        )
+
+
+def in_words(reference: Mapping[str, Any]) -> str:
+    """What a record holds of a reference, in one line."""
+    top, left, height, width = reference["region"]
+    where = f"slice {reference['slice']} across {reference['axis']}, {height}×{width} px at {top}, {left}"
+    if "distance" not in reference:
+        return f"{where}, as asked for"
+    usual = "" if reference["usual"] is None else f", which usually lie {reference['usual']:.1f} apart"
+    return f"{where}: {reference['distance']:.1f} from the nearest section of the training{usual}"

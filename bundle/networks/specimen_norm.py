@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 
 from bundle.common.errors import InputError
 from bundle.networks.halo import HaloInferer
@@ -23,7 +24,9 @@ LARGEST = 2048  # px a side that one pass learns from; a larger image is learnt 
 
 
 class SpecimenNorm(nn.Module):
-    """Instance norm without learnt scale that takes mean and deviation from one image, and keeps them.
+    """Instance norm without learnt scale that can take mean and deviation from one image, and keep them.
+
+    Until it is told to, it is plain instance norm, to the bit.
 
     Args:
         channels: of the image.
@@ -39,12 +42,15 @@ class SpecimenNorm(nn.Module):
     def __init__(self, channels: int, eps: float = 1e-5, slope: float = 1.0) -> None:
         super().__init__()
         self.eps, self.slope = eps, slope
-        self.learning, self.images = False, 0.0
+        self.learning, self.settled, self.images = False, False, 0.0
         for name in ("mean", "deviation", "first", "second"):  # no part of the weights
             self.register_buffer(name, torch.ones(1, channels, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) → the same; while it learns, B is 1 and the image's own statistics are taken."""
+        if not self.learning and not self.settled:
+            y = F.group_norm(x, x.shape[1], eps=self.eps)
+            return torch.relu_(y) if self.slope == 0.0 else y
         mean, deviation = self.mean, self.deviation
         if self.learning:
             variance, mean = torch.var_mean(x.float(), dim=[2, 3], correction=0, keepdim=True)
@@ -72,7 +78,12 @@ class SpecimenNorm(nn.Module):
     def settle(self, statistics: Tensor) -> None:
         """Take these (2 C) from now on."""
         mean, deviation = statistics.view(2, 1, -1, 1, 1).unbind(0)
-        self.mean, self.deviation = mean, torch.exp(deviation)
+        self.mean, self.deviation, self.settled = mean, torch.exp(deviation), True
+
+    @torch.jit.export
+    def unsettle(self) -> None:
+        """Be plain instance norm again."""
+        self.settled = False
 
 
 def is_instance_norm(module: nn.Module) -> bool:

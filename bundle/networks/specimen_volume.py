@@ -12,7 +12,8 @@ from bundle.networks.specimen_norm import with_specimen_norms
 class SpecimenVolume(nn.Module):
     """Stains the slices of a volume with the statistics of that region of it that is most like a training's sections.
 
-    The same as ``configs/volume.json`` does with ``normalisation`` ``specimen``, along the first axis.
+    The same as ``configs/volume.json`` does with ``normalisation`` ``specimen``, along the first axis. Single
+    images are stained with their own statistics, as the network does.
 
     Args:
         network: a generator with instance norm, with its weights; a copy is made.
@@ -32,9 +33,14 @@ class SpecimenVolume(nn.Module):
         self.register_buffer("spread", sections.spread)
 
     def forward(self, volume: Tensor) -> Tensor:
-        """(1, C, D, H, W) in [−1, 1] → (1, C', D, H, W)."""
+        """(1, C, D, H, W) in [−1, 1] → (1, C', D, H, W); (B, C, H, W) → (B, C', H, W)."""
+        if volume.dim() == 4:
+            return self.network(volume)
         self.settle(self.nearest(volume))
-        return torch.stack([self.network(volume[:, :, place]) for place in range(volume.shape[2])], 2)
+        stained = torch.stack([self.network(volume[:, :, place]) for place in range(volume.shape[2])], 2)
+        for norm in self.norms:
+            norm.unsettle()
+        return stained
 
     def nearest(self, volume: Tensor) -> Tensor:
         """Statistics (F) of the region of a volume that is most like a section."""

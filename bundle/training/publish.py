@@ -32,9 +32,7 @@ HOME = Path(__file__).parents[2]
 CARRIED = ("common", "images", "data", "networks", "staining")  # rooms that a trained bundle runs
 PICTURE = re.compile(r"^!\[[^\n]*\]\([^\n]*\)\n", re.MULTILINE)  # of Markdown, on a line of its own
 LARGE_WINDOW = 1024  # px a side, where windows lie side by side: see docs/performance.md
-OF_VOLUMES_FILE = Path("models/volume.ts")
 OF_VOLUMES = {  # of ``series.json``: all slices at once, since one region of the volume decides about each
-    "network": {"_target_": "torch.jit.load", "f": f"$@bundle_root + '/{OF_VOLUMES_FILE}'", "map_location": "@device"},
     "inferer": {"_target_": "SimpleInferer"},
 }
 
@@ -78,7 +76,7 @@ def publish(
         write_config(
             folder / "configs" / "metadata.json",
             _read_own("metadata.json"),
-            described_metadata(data, method, deploy_checkpoint, facts["window"]),
+            described_metadata(data, method, deploy_checkpoint, max(own_inference()["window"], patch_size)),
         )
         shutil.copy(HOME / "configs" / "logging.conf", folder / "configs")
         by_specimen = normalisation == "specimen"
@@ -89,12 +87,10 @@ def publish(
         for page in (HOME / "README.md", HOME / "CHANGELOG.md", *(HOME / "docs").glob("*.md")):
             copy_text(page, folder / page.relative_to(HOME))
         save_tensors(generators["g_xy"], folder / "models" / "model.pt")
-        save_torchscript(resolved("g_xy"), generators["g_xy"], folder / "models" / "model.ts")
         if sections is not None:
             sections.save(folder / "models" / "sections.npz")
-        if sections is not None and by_specimen:
-            whole = partial(SpecimenVolume, sections=sections)
-            save_torchscript(resolved("g_xy"), generators["g_xy"], folder / OF_VOLUMES_FILE, whole)
+        around = partial(SpecimenVolume, sections=sections) if sections is not None and by_specimen else None
+        save_torchscript(resolved("g_xy"), generators["g_xy"], folder / "models" / "model.ts", around)
         if "g_yx" in generators:
             save_tensors(generators["g_yx"], folder / "reverse.pt")
     logger.info("the trained bundle is in %s", run / "bundle")
@@ -187,6 +183,9 @@ def described_facts(
     source, target = described(data.source), described(data.target)
     window = max(_read_own("inference.json")["window"], patch_size)
     halo = halo_of(resolved("g_xy"))
+    if normalisation == "specimen" and reach_of(resolved("g_xy")) is None:
+        network = resolved("g_xy")["_target_"].rpartition(".")[2]
+        raise InputError(f"normalisation is 'specimen', but a {network} cannot be stained so; leave it at 'window'.")
     side_by_side = halo is not None or normalisation == "specimen"
     return {
         **({"window": LARGE_WINDOW, "step": None} if side_by_side else {"window": window, "step": window // 4}),

@@ -1,4 +1,4 @@
-"""A slide of 1024² px by a network with a halo, in windows side by side, beside one with instance norm in windows.
+"""A slide of 1024² px in windows side by side, where the network allows it, beside one in windows that overlap.
 
 python -m scripts.bench.halo [--width 16] [--blended False]
 """
@@ -18,6 +18,7 @@ from torch import Tensor
 from bundle.networks import FieldGenerator, ResnetGenerator
 from bundle.networks.accelerate import accelerate
 from bundle.networks.halo import HaloInferer
+from bundle.networks.specimen_norm import SpecimenInferer, SpecimenNetwork
 
 
 def levels(image: Tensor) -> Tensor:
@@ -47,36 +48,50 @@ def main(width: int = 16, side: int = 1024, threads: int = 1, rounds: int = 2, b
     x = torch.rand(1, 3, side, side) * 2 - 1
     sliding = SlidingWindowInferer(256, threads, 0.7499, mode="gaussian", padding_mode="replicate")
     exact, fast = accelerate(field), accelerate(field, "fast")
+    plain, specimen, quick = (SpecimenNetwork(accelerate(resnet, speed)) for speed in ("stock", "exact", "fast"))
+    for network in (plain, specimen, quick):
+        network.settle(plain.learn(x))
 
     def windows(size: int) -> HaloInferer:
         return HaloInferer(size, field.halo, field.multiple)
 
-    ways: dict[str, tuple[Inferer, Callable[[Tensor], Tensor]]] = {
-        "`ResnetGenerator`, `exact`, 256 px every 64 px": (sliding, accelerate(resnet)),
-        "`FieldGenerator`, `exact`, 1024 px": (windows(1024), exact),
-        "the same, 512 px": (windows(512), exact),
-        "the same, 256 px": (windows(256), exact),
-        "the same, `fast`, 1024 px": (windows(1024), fast),
+    def settled(size: int) -> HaloInferer:
+        return SpecimenInferer(size, resnet.reach, resnet.multiple).settled()
+
+    one, other = "`ResnetGenerator`, one section's statistics, ", "`FieldGenerator`, "
+    ways: dict[str, tuple[Inferer, Callable[[Tensor], Tensor], str]] = {
+        "`ResnetGenerator`, `exact`, 256 px every 64 px": (sliding, accelerate(resnet), ""),
+        f"{one}`exact`, 1024 px": (settled(1024), specimen, one),
+        f"{one}`exact`, 512 px": (settled(512), specimen, one),
+        f"{one}`exact`, 256 px": (settled(256), specimen, one),
+        f"{one}`fast`, 1024 px": (settled(1024), quick, one),
+        f"{one}`stock`, 1024 px": (settled(1024), plain, one),
+        f"{other}`exact`, 1024 px": (windows(1024), exact, other),
+        f"{other}`exact`, 512 px": (windows(512), exact, other),
+        f"{other}`exact`, 256 px": (windows(256), exact, other),
+        f"{other}`fast`, 1024 px": (windows(1024), fast, other),
     }
     if blended:
-        ways["the same, `exact`, 256 px every 64 px, blended"] = (sliding, exact)
+        ways[f"{other}`exact`, 256 px every 64 px, blended"] = (sliding, exact, other)
     made, seconds = {}, dict.fromkeys(ways, math.inf)
-    for _, (name, (inferer, network)) in itertools.product(range(rounds), ways.items()):
+    for _, (name, (inferer, translate, _)) in itertools.product(range(rounds), ways.items()):
         began = time.process_time()
         with torch.inference_mode():
-            made[name] = levels(inferer(x, network))
+            made[name] = levels(inferer(x, translate))
         seconds[name] = min(seconds[name], time.process_time() - began)
-    first, second, *_ = ways
-    print(f"width {width}, {side}² px, {threads} thread(s); exact: {exact.arithmetic}; fast: {fast.arithmetic}\n")
-    differ = "values that differ from the second's, of 100,000"
+    slowest = next(iter(ways))
+    first = {kind: next(name for name in ways if ways[name][2] == kind) for kind in (one, other)}
+    print(f"width {width}, {side}² px, {threads} thread(s); `exact`: {specimen.arithmetic}, {exact.arithmetic}\n")
+    differ = "values that differ from its network's first row, of 100,000"
     print(f"| | seconds of a processor | × the first | {differ} | by at most | PSNR, dB |")
     print("|---|---|---|---|---|---|")
-    for name in ways:
-        apart = (made[name] - made[second]).abs()
-        share, most = 1e5 * float((apart > 0).float().mean()), int(apart.max())
-        quality = f"{share:.1f} | {most} | {psnr(made[name], made[second]):.1f}"
-        quality = "| |" if name == first else quality
-        print(f"| {name} | {seconds[name]:.1f} | {seconds[first] / seconds[name]:.1f} | {quality} |")
+    for name, (_, _, kind) in ways.items():
+        quality = "| |"
+        if kind:
+            apart = (made[name] - made[first[kind]]).abs()
+            share, most = 1e5 * float((apart > 0).float().mean()), int(apart.max())
+            quality = f"{share:.1f} | {most} | {psnr(made[name], made[first[kind]]):.1f}"
+        print(f"| {name} | {seconds[name]:.1f} | {seconds[slowest] / seconds[name]:.1f} | {quality} |")
 
 
 if __name__ == "__main__":

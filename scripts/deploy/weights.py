@@ -8,6 +8,7 @@ import torch
 
 from bundle.common.errors import InputError
 
+STATISTICS = ("mean", "deviation", "first", "second")  # of bundle.networks.specimen_norm, no weights
 SCRIPT, WEIGHTS = "models/model.ts", "models/model.pt"
 
 
@@ -32,7 +33,7 @@ def check_weights(bundle_root: Path) -> None:
             "again."
         ) from error
     try:
-        script = torch.jit.load(str(script_path), map_location="cpu").state_dict()
+        script = _weights_of(torch.jit.load(str(script_path), map_location="cpu").state_dict())
     except Exception as error:  # likewise
         raise InputError(f"{script_path} is no TorchScript, or is broken; copy it from the run again.") from error
     same = (
@@ -42,3 +43,11 @@ def check_weights(bundle_root: Path) -> None:
     )
     if not same:
         raise InputError(f"{script_path} holds other weights than {WEIGHTS}; copy both from one run.")
+
+
+def _weights_of(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Those of the generator alone, where it is part of what stains volumes, with statistics of sections beside it."""
+    if "sections" not in tensors:
+        return tensors
+    within = {name.removeprefix("network."): value for name, value in tensors.items() if name.startswith("network.")}
+    return {name: value for name, value in within.items() if name.rpartition(".")[2] not in STATISTICS}

@@ -211,7 +211,9 @@ def test_a_volume_in_torchscript_is_stained_by_its_section(tmp_path):
     specimen = SpecimenNetwork(network)
     specimen.settle(specimen.learn(known[1]))
     with torch.inference_mode():
-        made = torch.jit.load(str(tmp_path / "volume.ts"))(volume)
+        loaded = torch.jit.load(str(tmp_path / "volume.ts"))
+        made = loaded(volume)
+        assert torch.equal(loaded(known[0]), network(known[0]))  # a single image as ever, and after a volume too
         for place in (0, 6, 8):
             torch.testing.assert_close(made[:, :, place], specimen(volume[:, :, place]), atol=1e-5, rtol=0)
 

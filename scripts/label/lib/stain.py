@@ -29,6 +29,8 @@ from bundle.common.errors import InputError
 from bundle.common.trained_bundle import config_files, fingerprint, intensity_faults, read_grey_config, stock_settings
 from bundle.images.finite import nan_faults
 from bundle.networks.checkpoints import load_network
+from bundle.networks.sections import Sections
+from bundle.networks.specimen_volume import SpecimenVolume
 
 logger = logging.getLogger(__name__)
 
@@ -98,10 +100,17 @@ class StainTask(BundleInferTask):
         if written is None or self._networks.get(device, (None, None))[1] != written:
             try:
                 self.sha256 = fingerprint(self.bundle_path)
-                self._networks[device] = load_network(copy.deepcopy(self.network), str(path), device), written
+                self._networks[device] = self._loaded(path, device), written
             except InputError as error:
                 raise HTTPException(BROKEN, str(error)) from error
         return self._networks[device][0]
+
+    def _loaded(self, path: Path, device: str) -> nn.Module:
+        network = load_network(copy.deepcopy(self.network), str(path), device)
+        if read_grey_config(self.bundle_path).get("normalisation") != "specimen":
+            return network
+        sections = Sections.load(path.with_name("sections.npz"))
+        return SpecimenVolume(network, sections).to(device).eval()
 
     def writer(self, data: Mapping[str, Any], extension: str | None = None, dtype: Any = None) -> tuple[str, Any]:
         """Write colour.

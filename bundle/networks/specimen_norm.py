@@ -54,7 +54,8 @@ class SpecimenNorm(nn.Module):
         mean, deviation = self.mean, self.deviation
         if self.learning:
             variance, mean = torch.var_mean(x.float(), dim=[2, 3], correction=0, keepdim=True)
-            self.first, self.second = self.first + mean, self.second + variance + mean * mean
+            exact = mean.double()  # as its square would hide a small variance
+            self.first, self.second = self.first + exact, self.second + variance + exact * exact
             self.images += 1.0
             deviation = torch.sqrt(variance + self.eps)
         y = torch.addcmul(-mean / deviation, x.float(), 1 / deviation).to(x.dtype)
@@ -64,7 +65,8 @@ class SpecimenNorm(nn.Module):
     def begin(self) -> None:
         """Learn from the images that follow."""
         self.learning, self.images = True, 0.0
-        self.first, self.second = torch.zeros_like(self.first), torch.zeros_like(self.second)
+        nothing = torch.zeros_like(self.mean, dtype=torch.float64)
+        self.first, self.second = nothing, nothing
 
     @torch.jit.export
     def learnt(self) -> Tensor:
@@ -72,7 +74,7 @@ class SpecimenNorm(nn.Module):
         self.learning = False
         mean = self.first / self.images
         variance = (self.second / self.images - mean * mean).clamp(min=0.0)
-        return torch.cat([mean.flatten(), torch.log(variance + self.eps).flatten() / 2])
+        return torch.cat([mean.flatten(), torch.log(variance + self.eps).flatten() / 2]).float()
 
     @torch.jit.export
     def settle(self, statistics: Tensor) -> None:
@@ -146,11 +148,14 @@ class SpecimenNetwork(nn.Module):
         Returns:
             (F): for each norm the mean of each channel, and the logarithm of its deviation.
         """
-        for norm in self.norms:
+        own = set(self.plain.modules())
+        norms = [norm for norm in self.norms if norm in own]
+        for norm in norms:
             norm.begin()
-        for tile in tiles(image.as_subclass(Tensor)):
-            self.plain(tile.contiguous(memory_format=torch.channels_last))
-        return torch.cat([norm.learnt() for norm in self.norms if norm.images]).cpu()
+        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+            for tile in tiles(image.as_subclass(Tensor)):
+                self.plain(tile.contiguous(memory_format=torch.channels_last))
+        return torch.cat([norm.learnt() for norm in norms]).cpu()
 
     def settle(self, statistics: Tensor) -> None:
         """Take what :meth:`learn` gave from now on."""

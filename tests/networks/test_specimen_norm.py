@@ -13,7 +13,7 @@ from torch import nn
 from bundle.common.errors import InputError
 from bundle.networks import FieldGenerator, ResnetGenerator, UnetGenerator
 from bundle.networks import accelerate as acceleration
-from bundle.networks.accelerate import accelerate
+from bundle.networks.accelerate import Accelerated, HalfWeights, accelerate
 from bundle.networks.dense_norm import normalised
 from bundle.networks.sections import Sections, distance, regions, spread_over, starts
 from bundle.networks.specimen_norm import SpecimenInferer, SpecimenNetwork, SpecimenNorm, is_instance_norm, tiles
@@ -63,6 +63,13 @@ def test_two_images_count_as_one():
     torch.testing.assert_close(norm.learnt(), torch.cat([mean, variance.log() / 2]))
 
 
+def test_a_small_deviation_is_found_beside_a_large_mean():
+    norm, x = SpecimenNorm(1), 20 + 1e-3 * torch.randn(1, 1, 64, 64)
+    norm.begin()
+    norm(x)
+    assert float(norm.learnt()[1].exp()) == pytest.approx(float((x.double().var() + 1e-5).sqrt()), rel=1e-3)
+
+
 @pytest.mark.parametrize("speed", ["exact", "fast", "stock"])
 @pytest.mark.parametrize("size", [(72, 56), (71, 53)])
 def test_an_image_with_its_own_statistics_is_what_the_network_makes_of_it(speed, size):
@@ -72,6 +79,19 @@ def test_an_image_with_its_own_statistics_is_what_the_network_makes_of_it(speed,
     torch.testing.assert_close(specimen(x), network(x), atol=1e-5, rtol=0)
     assert not any(is_instance_norm(module) for module in specimen.modules())
     assert any(is_instance_norm(module) for module in network.modules())  # which stays as it was
+
+
+def test_what_learnt_in_fp32_stains_in_half_precision_with_these_statistics_too():
+    network, x, other = generator(), image(), image(seed=2, scale=0.3)
+    halved = Accelerated(network, "", HalfWeights(network, torch.bfloat16))  # its norms are others, that learn nothing
+    specimen, exact = SpecimenNetwork(halved), SpecimenNetwork(network)
+    statistics = exact.learn(other)
+    torch.testing.assert_close(specimen.learn(other), statistics)
+    for each in (specimen, exact):
+        each.settle(statistics)
+    with torch.no_grad():
+        torch.testing.assert_close(specimen(x), exact(x), atol=0.05, rtol=0)
+        assert (halved(x) - exact(x)).abs().max() > 0.5
 
 
 def test_with_those_of_another_it_is_what_instance_norm_would_be_with_them():

@@ -8,7 +8,6 @@ field around it alone, and that field is the same everywhere in the specimen.
 
 import copy
 import math
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -91,6 +90,11 @@ class SpecimenNorm(nn.Module):
 def is_instance_norm(module: nn.Module) -> bool:
     """Whether a module is instance norm without learnt scale, as :func:`bundle.networks.instance_norm` makes it."""
     return isinstance(module, nn.GroupNorm) and module.num_groups == module.num_channels and not module.affine
+
+
+def statistics_of(network: nn.Module) -> int:
+    """How many statistics the instance norms of a network have: F."""
+    return sum(2 * module.num_channels for module in network.modules() if is_instance_norm(module))  # type: ignore[misc]
 
 
 def with_specimen_norms(network: nn.Module, scripted: bool = False) -> tuple[nn.Module, list[Any]]:
@@ -179,7 +183,7 @@ class SpecimenInferer(HaloInferer):
         window: side of a window at most, px; taken to the multiple below it, if it is not smaller than one.
         reach: of the network, px: beyond it the source does not matter to a pixel if the statistics are given.
         multiple: of the network: px to one at its lowest resolution.
-        sections: file of the training's :class:`Sections`; an image that is unlike them is warned of.
+        sections: of the training; an image that is unlike them is warned of.
         with_coord: see :class:`bundle.networks.halo.HaloInferer`.
         progress: likewise.
     """
@@ -189,14 +193,14 @@ class SpecimenInferer(HaloInferer):
         window: int,
         reach: int,
         multiple: int,
-        sections: str | Path | None = None,
+        sections: Sections | None = None,
         with_coord: bool = False,
         progress: bool = False,
     ) -> None:
         grid = TILE * multiple
         window, halo = max(1, window // grid) * grid, math.ceil(reach / grid) * grid
         super().__init__(window, halo, grid, with_coord, progress)
-        self.sections = Sections.load(sections) if sections is not None and Path(sections).is_file() else None
+        self.sections = sections
         self._own: tuple[nn.Module, SpecimenNetwork] | None = None
 
     def settled(self) -> HaloInferer:

@@ -17,7 +17,7 @@ from bundle.common.errors import InputError
 from bundle.images.slides import read_slide
 from bundle.networks import ResnetGenerator
 from bundle.networks.sections import Sections
-from bundle.networks.specimen_norm import SpecimenNetwork
+from bundle.networks.specimen_norm import SpecimenNetwork, statistics_of
 from bundle.networks.specimen_volume import SpecimenVolume
 from bundle.staining import run as run_module
 from bundle.staining.job import RECORD
@@ -169,8 +169,8 @@ def test_monai_alone_makes_the_same_of_it(firm, scan, tmp_path):
 
 
 def test_a_training_publishes_its_sections(trained):
-    known = Sections.load(trained / "bundle" / "models" / "sections.npz")
     model = load_model(trained / "bundle")
+    known = Sections.load(trained / "bundle" / "models" / "sections.npz", statistics_of(model.network))
     specimen = SpecimenNetwork(model.network)
     listed = json.loads((trained.parent / "data" / "datalist.json").read_text())["training"]
     assert len(known.statistics) == len(listed)

@@ -187,8 +187,13 @@ def normalised(
         raise InputError(WITHOUT_NORM.format(normalisation))
     if normalisation == "dense":
         return DenseInferer(windows)
+    if network is None:
+        raise InputError(
+            "normalisation is 'specimen', but the bundle's inference.json is of an earlier version, which knows none; "
+            "its training command with --resume true writes it anew."
+        )
     reach, multiple = (getattr(network, name, None) for name in ("reach", "multiple"))
-    if network is None or reach is None or multiple is None:
+    if reach is None or multiple is None:
         raise InputError(
             f"normalisation is 'specimen', but a {type(network).__name__} sees all of a window; leave it at 'window'."
         )

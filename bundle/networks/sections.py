@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from pathlib import Path
 from typing import List, Tuple  # noqa: UP035  TorchScript reads these alone
@@ -94,6 +95,11 @@ class Sections:
         numbers = range(0 if few else len(statistics))
         others = [distance(statistics[n], _without(statistics, n), self.spread) for n in numbers]
         self.usual = float(np.median(others)) if others else float("inf")
+
+    @property
+    def digest(self) -> str:
+        """SHA-256, by which they are known again."""
+        return hashlib.sha256(self.statistics.numpy().tobytes() + self.sizes.tobytes()).hexdigest()
 
     def distance(self, statistics: Tensor) -> float:
         """From the nearest section, see :func:`distance`."""

@@ -177,7 +177,8 @@ class SpecimenInferer(HaloInferer):
     """Stains each image in windows side by side, all with the statistics of the image as a whole.
 
     Windows and halos are multiples of ``TILE`` pixels at the network's lowest resolution, so that Winograd's tiles lie
-    alike in all of them and windows of every size round alike.
+    alike in all of them. Windows of other sizes still round a little otherwise in a deep network: a tile's rounding
+    depends on all of its pixels, so that what lies at the end of a halo comes nearer by a tile with each convolution.
 
     Args:
         window: side of a window at most, px; taken to the multiple below it, if it is not smaller than one.

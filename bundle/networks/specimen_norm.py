@@ -94,7 +94,8 @@ def is_instance_norm(module: nn.Module) -> bool:
 
 def statistics_of(network: nn.Module) -> int:
     """How many statistics the instance norms of a network have: F."""
-    return sum(2 * module.num_channels for module in network.modules() if is_instance_norm(module))  # type: ignore[misc]
+    groups = [module for module in network.modules() if isinstance(module, nn.GroupNorm)]
+    return sum(2 * norm.num_channels for norm in groups if is_instance_norm(norm))
 
 
 def with_specimen_norms(network: nn.Module, scripted: bool = False) -> tuple[nn.Module, list[Any]]:

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from bundle.common.errors import InputError
 from bundle.common.trained_bundle import NORMALISATIONS
-from bundle.networks.specimen_norm import SpecimenInferer, is_instance_norm
+from bundle.networks.sections import Sections
+from bundle.networks.specimen_norm import SpecimenInferer, is_instance_norm, statistics_of
 from bundle.networks.threads import share_out
 
 Place = Sequence[slice]  # of a window: image, channels, rows, columns, as MONAI's ``with_coord`` gives it
@@ -176,7 +177,7 @@ def normalised(
         sections: file of what its norms met in training, where there is one.
 
     Raises:
-        InputError: if ``normalisation`` is unknown, or one that the network cannot have.
+        InputError: if ``normalisation`` is unknown, or one that the network cannot have, or the sections are broken.
     """
     if normalisation not in NORMALISATIONS:
         raise InputError(f"normalisation is {normalisation!r}; it must be one of {', '.join(NORMALISATIONS)}.")
@@ -186,11 +187,18 @@ def normalised(
         raise InputError(WITHOUT_NORM.format(normalisation))
     if normalisation == "dense":
         return DenseInferer(windows)
+    if network is None:
+        raise InputError(
+            "normalisation is 'specimen', but the bundle's inference.json is of an earlier version, which knows none; "
+            "its training command with --resume true writes it anew."
+        )
     reach, multiple = (getattr(network, name, None) for name in ("reach", "multiple"))
     if reach is None or multiple is None:
         raise InputError(
             f"normalisation is 'specimen', but a {type(network).__name__} sees all of a window; leave it at 'window'."
         )
-    return SpecimenInferer(
-        int(np.ravel(windows.roi_size)[0]), reach, multiple, sections, windows.with_coord, windows.progress
-    )
+    known = None
+    if sections is not None and Path(sections).is_file():
+        known = Sections.load(sections, statistics_of(network))
+    window = int(np.ravel(windows.roi_size)[0])
+    return SpecimenInferer(window, reach, multiple, known, windows.with_coord, windows.progress)

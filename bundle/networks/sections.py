@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
-import zipfile
 from pathlib import Path
 from typing import List, Tuple  # noqa: UP035  TorchScript reads these alone
 
@@ -19,6 +19,8 @@ logger = logging.getLogger("bundle")
 FEW = 3  # sections, below which it cannot be said how far they lie from each other
 LEAST_SPREAD = 1e-3  # of a statistic over the sections
 FAR = 2.0  # times as far from the nearest section as these usually lie from each other
+MOST = 64  # sections: more say no more, and the file and every comparison grow with them
+LEAST_PX = 8  # a side, of a section
 SLICES = 24  # of a volume, that are compared with the sections
 SMALLER = 0.9  # of a slice's side, to which a section's may come near without being looked for within it
 
@@ -94,6 +96,11 @@ class Sections:
         others = [distance(statistics[n], _without(statistics, n), self.spread) for n in numbers]
         self.usual = float(np.median(others)) if others else float("inf")
 
+    @property
+    def digest(self) -> str:
+        """SHA-256, by which they are known again."""
+        return hashlib.sha256(self.statistics.numpy().tobytes() + self.sizes.tobytes()).hexdigest()
+
     def distance(self, statistics: Tensor) -> float:
         """From the nearest section, see :func:`distance`."""
         return distance(statistics, self.statistics, self.spread)
@@ -104,22 +111,37 @@ class Sections:
             np.savez(file, statistics=self.statistics.numpy(), sizes=self.sizes)
 
     @classmethod
-    def load(cls, path: str | Path) -> Sections:
+    def load(cls, path: str | Path, number: int) -> Sections:
         """Read what :meth:`save` wrote.
 
+        Args:
+            path: the file.
+            number: of statistics that the network's norms have, F.
+
         Raises:
-            InputError: if it is not that.
+            InputError: if it is not that, or of another network.
         """
         try:
             with np.load(path, allow_pickle=False) as content:
                 statistics, sizes = content["statistics"], content["sizes"]
-                if statistics.ndim != 2 or sizes.shape != (len(statistics), 2) or not np.isfinite(statistics).all():
-                    raise ValueError(f"statistics of shape {statistics.shape} and sizes of {sizes.shape}")
-                return cls(torch.from_numpy(statistics), sizes)
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            _check(statistics, sizes, number)
+            return cls(torch.from_numpy(statistics), sizes)
+        except Exception as error:  # a corrupt archive can make its readers raise nearly anything
             raise InputError(
                 f"{path} holds no statistics of sections ({error}); copy it from the run again."
             ) from error
+
+
+def _check(statistics: np.ndarray, sizes: np.ndarray, number: int) -> None:
+    """Raise ``ValueError`` if these cannot be what a network with so many statistics met in sections."""
+    if statistics.dtype != np.float32 or sizes.dtype.kind != "i":
+        raise ValueError(f"statistics are {statistics.dtype} and sizes {sizes.dtype}")
+    if statistics.ndim != 2 or sizes.shape != (len(statistics), 2) or not 1 <= len(statistics) <= MOST:
+        raise ValueError(f"statistics of shape {statistics.shape} and sizes of {sizes.shape}")
+    if statistics.shape[1] != number:
+        raise ValueError(f"{statistics.shape[1]} statistics of each, where this network has {number}")
+    if not np.isfinite(np.vdot(statistics, statistics)) or sizes.min() < LEAST_PX:
+        raise ValueError("values that no section has")
 
 
 def _without(statistics: Tensor, number: int) -> Tensor:

@@ -8,7 +8,6 @@ field around it alone, and that field is the same everywhere in the specimen.
 
 import copy
 import math
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -54,7 +53,8 @@ class SpecimenNorm(nn.Module):
         mean, deviation = self.mean, self.deviation
         if self.learning:
             variance, mean = torch.var_mean(x.float(), dim=[2, 3], correction=0, keepdim=True)
-            self.first, self.second = self.first + mean, self.second + variance + mean * mean
+            exact = mean.double()  # as its square would hide a small variance
+            self.first, self.second = self.first + exact, self.second + variance + exact * exact
             self.images += 1.0
             deviation = torch.sqrt(variance + self.eps)
         y = torch.addcmul(-mean / deviation, x.float(), 1 / deviation).to(x.dtype)
@@ -64,7 +64,8 @@ class SpecimenNorm(nn.Module):
     def begin(self) -> None:
         """Learn from the images that follow."""
         self.learning, self.images = True, 0.0
-        self.first, self.second = torch.zeros_like(self.first), torch.zeros_like(self.second)
+        nothing = torch.zeros_like(self.mean, dtype=torch.float64)
+        self.first, self.second = nothing, nothing
 
     @torch.jit.export
     def learnt(self) -> Tensor:
@@ -72,7 +73,7 @@ class SpecimenNorm(nn.Module):
         self.learning = False
         mean = self.first / self.images
         variance = (self.second / self.images - mean * mean).clamp(min=0.0)
-        return torch.cat([mean.flatten(), torch.log(variance + self.eps).flatten() / 2])
+        return torch.cat([mean.flatten(), torch.log(variance + self.eps).flatten() / 2]).float()
 
     @torch.jit.export
     def settle(self, statistics: Tensor) -> None:
@@ -89,6 +90,12 @@ class SpecimenNorm(nn.Module):
 def is_instance_norm(module: nn.Module) -> bool:
     """Whether a module is instance norm without learnt scale, as :func:`bundle.networks.instance_norm` makes it."""
     return isinstance(module, nn.GroupNorm) and module.num_groups == module.num_channels and not module.affine
+
+
+def statistics_of(network: nn.Module) -> int:
+    """How many statistics the instance norms of a network have: F."""
+    groups = [module for module in network.modules() if isinstance(module, nn.GroupNorm)]
+    return sum(2 * norm.num_channels for norm in groups if is_instance_norm(norm))
 
 
 def with_specimen_norms(network: nn.Module, scripted: bool = False) -> tuple[nn.Module, list[Any]]:
@@ -146,11 +153,14 @@ class SpecimenNetwork(nn.Module):
         Returns:
             (F): for each norm the mean of each channel, and the logarithm of its deviation.
         """
-        for norm in self.norms:
+        own = set(self.plain.modules())
+        norms = [norm for norm in self.norms if norm in own]
+        for norm in norms:
             norm.begin()
-        for tile in tiles(image.as_subclass(Tensor)):
-            self.plain(tile.contiguous(memory_format=torch.channels_last))
-        return torch.cat([norm.learnt() for norm in self.norms if norm.images]).cpu()
+        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+            for tile in tiles(image.as_subclass(Tensor)):
+                self.plain(tile.contiguous(memory_format=torch.channels_last))
+        return torch.cat([norm.learnt() for norm in norms]).cpu()
 
     def settle(self, statistics: Tensor) -> None:
         """Take what :meth:`learn` gave from now on."""
@@ -168,13 +178,14 @@ class SpecimenInferer(HaloInferer):
     """Stains each image in windows side by side, all with the statistics of the image as a whole.
 
     Windows and halos are multiples of ``TILE`` pixels at the network's lowest resolution, so that Winograd's tiles lie
-    alike in all of them and windows of every size round alike.
+    alike in all of them. Windows of other sizes still round a little otherwise in a deep network: a tile's rounding
+    depends on all of its pixels, so that what lies at the end of a halo comes nearer by a tile with each convolution.
 
     Args:
         window: side of a window at most, px; taken to the multiple below it, if it is not smaller than one.
         reach: of the network, px: beyond it the source does not matter to a pixel if the statistics are given.
         multiple: of the network: px to one at its lowest resolution.
-        sections: file of the training's :class:`Sections`; an image that is unlike them is warned of.
+        sections: of the training; an image that is unlike them is warned of.
         with_coord: see :class:`bundle.networks.halo.HaloInferer`.
         progress: likewise.
     """
@@ -184,14 +195,14 @@ class SpecimenInferer(HaloInferer):
         window: int,
         reach: int,
         multiple: int,
-        sections: str | Path | None = None,
+        sections: Sections | None = None,
         with_coord: bool = False,
         progress: bool = False,
     ) -> None:
         grid = TILE * multiple
         window, halo = max(1, window // grid) * grid, math.ceil(reach / grid) * grid
         super().__init__(window, halo, grid, with_coord, progress)
-        self.sections = Sections.load(sections) if sections is not None and Path(sections).is_file() else None
+        self.sections = sections
         self._own: tuple[nn.Module, SpecimenNetwork] | None = None
 
     def settled(self) -> HaloInferer:

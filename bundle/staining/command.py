@@ -183,6 +183,7 @@ def stain(
         reference_faults(reference_slice, volume[0].shape["zyx".index(axis)], axis, stainer.sections)
     elif reference_slice is not None:
         raise InputError(f"reference_slice is given, but normalisation is {normalisation!r}; it goes with specimen.")
+    looked_for = stainer.sections if reference_slice is None else None
     folder, shown, given = Path(str(output_dir)), is_first(), modality(source, "source")
     if recalibrated(source, bone_intensity, background_intensity):
         given = Modality(given.name, given.channels, -float("inf"), float("inf"))
@@ -207,6 +208,7 @@ def stain(
             "background_rgb": list(stainer.background_rgb or []) if settings.hull else None,
             **({} if normalisation == "window" else {"normalisation": normalisation}),
             **({} if reference_slice is None else {"reference_slice": reference_slice}),
+            **({"sections": looked_for.digest} if looked_for is not None else {}),
             **{part: _digest(config[part]) for part in PARTS if part in config},
         }
         finished = begin(folder, fingerprint, named(volume))

@@ -25,10 +25,23 @@ def given_reference(stainer: Stainer, read: Read, axis: str, place: int) -> tupl
         place: its number.
 
     Returns:
-        Statistics (F), and what a record says of where they are from.
+        Statistics (F), and what a record says of where they are from; with the distance from the nearest section of
+        the training, and how far these usually lie apart, where the trained bundle has them.
+
+    Raises:
+        InputError: if the slice is flat, so that nothing can be learnt from it.
     """
     pixels = read(axis, place)
-    return stainer.learn(pixels), _told(axis, place, (0, 0, *pixels.shape[1:]))
+    if pixels.min() == pixels.max():
+        raise InputError(
+            f"reference_slice is {place}, but all values of slice {place} across {axis} are {pixels.min():g}; name one "
+            "with the specimen in it, and another --output_dir."
+        )
+    statistics, told = stainer.learn(pixels), {**_told(axis, place, (0, 0, *pixels.shape[1:])), "asked": True}
+    if stainer.sections is not None:
+        told |= _distance(statistics, stainer.sections)
+        warn_if_far(told["distance"], stainer.sections, f"slice {place} across {axis}")
+    return statistics, told
 
 
 def find_reference(
@@ -44,7 +57,7 @@ def find_reference(
         report: called with the slices that have been looked at, and those that will be.
 
     Returns:
-        As :func:`given_reference`, with the distance from the nearest section and how far they usually lie apart.
+        As :func:`given_reference`.
     """
     best: tuple[torch.Tensor, dict[str, Any]] | None = None
     places = [(axis, place) for axis, depth in depths.items() for place in spread_over(depth)]
@@ -52,10 +65,9 @@ def find_reference(
         pixels = read(axis, place)
         for top, left, height, width in regions(pixels.shape[1], pixels.shape[2], sections.size):
             statistics = stainer.learn(pixels[:, top : top + height, left : left + width])
-            far = sections.distance(statistics)
-            if best is None or far < best[1]["distance"]:
-                usual = None if np.isinf(sections.usual) else sections.usual
-                best = statistics, {**_told(axis, place, (top, left, height, width)), "distance": far, "usual": usual}
+            told = {**_told(axis, place, (top, left, height, width)), **_distance(statistics, sections)}
+            if best is None or told["distance"] < best[1]["distance"]:
+                best = statistics, told
         report(number, len(places))
     assert best is not None
     warn_if_far(best[1]["distance"], sections, "the scan")
@@ -64,6 +76,11 @@ def find_reference(
 
 def _told(axis: str, place: int, region: tuple[int, ...]) -> dict[str, Any]:
     return {"axis": axis, "slice": place, "region": list(region)}
+
+
+def _distance(statistics: torch.Tensor, sections: Sections) -> dict[str, Any]:
+    usual = None if np.isinf(sections.usual) else sections.usual
+    return {"distance": sections.distance(statistics), "usual": usual}
 
 
 def reference_faults(place: int | None, depth: int, axis: str, sections: Sections | None) -> None:
@@ -93,7 +110,9 @@ def in_words(reference: Mapping[str, Any]) -> str:
     """What a record holds of a reference, in one line."""
     top, left, height, width = reference["region"]
     where = f"slice {reference['slice']} across {reference['axis']}, {height}×{width} px at {top}, {left}"
+    if "asked" in reference:
+        where = f"{where}, as asked for"
     if "distance" not in reference:
-        return f"{where}, as asked for"
+        return where
     usual = "" if reference["usual"] is None else f", which usually lie {reference['usual']:.1f} apart"
     return f"{where}: {reference['distance']:.1f} from the nearest section of the training{usual}"

@@ -197,8 +197,7 @@ class Run:
             depths = {axis: self.volume.shape["zyx".index(axis)] for axis in axes}
             with bar("looking for a section", "slice", self.shown) as report:
                 statistics, told = find_reference(self.stainer, read, depths, sections, report)
-        if self.shown:
-            print(f"stained with the statistics of {in_words(told)}")
+        print(f"stained with the statistics of {in_words(told)}")  # by whichever process has looked
         with whole_file(self.work / REFERENCE) as path, path.open("wb") as file:
             np.save(file, statistics.numpy())
         return told

@@ -131,7 +131,7 @@ def _lay_out(root: Path, folder: Path, name: str, version: str | None, change: s
         "LICENSE",
         "models/model.pt",
         "models/model.ts",
-        *(name for name in ("models/sections.npz",) if (root / name).is_file()),
+        *(["models/sections.npz"] if (root / "models" / "sections.npz").is_file() else []),
         "configs/volume.json",
         "configs/logging.conf",
     ):

@@ -11,11 +11,9 @@ from torch import Tensor
 
 from bundle.data.datalist import Datalist
 from bundle.images.slides import read_slide
-from bundle.networks.sections import Sections, spread_over
+from bundle.networks.sections import MOST, Sections, spread_over
 from bundle.networks.specimen_norm import SpecimenNetwork
 from bundle.staining.model import model_in_memory
-
-MOST = 64  # sections: more say no more, and the file and every comparison grow with them
 
 
 def sections_of(

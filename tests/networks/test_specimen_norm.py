@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import io
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,10 +16,17 @@ from torch import nn
 from bundle.common.errors import InputError
 from bundle.networks import FieldGenerator, ResnetGenerator, UnetGenerator
 from bundle.networks import accelerate as acceleration
-from bundle.networks.accelerate import accelerate
+from bundle.networks.accelerate import Accelerated, HalfWeights, accelerate
 from bundle.networks.dense_norm import normalised
 from bundle.networks.sections import Sections, distance, regions, spread_over, starts
-from bundle.networks.specimen_norm import SpecimenInferer, SpecimenNetwork, SpecimenNorm, is_instance_norm, tiles
+from bundle.networks.specimen_norm import (
+    SpecimenInferer,
+    SpecimenNetwork,
+    SpecimenNorm,
+    is_instance_norm,
+    statistics_of,
+    tiles,
+)
 from bundle.networks.specimen_volume import SpecimenVolume
 
 
@@ -63,6 +73,13 @@ def test_two_images_count_as_one():
     torch.testing.assert_close(norm.learnt(), torch.cat([mean, variance.log() / 2]))
 
 
+def test_a_small_deviation_is_found_beside_a_large_mean():
+    norm, x = SpecimenNorm(1), 20 + 1e-3 * torch.randn(1, 1, 64, 64)
+    norm.begin()
+    norm(x)
+    assert float(norm.learnt()[1].exp()) == pytest.approx(float((x.double().var() + 1e-5).sqrt()), rel=1e-3)
+
+
 @pytest.mark.parametrize("speed", ["exact", "fast", "stock"])
 @pytest.mark.parametrize("size", [(72, 56), (71, 53)])
 def test_an_image_with_its_own_statistics_is_what_the_network_makes_of_it(speed, size):
@@ -72,6 +89,19 @@ def test_an_image_with_its_own_statistics_is_what_the_network_makes_of_it(speed,
     torch.testing.assert_close(specimen(x), network(x), atol=1e-5, rtol=0)
     assert not any(is_instance_norm(module) for module in specimen.modules())
     assert any(is_instance_norm(module) for module in network.modules())  # which stays as it was
+
+
+def test_what_learnt_in_fp32_stains_in_half_precision_with_these_statistics_too():
+    network, x, other = generator(), image(), image(seed=2, scale=0.3)
+    halved = Accelerated(network, "", HalfWeights(network, torch.bfloat16))  # its norms are others, that learn nothing
+    specimen, exact = SpecimenNetwork(halved), SpecimenNetwork(network)
+    statistics = exact.learn(other)
+    torch.testing.assert_close(specimen.learn(other), statistics)
+    for each in (specimen, exact):
+        each.settle(statistics)
+    with torch.no_grad():
+        torch.testing.assert_close(specimen(x), exact(x), atol=0.05, rtol=0)
+        assert (halved(x) - exact(x)).abs().max() > 0.5
 
 
 def test_with_those_of_another_it_is_what_instance_norm_would_be_with_them():
@@ -189,7 +219,8 @@ def test_an_image_unlike_the_sections_is_warned_of(caplog):
 def test_sections_are_kept_and_broken_ones_are_refused(tmp_path):
     known = sections(generator(), image(), image(seed=2))
     known.save(tmp_path / "sections.npz")
-    again = Sections.load(str(tmp_path / "sections.npz"))
+    number = statistics_of(generator())
+    again = Sections.load(str(tmp_path / "sections.npz"), number)
     assert torch.equal(again.statistics, known.statistics)
     assert again.size == (72, 56)
     content = (tmp_path / "sections.npz").read_bytes()
@@ -199,7 +230,54 @@ def test_sections_are_kept_and_broken_ones_are_refused(tmp_path):
     np.savez(tmp_path / "code.npz", statistics=np.array([print], object), sizes=np.ones((1, 2)))
     for name in ("cut", "other", "nan", "code", "none"):
         with pytest.raises(InputError, match=f"{name}.npz holds no statistics of sections"):
-            Sections.load(tmp_path / f"{name}.npz")
+            Sections.load(tmp_path / f"{name}.npz", number)
+    with pytest.raises(InputError, match=rf"\({number} statistics of each, where this network has {number + 8}\)"):
+        Sections.load(tmp_path / "sections.npz", number + 8)
+
+
+def zipped(path: Path, members: dict[str, bytes], broken: tuple[int, int] = (0, 0)) -> None:
+    """Write an archive, deflated, in which bytes from one place to another are others."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in members.items():
+            file.writestr(name, content)
+    start, stop = broken
+    content = path.read_bytes()
+    path.write_bytes(content[:start] + bytes([255] * (stop - start)) + content[stop:])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("statistics", np.zeros((0, 8), np.float32), r"shape \(0, 8\)"),
+        ("statistics", np.zeros((5, 0), np.float32), "0 statistics of each, where this network has 8"),
+        ("statistics", np.zeros((65, 8), np.float32), r"shape \(65, 8\)"),
+        ("statistics", np.full((5, 8), 3e38, np.float32), "values that no section has"),
+        ("statistics", np.full((5, 8), "a"), "statistics are <U1 and sizes int64"),
+        ("statistics", np.zeros((5, 8), np.complex64), "statistics are complex64"),
+        ("statistics", np.zeros((5, 8), int), "statistics are int64"),
+        ("sizes", np.full((5, 2), np.inf), "sizes float64"),
+        ("sizes", np.full((5, 2), 0), "values that no section has"),
+        ("sizes", np.full((5, 2), -48), "values that no section has"),
+    ],
+)
+def test_sections_that_no_training_writes_are_refused(tmp_path, name, value, told):
+    content = {"statistics": np.zeros((len(value), 8), np.float32), "sizes": np.full((len(value), 2), 48)}
+    np.savez(tmp_path / "sections.npz", **(content | {name: value}))
+    with pytest.raises(InputError, match=rf"sections.npz holds no statistics of sections \(.*{told}"):
+        Sections.load(tmp_path / "sections.npz", 8)
+
+
+def test_an_archive_that_its_readers_stumble_over_is_refused(tmp_path):
+    array, huge = io.BytesIO(), io.BytesIO()
+    np.save(array, np.arange(400.0))
+    np.lib.format.write_array_header_1_0(huge, {"descr": "<f4", "fortran_order": False, "shape": (1 << 40, 8)})
+    zipped(tmp_path / "deflated.npz", {"statistics.npy": array.getvalue()}, broken=(60, 300))
+    zipped(tmp_path / "huge.npz", {"statistics.npy": huge.getvalue()})
+    zipped(tmp_path / "garbage.npz", {"statistics.npy": b"garbage", "sizes.npy": b""})
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    for name in ("deflated.npz", "huge.npz", "garbage.npz", "array.npy"):
+        with pytest.raises(InputError, match=rf"{name} holds no statistics of sections \(.+\); copy it from the run"):
+            Sections.load(tmp_path / name, 8)
 
 
 def test_a_volume_in_torchscript_is_stained_by_its_section(tmp_path):
@@ -224,6 +302,8 @@ def test_what_cannot_be_had_is_refused():
         normalised(windows, "specimen", halo=48, network=FieldGenerator(width=4))
     with pytest.raises(InputError, match="'specimen', but a UnetGenerator sees all of a window; leave it at 'window'"):
         normalised(windows, "specimen", network=UnetGenerator(width=4, patch_size=32))
+    with pytest.raises(InputError, match="but the bundle's inference.json is of an earlier version, .* --resume true"):
+        normalised(windows, "specimen")
     with pytest.raises(InputError, match="no instance norm"):
         SpecimenNetwork(nn.Conv2d(3, 3, 1))
     made = normalised(windows, "specimen", network=generator())

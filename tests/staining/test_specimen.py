@@ -17,7 +17,7 @@ from bundle.common.errors import InputError
 from bundle.images.slides import read_slide
 from bundle.networks import ResnetGenerator
 from bundle.networks.sections import Sections
-from bundle.networks.specimen_norm import SpecimenNetwork
+from bundle.networks.specimen_norm import SpecimenNetwork, statistics_of
 from bundle.networks.specimen_volume import SpecimenVolume
 from bundle.staining import run as run_module
 from bundle.staining.job import RECORD
@@ -126,6 +126,30 @@ def test_a_slice_that_is_named_decides(firm, scan, tmp_path, capsys):
     assert not (tmp_path / "b").exists()
 
 
+def test_a_slice_that_shows_nothing_is_no_reference(firm, tmp_path, capsys):
+    voxels = make_voxels()
+    voxels[3], voxels[4] = 10000, np.random.default_rng(0).integers(9990, 10010, voxels.shape[1:])
+    scan = write_scan(tmp_path / "scan.nii.gz", voxels)
+    with pytest.raises(InputError, match="reference_slice is 3, but all values of slice 3 across z are 10000; name "):
+        stain(firm, scan, tmp_path / "flat", sigma=0, reference_slice=3)
+    stain(firm, scan, tmp_path / "air", sigma=0, reference_slice=4)
+    assert re.search(r"slice 4 across z is unlike every section of the training: \S+ from the", capsys.readouterr().out)
+    record = json.loads((tmp_path / "air" / RECORD).read_text())["reference"]
+    assert record["distance"] > 2 * record["usual"]
+
+
+def test_other_sections_make_another_stain(firm, scan, tmp_path):
+    bundle = tmp_path / "bundle"
+    shutil.copytree(firm, bundle)
+    stain(bundle, scan, tmp_path / "out", sigma=0)
+    path = bundle / "models" / "sections.npz"
+    with np.load(path) as content:
+        Sections(torch.from_numpy(content["statistics"][:2]), content["sizes"][:2]).save(path)
+    with pytest.raises(InputError, match=r"holds a stain made of other things \(sections: "):
+        stain(bundle, scan, tmp_path / "out", sigma=0)
+    stain(bundle, scan, tmp_path / "named", sigma=0, reference_slice=PLACE)  # by which they do not matter
+
+
 def test_an_older_bundle_needs_a_slice_by_name(trained, scan, tmp_path):
     ids = {"normalisation": "specimen", "window": 256, "sigma": 0}
     old = tmp_path / "old"
@@ -169,8 +193,8 @@ def test_monai_alone_makes_the_same_of_it(firm, scan, tmp_path):
 
 
 def test_a_training_publishes_its_sections(trained):
-    known = Sections.load(trained / "bundle" / "models" / "sections.npz")
     model = load_model(trained / "bundle")
+    known = Sections.load(trained / "bundle" / "models" / "sections.npz", statistics_of(model.network))
     specimen = SpecimenNetwork(model.network)
     listed = json.loads((trained.parent / "data" / "datalist.json").read_text())["training"]
     assert len(known.statistics) == len(listed)

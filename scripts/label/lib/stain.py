@@ -30,6 +30,7 @@ from bundle.common.trained_bundle import config_files, fingerprint, intensity_fa
 from bundle.images.finite import nan_faults
 from bundle.networks.checkpoints import load_network
 from bundle.networks.sections import Sections
+from bundle.networks.specimen_norm import statistics_of
 from bundle.networks.specimen_volume import SpecimenVolume
 
 logger = logging.getLogger(__name__)
@@ -109,7 +110,7 @@ class StainTask(BundleInferTask):
         network = load_network(copy.deepcopy(self.network), str(path), device)
         if read_grey_config(self.bundle_path).get("normalisation") != "specimen":
             return network
-        sections = Sections.load(path.with_name("sections.npz"))
+        sections = Sections.load(path.with_name("sections.npz"), statistics_of(network))
         return SpecimenVolume(network, sections).to(device).eval()
 
     def writer(self, data: Mapping[str, Any], extension: str | None = None, dtype: Any = None) -> tuple[str, Any]:

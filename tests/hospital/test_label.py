@@ -178,18 +178,18 @@ def test_a_bundle_of_which_one_section_decides_is_stained_as_by_plain_inference(
     before_folder: str, folder: Path, model: Path, tmp_path: Path
 ) -> None:
     served, sections = folder / "bundle", folder / "bundle" / "models" / "sections.npz"
-    before = infer(before_folder, "rat", result_extension=".nrrd").content
+    before = infer(before_folder, "rat").content
     firm = make_firm(model, tmp_path / "firm")
     try:
         shutil.copytree(firm, served, dirs_exist_ok=True)
         (served / "models" / "model.pt").touch()  # the server reads it anew
-        answer = infer(before_folder, "rat", output="all", result_extension=".nrrd")
+        answer = infer(before_folder, "rat", output="all")
         assert answer.status_code == 200, answer.text
         assert b'"normalisation": "specimen"' in answer.content
-        colour = infer(before_folder, "rat", result_extension=".nrrd").content
-        (tmp_path / "stained.nrrd").write_bytes(colour)
+        colour = infer(before_folder, "rat").content
+        (tmp_path / "stained.nii.gz").write_bytes(colour)
         expected = plain(firm, folder / "scans" / "rat.nii.gz", tmp_path / "plain")
-        made = itk.array_from_image(itk.imread(str(tmp_path / "stained.nrrd")))
+        made = itk.array_from_image(itk.imread(str(tmp_path / "stained.nii.gz")))
         assert np.array_equal(made, itk.array_from_image(expected))
         assert colour != before
         sections.write_bytes(b"none")
@@ -204,4 +204,4 @@ def test_a_bundle_of_which_one_section_decides_is_stained_as_by_plain_inference(
     finally:
         shutil.copytree(model, served, dirs_exist_ok=True)
         (served / "models" / "model.pt").touch()
-    assert infer(before_folder, "rat", result_extension=".nrrd").content == before
+    assert infer(before_folder, "rat").content == before

@@ -19,6 +19,7 @@ SPEEDS = ("exact", "fast", "preview", "stock")  # of ``inference.json``; bundle.
 OTHER_SIZE = 0.05  # by which pixels may differ from those of the training without a note
 BEYOND = 0.1  # of the way from background to bone
 LEAST_BETWEEN = 0.001  # of a scan's values that must lie between the two
+ALL_AT_ONCE = {"_target_": "SimpleInferer"}  # inferer of ``series.json`` where one section decides about all slices
 NORMALISATIONS = ("window", "dense", "specimen")  # likewise, bundle.networks.dense_norm
 
 
@@ -83,6 +84,22 @@ def read_grey_config(bundle_root: str | Path) -> dict[str, Any]:
         raise InputError(
             f"{bundle_root} takes {channels} channels of {config['source']['name']}, but a CT series has one value a "
             "voxel; stain such scans with configs/volume.json and a list as --input (docs/volumes.md)."
+        )
+    return config
+
+
+def read_stock_config(bundle_root: str | Path) -> dict[str, Any]:
+    """The same for MONAI's own parts, which Deploy and Label run.
+
+    Raises:
+        InputError: as :func:`read_grey_config`, or if they would not stain as ``normalisation`` says.
+    """
+    config = read_grey_config(bundle_root)
+    normalisation, at_once = config.get("normalisation", "window"), config.get("inferer") == ALL_AT_ONCE
+    if at_once != (normalisation == "specimen"):
+        raise InputError(
+            f"{bundle_root}: normalisation is {normalisation!r}, but its config of volumes stains "
+            f"{'all slices at once' if at_once else 'slice by slice'}; copy all of configs/ from one run again."
         )
     return config
 
@@ -218,21 +235,24 @@ def stock_settings(
     """What a stain depends on besides model and scan where MONAI's own parts make it (Deploy, Label).
 
     Args:
-        config: of :func:`read_config`.
+        config: of :func:`read_stock_config`.
         bone_intensity: mean grey value of bone in the scan.
         background_intensity: likewise, of background.
     """
     if config.get("normalisation") == "dense":  # which MONAI's own parts do not know
         config = {**config, "normalisation": "window"}
-    return engine_settings(config, "stock", bone_intensity, background_intensity)
+    settings = engine_settings(config, "stock", bone_intensity, background_intensity)
+    # a whole slice at once rounds otherwise than the engine's windows, so it is another picture
+    return settings | ({"parts": "MONAI"} if config.get("normalisation") == "specimen" else {})
 
 
 def engine_settings(
     config: Mapping[str, Any], speed: str, bone_intensity: float | None, background_intensity: float | None
 ) -> dict[str, Any]:
-    """The same where ``configs/volume.json`` makes it, along z; for ``speed`` ``stock`` it is the same picture.
+    """The same where ``configs/volume.json`` makes it, along z.
 
-    Where the network has a halo, or all has one section's statistics, windows do not matter.
+    For ``speed`` ``stock`` it is the same picture, unless one section decides. Where that or a halo makes windows lie
+    side by side, they do not matter.
 
     Args:
         config: of :func:`read_config`.

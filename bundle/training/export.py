@@ -157,7 +157,7 @@ def merged(bundle_root: Path) -> dict[str, Any]:
     parser.read_config([str(path) for path in config_files(bundle_root)])
     config = {key: value for key, value in parser.get().items() if key != "_meta_"}
     slides = ("mask", "output_format", "files", "whole_image", "accelerated", "speed", "background_rgb", "model")
-    for key in (*slides, "normalisation", "windows", "side_by_side"):
+    for key in (*slides, "windows", "side_by_side"):
         config.pop(key, None)
     config["windows_apart"] = "@step"
     config["direction"] = "forward"

@@ -21,6 +21,7 @@ from bundle.common.config import current_parser, resolved
 from bundle.common.config_text import as_text, write_config
 from bundle.common.errors import InputError
 from bundle.common.run_folder import LATEST
+from bundle.common.trained_bundle import ALL_AT_ONCE
 from bundle.data.datalist import Datalist, Modality
 from bundle.networks.checkpoints import check_finite, load_tensors, save_tensors
 from bundle.networks.specimen_volume import SpecimenVolume
@@ -33,7 +34,7 @@ CARRIED = ("common", "images", "data", "networks", "staining")  # rooms that a t
 PICTURE = re.compile(r"^!\[[^\n]*\]\([^\n]*\)\n", re.MULTILINE)  # of Markdown, on a line of its own
 LARGE_WINDOW = 1024  # px a side, where windows lie side by side: see docs/performance.md
 OF_VOLUMES = {  # of ``series.json``: all slices at once, since one region of the volume decides about each
-    "inferer": {"_target_": "SimpleInferer"},
+    "inferer": ALL_AT_ONCE,
 }
 
 

@@ -19,7 +19,7 @@ from bundle.common.command_line import command
 from bundle.evaluation.volumes import read_colour
 from bundle.images.volumes.volume import open_volume
 from bundle.networks.sections import Sections
-from bundle.networks.specimen_norm import SpecimenNetwork
+from bundle.networks.specimen_norm import SpecimenNetwork, statistics_of
 from bundle.staining.model import TrainedModel, load_model
 
 NO_TISSUE = 1  # the last label of a phantom that is none
@@ -70,7 +70,8 @@ def main(bundle: str, dataset_dir: str, *specimens: str, every: int = 24, judged
     """
     torch.set_num_threads(1)
     model = load_model(bundle, normalisation="window", window=None)
-    sections, network = Sections.load(f"{bundle}/models/sections.npz"), SpecimenNetwork(model.network)
+    network = SpecimenNetwork(model.network)
+    sections = Sections.load(f"{bundle}/models/sections.npz", statistics_of(model.network))
     print("| specimen | statistics of slice | distance | PSNR of the volume, dB |")
     print("|---|---|---|---|")
     for name in specimens:

@@ -14,7 +14,7 @@ from typing import Any
 from bundle.common.atomic import whole_folder, write_json
 from bundle.common.command_line import command
 from bundle.common.errors import InputError
-from bundle.common.trained_bundle import config_files, fingerprint, read_grey_config
+from bundle.common.trained_bundle import config_files, fingerprint, read_stock_config
 from scripts.deploy.context import APP, MODELS, check_context
 from scripts.deploy.settings import RULES, check_levels, find_bundle, read_rules
 
@@ -48,7 +48,7 @@ def package(
         InputError: if the bundle or the rules are not what they must be, or output holds something else.
     """
     bundle_root, target = find_bundle(Path(str(model))), Path(str(output))
-    read_grey_config(bundle_root)  # says so if it stains slides alone
+    read_stock_config(bundle_root)  # says so if it stains slides alone
     earlier = (target / "map" / "pkg.json").is_file()
     if target.exists() and not earlier and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"--output {target} holds something other than a build context; choose another folder.")

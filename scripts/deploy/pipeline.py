@@ -6,7 +6,7 @@ from monai.deploy.conditions import CountCondition
 from monai.deploy.core import AppContext, Application
 from monai.deploy.operators import DICOMDataLoaderOperator
 
-from bundle.common.trained_bundle import read_config, stock_settings
+from bundle.common.trained_bundle import read_stock_config, stock_settings
 from bundle.hospital.objects.made import made
 from scripts.deploy.operators import (
     IMAGE,
@@ -40,7 +40,7 @@ class StainApplication(Application):
         context = AppContext({"input": str(asked.input), "output": str(asked.output), "model": str(asked.bundle_root)})
         context.models = None  # the SDK's guess at what a folder of files is; the operator reads the bundle itself
         levels = (asked.bone_intensity, asked.background_intensity)
-        made_by = made(asked.bundle_root, stock_settings(read_config(asked.bundle_root), *levels))
+        made_by = made(asked.bundle_root, stock_settings(read_stock_config(asked.bundle_root), *levels))
 
         # nothing feeds the loader, so without the count it would start anew for ever
         once = CountCondition(self, 1)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from bundle.common.errors import InputError
-from bundle.common.trained_bundle import LEVELS, config_files, intensity_faults, read_grey_config
+from bundle.common.trained_bundle import LEVELS, config_files, intensity_faults, read_stock_config
 
 RULES = Path(__file__).with_name("rules.json")
 # what a MONAI Application Package sets in its container, as the SDK's own RuntimeEnv reads them
@@ -158,7 +158,7 @@ def check_levels(
         InputError: if not, or if the model cannot use them.
     """
     given = {"bone_intensity": bone_intensity, "background_intensity": background_intensity}
-    source = read_grey_config(bundle_root)["source"]
+    source = read_stock_config(bundle_root)["source"]
     missing = [name for name, value in given.items() if value is None]
     if missing and None not in (source.get(name) for name in given):
         raise InputError(

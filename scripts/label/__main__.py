@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from bundle.common.atomic import check_writable
 from bundle.common.command_line import as_bool, command
 from bundle.common.errors import InputError
-from bundle.common.trained_bundle import fingerprint, intensity_faults, read_grey_config
+from bundle.common.trained_bundle import fingerprint, intensity_faults, read_stock_config
 
 SECRETS = "MONAI_LABEL_DICOMWEB_USERNAME and MONAI_LABEL_DICOMWEB_PASSWORD"  # of the environment
 HERE = Path(__file__).resolve().parent
@@ -132,7 +132,7 @@ def make_app(work: Path, name: str, bundle: Path) -> Path:
 
 
 def _check(bundle: Path, bone_intensity: float | None, background_intensity: float | None) -> None:
-    source = read_grey_config(bundle)["source"]
+    source = read_stock_config(bundle)["source"]
     fingerprint(bundle)
     levels = (bone_intensity, background_intensity)
     for level, word in zip(levels, ("bone", "background"), strict=True):

@@ -11,6 +11,7 @@ import pydicom
 import pytest
 from pydicom.uid import RLELossless
 
+from tests.helpers.firm import make_firm
 from tests.hospital.conftest import needs
 from tests.hospital.deploy_parts import (
     LEVELS,
@@ -124,3 +125,15 @@ def test_a_model_file_that_would_run_code_does_not(trained: Path, tmp_path: Path
     assert "other than weights" in done.stderr
     assert not marker.exists()
     assert not list(out.iterdir())
+
+
+def test_one_section_decides_as_in_plain_inference_and_the_object_says_so(bundle: Path, tmp_path: Path) -> None:
+    firm = make_firm(bundle, tmp_path / "firm")
+    scan, out = save(tmp_path / "ct", hard_slices()), tmp_path / "out"
+    done = run_app("-i", scan, "-o", out, "-m", firm, *level_words())
+    assert done.returncode == 0, done.stderr
+    truth = plain_inference(firm, scan, tmp_path / "truth")
+    np.testing.assert_array_equal(stained(out), truth)
+    assert (plain_inference(bundle, scan, tmp_path / "windows") != truth).mean() > 0.1
+    (path,) = out.iterdir()
+    assert '"normalisation": "specimen", "parts": "MONAI", "sigma": 1.0, "speed": "stock"' in str(pydicom.dcmread(path))

@@ -22,6 +22,7 @@ from bundle.common.errors import InputError
 from scripts.deploy.settings import read_rules, read_settings
 from scripts.deploy.weights import check_weights
 from tests.conftest import ROOT
+from tests.helpers.firm import make_firm
 from tests.hospital.conftest import environment_of, needs
 from tests.hospital.deploy_parts import HOSTILE, LEVELS, level_words, make_bundle, run_app
 from tests.hospital.series import at, ct_series, each_slice, save
@@ -222,3 +223,43 @@ def test_a_python_without_the_sdk_is_told_how_to_get_one(bundle: Path, tmp_path:
     assert "make deploy" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert not (tmp_path.parent / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def firm(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, but one section decides."""
+    return make_firm(bundle, tmp_path_factory.mktemp("firm") / "bundle")
+
+
+def test_where_one_section_decides_the_torchscript_holds_weights_and_sections(
+    bundle: Path, firm: Path, tmp_path: Path
+) -> None:
+    check_weights(firm)
+    root = tmp_path / "bundle"
+    shutil.copytree(firm, root)
+    script, sections = root / "models" / "model.ts", root / "models" / "sections.npz"
+    for name, said in (("network", "other weights than"), ("sections", "other sections than models/sections.npz")):
+        loaded = torch.jit.load(str(firm / "models" / "model.ts"))
+        next(value for key, value in loaded.state_dict().items() if key.startswith(name)).add_(1)
+        loaded.save(str(script))
+        with pytest.raises(InputError, match=said):
+            check_weights(root)
+    sections.unlink()
+    check_weights(root)  # Deploy itself does not need it
+    for emptied in (torch.zeros(0, 4), torch.full((2, 4), torch.nan)):
+        loaded.sections = emptied
+        loaded.save(str(script))
+        with pytest.raises(InputError, match=r"model\.ts holds no statistics of the training's sections"):
+            check_weights(root)
+    shutil.copy(bundle / "models" / "model.ts", script)
+    with pytest.raises(InputError, match=r"holds no statistics .* normalisation is 'specimen'; copy it from the run"):
+        check_weights(root)
+
+
+def test_configs_of_which_one_alone_is_for_one_section_are_refused(bundle: Path, firm: Path, tmp_path: Path) -> None:
+    words = ["-i", tmp_path, "-o", tmp_path.parent / "out", *level_words()]
+    for root, other, said in ((firm, bundle, "'specimen', but .* slice by"), (bundle, firm, "'window', but .* all sl")):
+        mixed = tmp_path / root.parent.name
+        shutil.copytree(root, mixed)
+        shutil.copy(other / "configs" / "series.json", mixed / "configs")
+        assert re.search(said, refusal(*words, "-m", mixed))

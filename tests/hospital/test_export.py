@@ -18,10 +18,12 @@ import torch
 from monai.bundle import ConfigWorkflow
 
 from bundle.common.errors import InputError
-from bundle.common.trained_bundle import read_config
+from bundle.common.trained_bundle import read_config, read_stock_config, stock_settings
+from bundle.training import export as exporting
 from bundle.training.export import check, export, merged, metadata_faults, pack
 from bundle.training.export_readme import readme
 from tests.conftest import run_bundle
+from tests.helpers.firm import make_firm
 
 METADATA = {
     **dict.fromkeys(("schema", "task", "description", "authors", "copyright", "network_data_format"), "there"),
@@ -163,3 +165,24 @@ def test_the_page_quotes_an_evaluation_of_these_weights_only(trained, tmp_path):
     ]
     headings = [line.lstrip("# ") for line in page.splitlines() if line.startswith("#")]
     assert headings == order
+
+
+@pytest.mark.slow
+def test_a_zip_of_which_one_section_decides_stains_and_says_so_as_the_bundle_does(trained, scan, tmp_path, monkeypatch):
+    monkeypatch.setattr(exporting, "check", lambda *_: [])  # which takes long, and sees nothing of this
+    firm = make_firm(trained / "bundle", tmp_path / "firm")
+    export(str(firm), str(tmp_path / "zoo.zip"), onnx=False)
+    with zipfile.ZipFile(tmp_path / "zoo.zip") as archive:
+        archive.extractall(tmp_path)
+    root = tmp_path / "virtual_staining"
+    made = []
+    for folder, configs in ((root, ["inference"]), (firm, ["inference", "series"])):
+        files = [str(folder / "configs" / f"{name}.json") for name in configs]
+        done = run_bundle("inference", files, bundle_root=folder, output_dir=tmp_path / f"of_{folder.name}", input=scan)
+        assert done.returncode == 0, done.stderr
+        made.append(itk.array_from_image(itk.imread(str(tmp_path / f"of_{folder.name}" / "scan_stained.nrrd"))))
+    assert np.array_equal(*made)
+    settings = [stock_settings(read_stock_config(folder), None, None) for folder in (root, firm)]
+    assert settings[0] == settings[1]
+    assert settings[0]["normalisation"] == "specimen"
+    assert (root / "models" / "sections.npz").read_bytes() == (firm / "models" / "sections.npz").read_bytes()

@@ -18,6 +18,7 @@ import requests
 import torch
 
 from tests.conftest import ROOT
+from tests.helpers.firm import make_firm
 from tests.helpers.volumes import make_voxels, write_scan
 from tests.hospital.label_parts import LEVELS, PATIENCE_S, infer, make_model, plain, refused, same_grid, serving
 
@@ -171,3 +172,36 @@ def test_weights_that_are_a_program_or_of_another_network_are_refused(
         file.write_bytes(weights)
     assert not (tmp_path / "harm").exists()
     assert infer(before_folder, "rat").content == expected
+
+
+def test_a_bundle_of_which_one_section_decides_is_stained_as_by_plain_inference(
+    before_folder: str, folder: Path, model: Path, tmp_path: Path
+) -> None:
+    served, sections = folder / "bundle", folder / "bundle" / "models" / "sections.npz"
+    before = infer(before_folder, "rat").content
+    firm = make_firm(model, tmp_path / "firm")
+    try:
+        shutil.copytree(firm, served, dirs_exist_ok=True)
+        (served / "models" / "model.pt").touch()  # the server reads it anew
+        answer = infer(before_folder, "rat", output="all")
+        assert answer.status_code == 200, answer.text
+        assert b'"normalisation": "specimen"' in answer.content
+        colour = infer(before_folder, "rat").content
+        (tmp_path / "stained.nii.gz").write_bytes(colour)
+        expected = plain(firm, folder / "scans" / "rat.nii.gz", tmp_path / "plain")
+        made = itk.array_from_image(itk.imread(str(tmp_path / "stained.nii.gz")))
+        assert np.array_equal(made, itk.array_from_image(expected))
+        assert colour != before
+        sections.write_bytes(b"none")
+        (served / "models" / "model.pt").touch()
+        refused(
+            infer(before_folder, "rat"), 500, "sections.npz holds no statistics of sections", "copy it from the run"
+        )
+        sections.unlink()
+        refused(infer(before_folder, "rat"), 500, "sections.npz holds no statistics of sections")
+        shutil.copy(model / "configs" / "series.json", served / "configs")
+        refused(infer(before_folder, "rat"), 500, "normalisation is 'specimen'", "slice by slice")
+    finally:
+        shutil.copytree(model, served, dirs_exist_ok=True)
+        (served / "models" / "model.pt").touch()
+    assert infer(before_folder, "rat").content == before

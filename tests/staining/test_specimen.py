@@ -18,49 +18,24 @@ from bundle.images.slides import read_slide
 from bundle.networks import ResnetGenerator
 from bundle.networks.sections import Sections
 from bundle.networks.specimen_norm import SpecimenNetwork, statistics_of
-from bundle.networks.specimen_volume import SpecimenVolume
 from bundle.staining import run as run_module
 from bundle.staining.job import RECORD
 from bundle.staining.model import load_model
 from bundle.staining.page import PAGE
-from bundle.training.publish import OF_VOLUMES
 from tests.conftest import run_bundle
+from tests.helpers.firm import PLACE, make_firm, prepared, write_faint
 from tests.helpers.volumes import files_of, make_voxels, result, stain, write_scan
 from tests.staining.test_interrupted import StoppedError, stop_after
-
-PLACE = 16  # of the one slice that has contrast, in a volume of 70
 
 
 @pytest.fixture(scope="module")
 def scan(tmp_path_factory) -> Path:
-    voxels = make_voxels()
-    voxels = (20000 + (voxels.astype(float) - 20000) * 0.2).astype(np.uint16)
-    voxels[PLACE] = make_voxels()[PLACE]
-    return write_scan(tmp_path_factory.mktemp("scan") / "scan.nii.gz", voxels)
-
-
-def prepared(pixels: np.ndarray) -> torch.Tensor:
-    """As the bundle of these tests sees a slice (H, W)."""
-    return (torch.from_numpy(pixels.astype(np.float32)) / 65535 * 2 - 1)[None, None].expand(1, 3, -1, -1)
+    return write_faint(tmp_path_factory.mktemp("scan") / "scan.nii.gz")
 
 
 @pytest.fixture(scope="module")
 def firm(trained, tmp_path_factory) -> Path:
-    """A bundle as a training with ``normalisation`` ``specimen`` publishes it; its sections look like that slice."""
-    folder = tmp_path_factory.mktemp("firm") / "bundle"
-    shutil.copytree(trained / "bundle", folder)
-    path = folder / "configs" / "inference.json"
-    content = json.loads(path.read_text()) | {"normalisation": "specimen", "window": 1024, "step": None}
-    path.write_text(json.dumps(content))
-    path = folder / "configs" / "series.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | OF_VOLUMES))
-    network = load_model(folder).network
-    specimen = SpecimenNetwork(network)
-    shown = [prepared(make_voxels(seed=seed)[PLACE]) for seed in range(5)]
-    known = Sections(torch.stack([specimen.learn(each) for each in shown]), np.array([[48, 40]] * 5))
-    known.save(folder / "models" / "sections.npz")
-    torch.jit.script(SpecimenVolume(network, known).eval()).save(str(folder / "models" / "model.ts"))
-    return folder
+    return make_firm(trained / "bundle", tmp_path_factory.mktemp("firm") / "bundle")
 
 
 def stained_by(bundle: Path, voxels: np.ndarray, reference: np.ndarray, axis: int = 0) -> np.ndarray:

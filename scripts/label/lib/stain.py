@@ -26,7 +26,7 @@ from monailabel.tasks.infer.bundle import BundleInferTask
 from torch import nn
 
 from bundle.common.errors import InputError
-from bundle.common.trained_bundle import config_files, fingerprint, intensity_faults, read_grey_config, stock_settings
+from bundle.common.trained_bundle import config_files, fingerprint, intensity_faults, read_stock_config, stock_settings
 from bundle.images.finite import nan_faults
 from bundle.networks.checkpoints import load_network
 from bundle.networks.sections import Sections
@@ -58,7 +58,7 @@ class StainTask(BundleInferTask):
         self.levels: tuple[Any, Any] = (None, None)
         self.sha256 = ""  # of the weights that are loaded
         self.publish = publish
-        self.source = read_grey_config(path)["source"]
+        self.source = read_stock_config(path)["source"]
         # OTHERS, for the viewers would show what a segmentation gives as a mask
         super().__init__(
             path, dict(conf), type=InferType.OTHERS, extend_load_image=False, add_post_restore=False, load_strict=True
@@ -108,7 +108,7 @@ class StainTask(BundleInferTask):
 
     def _loaded(self, path: Path, device: str) -> nn.Module:
         network = load_network(copy.deepcopy(self.network), str(path), device)
-        if read_grey_config(self.bundle_path).get("normalisation") != "specimen":
+        if read_stock_config(self.bundle_path).get("normalisation") != "specimen":
             return network
         sections = Sections.load(path.with_name("sections.npz"), statistics_of(network))
         return SpecimenVolume(network, sections).to(device).eval()
@@ -127,7 +127,7 @@ class StainTask(BundleInferTask):
         if fingerprint(self.bundle_path) != self.sha256:
             raise HTTPException(BROKEN, "models/model.pt was replaced while it was in use; ask again.")
         colour, affine = np.asarray(data["pred"], np.uint8), np.asarray(data["image"].meta["original_affine"])
-        settings = stock_settings(read_grey_config(self.bundle_path), *self.levels)
+        settings = stock_settings(read_stock_config(self.bundle_path), *self.levels)
         told = {
             "intended_use": "research only: a generated stain is a prediction, not a stain; not for diagnosis",
             "model_sha256": self.sha256,

@@ -202,3 +202,15 @@ def own_device() -> torch.device:
     if not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+
+
+def reference_in_words(reference: Mapping[str, Any]) -> str:
+    """What a record holds of a reference, in one line."""
+    top, left, height, width = reference["region"]
+    where = f"slice {reference['slice']} across {reference['axis']}, {height}×{width} px at {top}, {left}"
+    if "asked" in reference:
+        where = f"{where}, as asked for"
+    if "distance" not in reference:
+        return where
+    usual = "" if reference["usual"] is None else f", which usually lie {reference['usual']:.1f} apart"
+    return f"{where}: {reference['distance']:.1f} from the nearest section of the training{usual}"

@@ -18,9 +18,8 @@ from bundle.common.html import Picture, code, fill, webp
 from bundle.images.stained.stored import FORMATS, Stain, open_stain
 from bundle.images.volumes.channels import open_channels
 from bundle.images.volumes.volume import Volume
-from bundle.staining.job import RECORD
+from bundle.staining.job import RECORD, reference_in_words
 from bundle.staining.pictures import CLEAR, alpha, orthogonal_views, render, save_png
-from bundle.staining.reference import in_words
 from bundle.staining.seen import SHOWN, Report, Seen, look
 from bundle.staining.viewer import SCRIPT, viewer
 
@@ -193,7 +192,7 @@ def _origin(record: Mapping[str, Any], seen: Seen) -> Iterable[tuple[str, str]]:
     yield "window, step", f"{_px(made, 'window', 'whole slice')}, {_px(made, 'step', 'none')}"
     yield "normalisation", plain(made.get("normalisation", "window"))
     if "reference" in record:
-        yield "statistics of", in_words(record["reference"])
+        yield "statistics of", reference_in_words(record["reference"])
     yield "stained across", plain(", ".join(made.get("axes") or ""))
     yield "fused by", plain(made.get("fusion")) if len(made.get("axes") or "") != 1 else "nothing: one axis"
     yield "blur before", f"Gaussian, σ = {made['sigma']:g} voxels" if "sigma" in made else NOT

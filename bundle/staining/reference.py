@@ -104,15 +104,3 @@ def reference_faults(place: int | None, depth: int, axis: str, sections: Section
         raise InputError(
             f"reference_slice is {place}, but slices across {axis} are 0 to {depth - 1}; name one of them."
         )
-
-
-def in_words(reference: Mapping[str, Any]) -> str:
-    """What a record holds of a reference, in one line."""
-    top, left, height, width = reference["region"]
-    where = f"slice {reference['slice']} across {reference['axis']}, {height}×{width} px at {top}, {left}"
-    if "asked" in reference:
-        where = f"{where}, as asked for"
-    if "distance" not in reference:
-        return where
-    usual = "" if reference["usual"] is None else f", which usually lie {reference['usual']:.1f} apart"
-    return f"{where}: {reference['distance']:.1f} from the nearest section of the training{usual}"

@@ -28,10 +28,10 @@ from bundle.images.stained.stored import DEPTH
 from bundle.images.volumes.volume import Volume
 from bundle.staining.fusion import FUSIONS
 from bundle.staining.hull import Hull, find_hull
-from bundle.staining.job import RECORD, WORK, Settings
+from bundle.staining.job import RECORD, WORK, Settings, reference_in_words
 from bundle.staining.pictures import alpha
 from bundle.staining.progress import Progress, slabs_of
-from bundle.staining.reference import find_reference, given_reference, in_words
+from bundle.staining.reference import find_reference, given_reference
 from bundle.staining.slices import SliceStore
 from bundle.staining.source import Bricks, Slabs, SmoothedScan
 from bundle.staining.stainer import Stainer
@@ -197,7 +197,7 @@ class Run:
             depths = {axis: self.volume.shape["zyx".index(axis)] for axis in axes}
             with bar("looking for a section", "slice", self.shown) as report:
                 statistics, told = find_reference(self.stainer, read, depths, sections, report)
-        print(f"stained with the statistics of {in_words(told)}")  # by whichever process has looked
+        print(f"stained with the statistics of {reference_in_words(told)}")  # by whichever process has looked
         with whole_file(self.work / REFERENCE) as path, path.open("wb") as file:
             np.save(file, statistics.numpy())
         return told

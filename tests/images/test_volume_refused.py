@@ -281,29 +281,6 @@ def test_an_nrrd_of_several_units_is_refused(tmp_path):
     assert open_volume(tmp_path / "s.nrrd").geometry.spacing_um == (0.005,) * 3
 
 
-def test_an_nrrd_of_a_list_of_planes_is_no_volume(tmp_path):
-    nrrd.write(str(tmp_path / "s.nrrd"), random(), {"kinds": ["list", "space", "space"], "spacings": [5.0] * 3})
-    with pytest.raises(InputError, match=r"an axis of kind list among those of space; write the volume alone"):
-        open_volume(tmp_path / "s.nrrd")
-
-
-def test_an_ome_zarr_of_two_images_or_a_coarser_one_first_is_refused(tmp_path):
-    write_zarr(tmp_path / "s.zarr", random())
-    group = zarr.open_group(tmp_path / "s.zarr")
-    (image,) = group.attrs["multiscales"]
-    path = image["datasets"][0]["path"]
-    half = group[path][::2, ::2, ::2]
-    group.create_array("half", data=half)
-    group.attrs["multiscales"] = [{**image, "datasets": [image["datasets"][0], {"path": "half"}]}]
-    assert open_volume(tmp_path / "s.zarr", voxel_um=5).shape == group[path].shape
-    group.attrs["multiscales"] = [{**image, "datasets": [{"path": "half"}, image["datasets"][0]]}]
-    with pytest.raises(InputError, match="lists a coarser level first"):
-        open_volume(tmp_path / "s.zarr", voxel_um=5)
-    group.attrs["multiscales"] = [image, image]
-    with pytest.raises(InputError, match="holds 2 images in one group"):
-        open_volume(tmp_path / "s.zarr", voxel_um=5)
-
-
 def test_an_origin_that_is_no_place_is_refused(tmp_path):
     affine = np.diag([0.005, 0.005, 0.005, 1])
     affine[0, 3] = np.nan

@@ -124,6 +124,20 @@ def bioformats(folder: Path) -> Path:
     return ngff(at="0")(folder)
 
 
+def two_images(folder: Path) -> Path:
+    group = zarr.open_group(ngff()(folder))
+    group.attrs["multiscales"] = 2 * group.attrs["multiscales"]
+    return folder / "s.zarr"
+
+
+def coarse_first(folder: Path) -> Path:
+    group = zarr.open_group(ngff()(folder))
+    group.create_array("half", data=group["0"][::2, ::2, ::2])
+    (image,) = group.attrs["multiscales"]
+    group.attrs["multiscales"] = [{**image, "datasets": [{"path": "half"}, *image["datasets"]]}]
+    return folder / "s.zarr"
+
+
 def bare(version: int, **about: Any) -> Callable[[Path], Path]:
     def write(folder: Path) -> Path:
         array = zarr.create_array(folder / "s", shape=SHAPE, chunks=(2, 20, 24), dtype="u2", zarr_format=version)
@@ -147,6 +161,8 @@ case(
 case("OME-Zarr", "axes in another order", Case(ngff(axes="xyz", shape=SHAPE[::-1])))
 case("OME-Zarr", "several channels, or colour", Case(ngff(axes="czyx", shape=(3, *SHAPE))))
 case("OME-Zarr", "several times", Case(ngff(axes="tzyx", shape=(2, *SHAPE))))
+case("OME-Zarr", "several images in one group", Case(two_images))
+case("OME-Zarr", "a coarser level listed first", Case(coarse_first))
 case("Zarr", "bioformats2raw's layout", Case(bioformats))
 case("Zarr", "a bare array, Zarr 2 or 3", Case(bare(2), by_zarr), Case(bare(3), by_zarr))
 case(

@@ -148,6 +148,7 @@ case(
     Case(raw_nrrd("spacings: 5 6 7", 'units: "um" "um" "um"', "axis mins: 10 20 30"), truth, (7, 6, 5),
          (0.0125, 0.023, 0.0335)),
 )  # fmt: skip
+case("NRRD", "an axis that is no place", Case(raw_nrrd(SIZES, "kinds: domain domain list")))
 case("NRRD", "axes of several units", Case(raw_nrrd(*DIRECTIONS, 'space units: "mm" "um" "mm"')))
 case("NRRD", "other encodings than raw and gzip", Case(text_nrrd))
 case(

@@ -18,7 +18,7 @@ logger = logging.getLogger("bundle")
 
 FEW = 3  # sections, below which it cannot be said how far they lie from each other
 LEAST_SPREAD = 1e-3  # of a statistic over the sections
-FAR = 2.0  # times as far from the nearest section as these usually lie from each other
+FAR = 2.5  # times as far from the nearest section as these usually lie from each other
 MOST = 64  # sections: more say no more, and the file and every comparison grow with them
 LEAST_PX = 8  # a side, of a section
 SLICES = 24  # of a volume, that are compared with the sections

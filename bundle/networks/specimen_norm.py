@@ -224,10 +224,12 @@ class SpecimenInferer(HaloInferer):
         if self._own is None or self._own[0] is not network:
             self._own = (network, SpecimenNetwork(network))
         own, made = self._own[1], []
-        for image in inputs.split(1):
+        names = getattr(inputs, "meta", {}).get("filename_or_obj", "an image")  # MONAI's, of the files of a batch
+        names = [names] * len(inputs) if isinstance(names, str) else names
+        for image, name in zip(inputs.split(1), names, strict=True):
             statistics = own.learn(image)
             own.settle(statistics)
             if self.sections is not None:
-                warn_if_far(self.sections.distance(statistics), self.sections, "an image")
+                warn_if_far(self.sections.distance(statistics), self.sections, name)
             made.append(super().__call__(image, own))
         return torch.cat(made)

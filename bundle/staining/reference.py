@@ -98,7 +98,7 @@ def reference_faults(place: int | None, depth: int, axis: str, sections: Section
     if place is None and sections is None:
         raise InputError(
             "normalisation is 'specimen', but the trained bundle has no models/sections.npz to find a slice by; its "
-            "training command with --resume true writes it, or name a slice like its sections: --reference_slice N."
+            "training command with --resume changed writes it, or name a slice like its sections: --reference_slice N."
         )
     if place is not None and not 0 <= place < depth:
         raise InputError(

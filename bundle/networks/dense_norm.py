@@ -26,6 +26,7 @@ Hook = Callable[[str, Any, tuple[Tensor], Tensor], Tensor | None]  # layer, norm
 
 WITHOUT_NORM = "normalisation is {!r}, but this network has no instance norm; leave it at 'window'."
 
+LARGE = 1024  # px a side, which bundles whose own normalisation is 'specimen' have
 _own = threading.local()  # ``place``: of the window that this thread computes
 
 
@@ -181,6 +182,12 @@ def normalised(
     """
     if normalisation not in NORMALISATIONS:
         raise InputError(f"normalisation is {normalisation!r}; it must be one of {', '.join(NORMALISATIONS)}.")
+    side = int(np.ravel(windows.roi_size)[0])
+    if normalisation != "specimen" and halo is None and side >= LARGE and windows.overlap == 0:
+        raise InputError(
+            f"normalisation is {normalisation!r}, but windows of {side} px side by side are for 'specimen'; give those "
+            "of the training too, such as --window 256 --step 64."
+        )
     if normalisation == "window":
         return windows
     if halo is not None:
@@ -190,7 +197,7 @@ def normalised(
     if network is None:
         raise InputError(
             "normalisation is 'specimen', but the bundle's inference.json is of an earlier version, which knows none; "
-            "its training command with --resume true writes it anew."
+            "its training command with --resume changed writes it anew."
         )
     reach, multiple = (getattr(network, name, None) for name in ("reach", "multiple"))
     if reach is None or multiple is None:
@@ -200,5 +207,4 @@ def normalised(
     known = None
     if sections is not None and Path(sections).is_file():
         known = Sections.load(sections, statistics_of(network))
-    window = int(np.ravel(windows.roi_size)[0])
-    return SpecimenInferer(window, reach, multiple, known, windows.with_coord, windows.progress)
+    return SpecimenInferer(side, reach, multiple, known, windows.with_coord, windows.progress)

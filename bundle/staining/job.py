@@ -212,5 +212,8 @@ def reference_in_words(reference: Mapping[str, Any]) -> str:
         where = f"{where}, as asked for"
     if "distance" not in reference:
         return where
-    usual = "" if reference["usual"] is None else f", which usually lie {reference['usual']:.1f} apart"
-    return f"{where}: {reference['distance']:.1f} from the nearest section of the training{usual}"
+    usual = "too few to say how far is far"
+    if reference["usual"] is not None:
+        usual = f"which usually lie {reference['usual']:.1f} apart"
+    unlike = "; it is unlike all of them, and the stain may be wrong" if reference["unlike"] else ""
+    return f"{where}: {reference['distance']:.1f} from the nearest section of the training, {usual}{unlike}"

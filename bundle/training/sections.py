@@ -27,7 +27,7 @@ def sections_of(
         weights: of its network, which has instance norm.
         device: where to compute.
     """
-    model = model_in_memory(inference, weights, device, normalisation="window")
+    model = model_in_memory(inference, weights, device, normalisation="window", window=None)
     network, images = SpecimenNetwork(model.network), data.images("training", "source")
     statistics, sizes = [], []
     for place in spread_over(len(images), MOST):

@@ -302,10 +302,14 @@ def test_what_cannot_be_had_is_refused():
         normalised(windows, "specimen", halo=48, network=FieldGenerator(width=4))
     with pytest.raises(InputError, match="'specimen', but a UnetGenerator sees all of a window; leave it at 'window'"):
         normalised(windows, "specimen", network=UnetGenerator(width=4, patch_size=32))
-    with pytest.raises(InputError, match="but the bundle's inference.json is of an earlier version, .* --resume true"):
+    with pytest.raises(
+        InputError, match="but the bundle's inference.json is of an earlier version, .* --resume changed"
+    ):
         normalised(windows, "specimen")
     with pytest.raises(InputError, match="no instance norm"):
         SpecimenNetwork(nn.Conv2d(3, 3, 1))
+    with pytest.raises(InputError, match="is 'window', but windows of 1024 px side by side are for 'specimen'; give "):
+        normalised(SlidingWindowInferer(1024, 1, 0.0), "window", network=generator())
     made = normalised(windows, "specimen", network=generator())
     assert isinstance(made, SpecimenInferer)
     assert (made.window, made.halo, made.multiple, made.sections) == (240, 48, 48, None)

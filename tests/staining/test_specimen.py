@@ -40,7 +40,7 @@ def firm(trained, tmp_path_factory) -> Path:
 
 def stained_by(bundle: Path, voxels: np.ndarray, reference: np.ndarray, axis: int = 0) -> np.ndarray:
     """Each slice alone, with the statistics of one."""
-    model = load_model(bundle, normalisation="window", speed="stock")
+    model = load_model(bundle, normalisation="window", window=None, speed="stock")
     assert isinstance(model.network, ResnetGenerator)
     specimen = SpecimenNetwork(model.network)
     specimen.settle(specimen.learn(prepared(reference)))
@@ -97,7 +97,7 @@ def test_a_slice_that_is_named_decides(firm, scan, tmp_path, capsys):
     with pytest.raises(InputError, match="reference_slice is 70, but slices across z are 0 to 69; name one of them"):
         stain(firm, scan, tmp_path / "b", reference_slice=70)
     with pytest.raises(InputError, match="reference_slice is given, but normalisation is 'window'"):
-        stain(firm, scan, tmp_path / "b", reference_slice=3, normalisation="window")
+        stain(firm, scan, tmp_path / "b", reference_slice=3, normalisation="window", window=256, step=64)
     assert not (tmp_path / "b").exists()
 
 

@@ -105,7 +105,7 @@ class Stainer:
     @torch.inference_mode()
     def learn(self, pixels: np.ndarray) -> Tensor:
         """What instance norm meets in a region of a slice (C, H, W), in the scan's units: (F)."""
-        if not isinstance(self._specimen, SpecimenNetwork):
+        if self._specimen is None:
             self._specimen = SpecimenNetwork(self.network)
         return self._specimen.learn(self._prepared(pixels)[None].to(self.device))
 

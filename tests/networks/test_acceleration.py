@@ -21,10 +21,7 @@ from bundle.networks.fast.inference import NarrowConv2d
 from bundle.networks.fast.winograd import POINTS, InstanceNorm, WinogradConv2d, winograd_transform
 from bundle.networks.threads import share_out
 
-
-@pytest.fixture(autouse=True)
-def _narrow_is_wide_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(acceleration.fast, "LEAST_CHANNELS", 4)
+pytestmark = pytest.mark.usefixtures("narrow_is_wide_enough")
 
 
 def generator(**changes) -> ResnetGenerator:

@@ -24,10 +24,7 @@ from tests.conftest import ROOT
 
 WINDOW = 32
 
-
-@pytest.fixture(autouse=True)
-def _narrow_is_wide_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(acceleration.fast, "LEAST_CHANNELS", 4)
+pytestmark = pytest.mark.usefixtures("narrow_is_wide_enough")
 
 
 @pytest.fixture(scope="module")

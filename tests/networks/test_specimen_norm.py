@@ -15,7 +15,6 @@ from torch import nn
 
 from bundle.common.errors import InputError
 from bundle.networks import FieldGenerator, ResnetGenerator, UnetGenerator
-from bundle.networks import accelerate as acceleration
 from bundle.networks.accelerate import Accelerated, HalfWeights, accelerate
 from bundle.networks.dense_norm import normalised
 from bundle.networks.sections import Sections, distance, regions, spread_over, starts
@@ -29,10 +28,7 @@ from bundle.networks.specimen_norm import (
 )
 from bundle.networks.specimen_volume import SpecimenVolume
 
-
-@pytest.fixture(autouse=True)
-def _narrow_is_wide_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(acceleration.fast, "LEAST_CHANNELS", 4)
+pytestmark = pytest.mark.usefixtures("narrow_is_wide_enough")
 
 
 def generator(**changes) -> ResnetGenerator:

@@ -1,0 +1,13 @@
+"""Networks of a few channels, on which Winograd is tried all the same."""
+
+from __future__ import annotations
+
+import pytest
+
+from bundle.networks import accelerate as acceleration
+
+
+@pytest.fixture
+def narrow_is_wide_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Winograd from 4 channels on, in place of those from which it pays."""
+    monkeypatch.setattr(acceleration.fast, "LEAST_CHANNELS", 4)

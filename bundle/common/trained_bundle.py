@@ -15,7 +15,9 @@ from bundle.common.run_folder import read_record
 from bundle.common.values import is_size_um, shown
 
 LEVELS = ("bone", "background")
-SPEEDS = ("exact", "fast", "preview", "stock")  # of ``inference.json``; bundle.networks.accelerate says what they are
+# How a trained network computes, by name; bundle.networks.engines says what they are
+ENGINES = ("fp32", "winograd_fp32", "winograd6_fp32", "bf16", "winograd_bf16", "fp16", "compiled")
+SPEEDS = ("exact", "fast", "preview", "stock", *ENGINES)  # of ``inference.json``, see bundle.networks.accelerate
 OTHER_SIZE = 0.05  # by which pixels may differ from those of the training without a note
 BEYOND = 0.1  # of the way from background to bone
 LEAST_BETWEEN = 0.001  # of a scan's values that must lie between the two

@@ -6,78 +6,146 @@ for another within a layer, and a window's result depends neither on the batch i
 
 from __future__ import annotations
 
-import copy
 import logging
+import math
+import statistics
+import threading
+import time
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from bundle.common.errors import InputError
-from bundle.common.trained_bundle import SPEEDS
-from bundle.networks import score
-from bundle.networks.halo import rounded_alike
+from bundle.common.memory import keep_freed
+from bundle.common.trained_bundle import ENGINES, SPEEDS
+from bundle.networks.engines import engine, engines, fast
 from bundle.networks.threads import share_out
-
-try:
-    from bundle.networks.fast import inference as fast
-except ModuleNotFoundError as error:
-    if not (error.name or "").startswith("bundle.networks.fast"):
-        raise
-    fast = None  # type: ignore[assignment]
 
 logger = logging.getLogger("bundle")
 
 LARGEST_WINDOW = 512 * 512  # px that one thread computes alone; all share a larger image
+LEAST_PSNR, MOST_APART = 55.0, 0.03  # dB, and of [−1, 1]: what `fast` must keep to `exact`
+ROUNDS = 3  # timed, after one that compiles and warms up
+TRIED_PX = 256  # a side at most, of what is timed
+WITHOUT_FAST = ", as bundle/networks/fast is missing"
+STOCK = "fp32, PyTorch's own layers"
+
+_choosing = threading.Lock()
 
 
-class HalfWeights(nn.Module):
-    """A network in half precision altogether.
+@dataclass
+class Choice:
+    """The arithmetic of a run, once it is chosen.
 
-    Args:
-        network: a copy is made.
-        dtype: ``torch.float16`` or ``torch.bfloat16``.
+    Attributes:
+        speed: as asked for.
+        device: where it computes.
+        name: one of ``ENGINES``; empty until it is chosen.
+        seconds: of a window, by name, where they were timed.
     """
 
-    def __init__(self, network: nn.Module, dtype: torch.dtype = torch.float16) -> None:
-        super().__init__()
-        self.network, self.dtype = copy.deepcopy(network).to(dtype), dtype
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) → (B, C', H', W'), fp32."""
-        return self.network(x.to(self.dtype)).float()
-
-
-class Autocast(nn.Module):
-    """A network in half precision where PyTorch's autocast chooses it, channels-last.
-
-    Args:
-        network: its parameters are used; what it gives is a tensor, or a list with one at the end.
-        dtype: ``torch.float16`` or ``torch.bfloat16``.
-    """
-
-    def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.network, self.dtype = network.to(memory_format=torch.channels_last), dtype
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) → (B, C', H', W'), fp32."""
-        with torch.autocast(x.device.type, dtype=self.dtype):
-            return score(self.network, x.contiguous(memory_format=torch.channels_last)).float()
+    speed: str
+    device: torch.device
+    name: str = ""
+    seconds: dict[str, float] = field(default_factory=dict)
 
 
 class Accelerated(nn.Module):
     """A network for inference only, see :func:`accelerate`.
 
     Args:
-        network: in fp32.
-        arithmetic: how it computes, and why so: one line.
-        half: the same in half precision, with which to try first.
+        network: a generator, which stays as it is.
+        choice: of the arithmetic; networks of one run share it.
     """
 
-    def __init__(self, network: nn.Module, arithmetic: str, half: nn.Module | None = None) -> None:
+    def __init__(self, network: nn.Module, choice: Choice) -> None:
         super().__init__()
-        self.network, self.half_network, self.arithmetic = network, half, arithmetic
-        self.overflowed = False
+        self._given, self.choice = (network,), choice  # no module of this one: it is not called
+        self.exact = engine(_exact(network, choice.device), network, choice.device)
+        self.engine: nn.Module | None = None
+        if choice.name:
+            self.settle(choice.name)
+
+    @property
+    def given(self) -> nn.Module:
+        """The network that it computes."""
+        return self._given[0]
+
+    def like(self, network: nn.Module) -> Accelerated:
+        """Another network in the same arithmetic."""
+        return Accelerated(network, self.choice)
+
+    @property
+    def arithmetic(self) -> str:
+        """How it computes, in one line."""
+        return "the fastest that is close enough" if self.engine is None else str(self.engine.arithmetic)
+
+    def settle(self, name: str) -> None:
+        """Compute in an arithmetic from now on.
+
+        Raises:
+            InputError: if this machine has none of that name.
+        """
+        there = engines(self.given, self.choice.device)
+        if name not in there:
+            raise InputError(
+                f"speed is {name!r}, which this {self.choice.device.type} has not for this network; it has "
+                f"{', '.join(there)}{WITHOUT_FAST if fast is None else ''}."
+            )
+        self.choice.name = name
+        own = name == _exact(self.given, self.choice.device)
+        self.engine = self.exact if own else engine(name, self.given, self.choice.device)
+
+    @torch.no_grad()
+    def choose(self, x: Tensor) -> None:
+        """Time what this machine has on an image, and take the fastest that is close enough to ``exact``, once.
+
+        Args:
+            x: (B, C, H, W) in [−1, 1]; where it has most contrast is what is timed.
+        """
+        with _choosing:
+            if self.engine is None and self.choice.name:  # for another network of the run
+                self.settle(self.choice.name)
+            if self.engine is not None:
+                return
+            window = most_contrast(x.as_subclass(Tensor).to(self.choice.device), TRIED_PX)
+            near = self._near(window.contiguous(memory_format=torch.channels_last))
+            self.choice.seconds = near
+            self.settle(min(near, key=lambda name: near[name]))
+            told = ", ".join(f"{name} {1000 * seconds:.3g} ms" for name, seconds in near.items())
+            side = "×".join(str(px) for px in window.shape[2:])
+            logger.info("a window of %s px takes %s: --speed %s takes the fastest again", side, told, self.choice.name)
+
+    def _near(self, window: Tensor) -> dict[str, float]:
+        """Seconds of a window in each arithmetic that is close enough to ``exact``."""
+        device, names = self.choice.device, _candidates(self.given, self.choice.device)
+        windows = [window] * (torch.get_num_threads() if device.type == "cpu" else 1)
+        expected, tried = self.exact(window), {names[0]: self.exact}
+        for name in names[1:]:
+            try:
+                made = engine(name, self.given, device)
+                found = made(window)
+            except (RuntimeError, NotImplementedError, TypeError) as error:
+                logger.warning("%s does not work here (%s); it is left out.", name, str(error).split("\n")[0])
+                continue
+            apart = float((found - expected).abs().max())
+            square = float((found - expected).square().mean(dtype=torch.float64))
+            psnr = 10 * math.log10(4 / square) if square else math.inf
+            if psnr >= LEAST_PSNR and apart <= MOST_APART:
+                tried[name] = made
+            else:
+                logger.info("%s is too far from exact here: %.1f dB, at most %.2g apart", name, psnr, apart)
+        seconds: dict[str, list[float]] = {name: [] for name in tried}
+        for number in range(1 + ROUNDS):
+            for name, made in tried.items() if len(tried) > 1 else ():
+                begin = time.perf_counter()
+                share_out(made, windows)
+                if device.type == "cuda":
+                    torch.cuda.synchronize(device)
+                if number:
+                    seconds[name].append((time.perf_counter() - begin) / len(windows))
+        return {name: statistics.median(each) if each else 0.0 for name, each in seconds.items()}
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
@@ -90,26 +158,17 @@ class Accelerated(nn.Module):
             (B, C', H, W), fp32; each image the same whatever is in the batch with it (on the CPU).
         """
         x = x.as_subclass(Tensor)  # MONAI's meta data would be copied at each layer
+        if self.engine is None:
+            self.choose(x)
         if x.device.type != "cpu" or x.shape[-2] * x.shape[-1] > LARGEST_WINDOW:
             return self._translate(x)
         return torch.cat(share_out(self._translate, list(x.split(1))))
 
     def _translate(self, x: Tensor) -> Tensor:
+        assert self.engine is not None
         x = x.contiguous(memory_format=torch.channels_last)
         with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-            if self.half_network is None:
-                return self.network(x)
-            y = self.half_network(x)
-            lost = ~torch.isfinite(y).flatten(1).all(1)
-            if lost.any():
-                self._warn()
-                y[lost] = self.network(x[lost])
-            return y
-
-    def _warn(self) -> None:
-        if not self.overflowed:
-            logger.warning("values overflow in fp16; windows where they do are computed again in fp32.")
-        self.overflowed = True
+            return self.engine(x)
 
 
 class Unchanged(nn.Module):
@@ -119,7 +178,7 @@ class Unchanged(nn.Module):
         network: in fp32.
     """
 
-    arithmetic = "fp32, PyTorch's own layers"
+    arithmetic = STOCK
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -132,37 +191,49 @@ class Unchanged(nn.Module):
         return torch.cat([self.network(image) for image in (x.split(1) if x.device.type == "cpu" else [x])])
 
 
-def cpu_has_half() -> bool:
-    """Whether this CPU computes in fp16 (AVX512-FP16 or AMX); others emulate it, 100 times slower than fp32."""
-    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_fp16_supported()
+def most_contrast(x: Tensor, side: int) -> Tensor:
+    """The square of at most a side of the images (B, C, H, W) whose values deviate most: (1, C, h, w)."""
+    best, most = x[:1, :, :side, :side], -1.0
+    for top in range(0, max(1, x.shape[2] - side + 1), side):
+        for left in range(0, max(1, x.shape[3] - side + 1), side):
+            parts = x[:, :, top : top + side, left : left + side]
+            deviation, place = parts.flatten(1).std(1).max(0)
+            if float(deviation) > most:
+                best, most = parts[place][None], float(deviation)
+    return best
 
 
-def cpu_has_bf16() -> bool:
-    """Whether this CPU computes in bf16 (AVX512-BF16 or AMX)."""
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+def _exact(network: nn.Module, device: torch.device) -> str:
+    """fp32, on the CPU with 3×3 convolutions by Winograd F(4×4, 3×3) where there may be some."""
+    return "winograd_fp32" if "winograd_fp32" in engines(network, device) else "fp32"
 
 
-def accelerate(network: nn.Module, speed: str = "exact", device: str | torch.device = "cpu") -> Accelerated | Unchanged:
+def _candidates(network: nn.Module, device: torch.device) -> list[str]:
+    """What ``fast`` tries: that of ``exact``, and what is faster on some machines."""
+    there = engines(network, device)
+    return [_exact(network, device), *(name for name in there if name not in ("fp32", "winograd_fp32", "compiled"))]
+
+
+def accelerate(
+    network: nn.Module, speed: str = "exact", device: str | torch.device = "cpu", normalisation: str = "window"
+) -> Accelerated | Unchanged:
     """The same function, faster.
 
-    ``exact`` is fp32 throughout; on the CPU with 3×3 convolutions by Winograd F(4×4, 3×3). ``fast`` is fp16 where
-    the hardware has it (images that overflow are computed again in fp32), else fp32 with Winograd F(6×6, 3×3).
-    ``preview`` computes as ``fast`` does; its windows are further apart. ``stock`` leaves the network as it is: to the
-    bit what MONAI gives where this repository's code is not installed (``configs/series.json``).
-
-    Without ``bundle/networks/fast/``, whose Winograd it is, ``exact`` is PyTorch's own fp32, and ``fast`` and
-    ``preview`` are refused where they would be Winograd.
-
-    A network with a ``halo`` is to give the same bytes in windows of any size. Winograd's tiles round a pixel by what
-    lies beside it, so it has none; where the CPU has bf16 but no fp16, ``fast`` is bf16.
+    ``exact`` is fp32 throughout; on the CPU with 3×3 convolutions by Winograd F(4×4, 3×3). It is chosen by the machine
+    alone, so that what is evaluated with it can be had again. ``fast`` times the arithmetics that the machine has on a
+    window of the first image, and takes the fastest of those that stay within 55 dB and 0.03 of ``exact`` there; a line
+    names it, and that name as ``speed`` takes it again, here or on another machine. ``preview`` computes as ``fast``
+    does; its windows are further apart. ``stock`` leaves the network as it is: to the bit what MONAI gives where this
+    repository's code is not installed (``configs/series.json``).
 
     Args:
         network: a generator, which stays as it is; a copy is made.
         speed: one of ``SPEEDS``.
         device: where to compute.
+        normalisation: ``dense`` needs the network's own norms, which bf16 on the CPU has not.
 
     Returns:
-        The network for inference; its ``arithmetic`` says in one line what was chosen, and why.
+        The network for inference; its ``arithmetic`` says in one line how it computes.
 
     Raises:
         InputError: if ``speed`` is unknown, or not to be had.
@@ -172,25 +243,11 @@ def accelerate(network: nn.Module, speed: str = "exact", device: str | torch.dev
     device = torch.device(device)
     if speed == "stock":
         return Unchanged(network.to(device).eval())
-    own = copy.deepcopy(network).to(device).eval().requires_grad_(False).to(memory_format=torch.channels_last)
-    has_halo = hasattr(network, "halo")
-    if has_halo and device.type == "cpu":
-        own = rounded_alike(own)
-    if speed != "exact" and device.type == "cuda":
-        return Accelerated(own, "fp16 autocast, channels-last", Autocast(own, torch.float16))
-    if speed != "exact" and device.type == "cpu" and cpu_has_half():
-        return Accelerated(own, "fp16 weights and activations, channels-last", HalfWeights(own))
-    if has_halo and speed != "exact" and device.type == "cpu" and cpu_has_bf16():
-        return Accelerated(own, "bf16 weights and activations, channels-last", HalfWeights(own, torch.bfloat16))
-    if has_halo or device.type != "cpu":
-        return Accelerated(own, "fp32, channels-last")
-    if fast is None:
-        if speed != "exact":
-            raise InputError(
-                f"speed is {speed!r}; this CPU needs bundle/networks/fast for it, which is missing; use exact."
-            )
-        return Accelerated(own, "fp32, channels-last, without bundle/networks/fast, which is missing")
-    own, tile = fast.with_winograd(own, fast.TILES[speed]), fast.TILES[speed]
-    replaced = sum(isinstance(module, fast.WinogradConv2d) for module in own.modules())
-    arithmetic = f"fp32, channels-last, {replaced} convolutions by Winograd F({tile}×{tile}, 3×3)"
-    return Accelerated(own, arithmetic if speed == "exact" else f"{arithmetic}, as this CPU has no fp16 arithmetic")
+    if device.type == "cpu":
+        keep_freed()
+    made = Accelerated(network, Choice(speed, device))
+    if speed in ENGINES or speed == "exact":
+        made.settle(_exact(network, device) if speed == "exact" else speed)
+    elif normalisation == "dense":
+        made.settle("fp16" if "fp16" in engines(network, device) else _exact(network, device))
+    return made

@@ -13,7 +13,7 @@ from torch import nn
 
 from bundle.common import processes
 from bundle.common.errors import InputError
-from bundle.networks.accelerate import Autocast, cpu_has_bf16
+from bundle.networks.engines import Autocast, cpu_has_bf16
 from bundle.networks.shifted_norm import with_shifted_norms
 
 try:

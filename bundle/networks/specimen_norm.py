@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from bundle.common.errors import InputError
+from bundle.networks.accelerate import Accelerated, Choice
 from bundle.networks.halo import HaloInferer
 from bundle.networks.sections import Sections, warn_if_far
 
@@ -130,6 +131,41 @@ def tiles(image: Tensor) -> list[Tensor]:
     return [part for row in rows for part in row.tensor_split(-(-image.shape[3] // LARGEST), 3)]
 
 
+def folded(network: nn.Module, statistics: Tensor) -> nn.Module:
+    """A copy of a generator without the norms: what they would do with these statistics is in its convolutions.
+
+    Args:
+        network: a generator, as trained.
+        statistics: (F), of :meth:`SpecimenNetwork.learn`.
+    """
+    own, norms = with_specimen_norms(network)
+    settle(norms, statistics)
+    for parent in own.modules():
+        if isinstance(parent, nn.Sequential):
+            layers = list(parent.named_children())
+            for (_, first), (name, second) in zip(layers, layers[1:], strict=False):
+                if isinstance(first, nn.Conv2d) and isinstance(second, SpecimenNorm):
+                    _fold(first, second)
+                    setattr(parent, name, nn.Identity())
+    return own
+
+
+@torch.no_grad()
+def _fold(convolution: nn.Conv2d, norm: SpecimenNorm) -> None:
+    """Let a convolution do the work of the norm after it, in float64 and rounded once."""
+    mean, deviation = norm.mean.double().flatten(), norm.deviation.double().flatten()
+    offset = 0.0 if convolution.bias is None else convolution.bias.double()
+    weight = convolution.weight.double() / deviation[:, None, None, None]
+    convolution.weight = nn.Parameter(weight.to(convolution.weight))
+    convolution.bias = nn.Parameter(((offset - mean) / deviation).to(convolution.weight))
+
+
+def settle(norms: list[Any], statistics: Tensor) -> None:
+    """Give norms their part of statistics (F), in order."""
+    for norm, part in zip(norms, statistics.split([2 * norm.mean.shape[1] for norm in norms]), strict=True):
+        norm.settle(part.to(norm.mean.device))
+
+
 class SpecimenNetwork(nn.Module):
     """A generator whose instance norms have the statistics of one image.
 
@@ -139,9 +175,14 @@ class SpecimenNetwork(nn.Module):
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.network, self.norms = with_specimen_norms(network)
-        self.plain: Any = getattr(self.network, "network", self.network)  # in fp32, without threads of its own
-        self.arithmetic = getattr(network, "arithmetic", "")
+        self._given = (network,)
+        self.plain, self.norms = with_specimen_norms(getattr(network, "exact", network))
+        self.settled: nn.Module | None = None
+
+    @property
+    def arithmetic(self) -> str:
+        """How it computes, in one line."""
+        return getattr(self.settled or self._given[0], "arithmetic", "")
 
     @torch.no_grad()
     def learn(self, image: Tensor) -> Tensor:
@@ -153,25 +194,35 @@ class SpecimenNetwork(nn.Module):
         Returns:
             (F): for each norm the mean of each channel, and the logarithm of its deviation.
         """
-        own = set(self.plain.modules())
-        norms = [norm for norm in self.norms if norm in own]
-        for norm in norms:
+        for norm in self.norms:
             norm.begin()
         with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
             for tile in tiles(image.as_subclass(Tensor)):
                 self.plain(tile.contiguous(memory_format=torch.channels_last))
-        return torch.cat([norm.learnt() for norm in norms]).cpu()
+        return torch.cat([norm.learnt() for norm in self.norms]).cpu()
 
     def settle(self, statistics: Tensor) -> None:
         """Take what :meth:`learn` gave from now on."""
-        sizes = [2 * norm.mean.shape[1] for norm in self.norms]
-        parts = statistics.repeat(sum(sizes) // len(statistics)).split(sizes)  # a network in half precision has twins
-        for norm, part in zip(self.norms, parts, strict=True):
-            norm.settle(part.to(norm.mean.device))
+        given = self._given[0]
+        if isinstance(given, Accelerated):
+            self.settled = given.like(folded(given.given, statistics))
+        else:
+            settle(self.norms, statistics)
+            self.settled = self.plain
+
+    @property
+    def choice(self) -> Choice | None:
+        """Of the arithmetic, where there is one."""
+        return getattr(self._given[0], "choice", None)
+
+    def choose(self, x: Tensor) -> None:
+        """Choose the arithmetic, see :meth:`bundle.networks.accelerate.Accelerated.choose`; settled networks only."""
+        if isinstance(self.settled, Accelerated):
+            self.settled.choose(x)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) → (B, C', H, W)."""
-        return self.network(x)
+        return (self.settled or self.plain)(x)
 
 
 class SpecimenInferer(HaloInferer):
@@ -229,6 +280,7 @@ class SpecimenInferer(HaloInferer):
         for image, name in zip(inputs.split(1), names, strict=True):
             statistics = own.learn(image)
             own.settle(statistics)
+            own.choose(image)
             if self.sections is not None:
                 warn_if_far(self.sections.distance(statistics), self.sections, name)
             made.append(super().__call__(image, own))

@@ -202,7 +202,7 @@ def stain(
             "window": stainer.window,
             "step": step,
             "speed": speed,
-            "arithmetic": stainer.network.arithmetic,
+            **({} if stainer.undecided else {"arithmetic": stainer.network.arithmetic}),
             "bone_intensity": bone_intensity,
             "background_intensity": background_intensity,
             "background_rgb": list(stainer.background_rgb or []) if settings.hull else None,
@@ -257,7 +257,7 @@ def _finish(run: Run, finished: bool) -> None:
     else:
         made = run.about["fingerprint"]
         if run.shown:
-            print(f"speed {made['speed']}: {made['arithmetic']}")
+            print(f"speed {made['speed']}: {run.stainer.network.arithmetic}")
         bricks = 0 if run.direct else 4 * len(run.channels) * math.prod(run.volume.shape)
         faults = room_faults(run.folder, bricks)
         if faults:

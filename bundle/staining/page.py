@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -188,7 +188,7 @@ def _origin(record: Mapping[str, Any], seen: Seen) -> Iterable[tuple[str, str]]:
     several = f", {channels} channels, of which the first is shown" if channels > 1 else ""
     yield "shape", f"{_times(seen.shape)} voxels (z × y × x){several}"
     yield "voxel size", f"{_times(seen.spacing_um)} µm (z × y × x)"
-    yield "speed", plain(" – ".join(str(made[name]) for name in ("speed", "arithmetic") if made.get(name)))
+    yield "speed", plain(" – ".join(_speed(record)))
     yield "window, step", f"{_px(made, 'window', 'whole slice')}, {_px(made, 'step', 'none')}"
     yield "normalisation", plain(made.get("normalisation", "window"))
     if "reference" in record:
@@ -220,6 +220,17 @@ def _px(made: Mapping[str, Any], name: str, without: str) -> str:
         return NOT
     value = made[name]
     return without if value is None else f"{_times(value)} px" if isinstance(value, (list, tuple)) else f"{value} px"
+
+
+def _speed(record: Mapping[str, Any]) -> Iterator[str]:
+    """What was asked for, and what was computed in."""
+    made, chosen = record.get("fingerprint", {}), record.get("arithmetic", {})
+    if made.get("speed"):
+        yield str(made["speed"])
+    if made.get("arithmetic") or chosen:
+        yield str(chosen.get("arithmetic", made.get("arithmetic")))
+    if chosen.get("name"):
+        yield f"chosen by the clock; --speed {chosen['name']} takes it again"
 
 
 def _hull(made: Mapping[str, Any]) -> str:

@@ -26,6 +26,7 @@ from bundle.images.stained import stored
 from bundle.images.stained.spec import StainSpec
 from bundle.images.stained.stored import DEPTH
 from bundle.images.volumes.volume import Volume
+from bundle.networks.sections import spread_over
 from bundle.staining.fusion import FUSIONS
 from bundle.staining.hull import Hull, find_hull
 from bundle.staining.job import RECORD, WORK, Settings, reference_in_words
@@ -40,6 +41,7 @@ from bundle.staining.tasks import DONE, Board, Task
 
 logger = logging.getLogger("bundle")
 SPENT = "spent.json"
+ARITHMETIC = "arithmetic"  # task that chooses it
 REFERENCE = "reference.npy"  # statistics of the region that all is stained with
 COUNTED = ("seconds", "reading_seconds", "windows", "windows_skipped")
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -159,6 +161,8 @@ class Run:
                 tasks.append(Task(f"smooth-{number:04d}", partial(self._smooth, start, stop), ["bricks"]))
         if self.stainer.by_specimen:
             tasks.append(Task("reference", self._find_reference, [task.name for task in tasks]))
+        if self.stainer.undecided:
+            tasks.append(Task(ARITHMETIC, self._choose, [task.name for task in tasks]))
         before = [task.name for task in tasks]
         staining = [Task(name, partial(self._stain, name, *slab, report), before) for name, slab in self.slabs.items()]
         joining = []
@@ -183,13 +187,13 @@ class Run:
             np.save(path, hull.planes)
         return {"planes": len(hull.planes)}
 
+    def _slice(self, axis: str, place: int) -> np.ndarray:
+        """All channels of one slice, (C, H, W), in the scan's units."""
+        return np.stack([source.slab(axis, place, place + 1)[0] for source in self.sources])
+
     def _find_reference(self) -> dict[str, Any]:
         """The statistics that every process stains with, once and for all."""
-
-        def read(axis: str, place: int) -> np.ndarray:
-            return np.stack([source.slab(axis, place, place + 1)[0] for source in self.sources])
-
-        axes, sections = self.settings.axes, self.stainer.sections
+        axes, sections, read = self.settings.axes, self.stainer.sections, self._slice
         if self.reference_slice is not None:
             statistics, told = given_reference(self.stainer, read, axes[0], self.reference_slice)
         else:
@@ -201,6 +205,20 @@ class Run:
         with whole_file(self.work / REFERENCE) as path, path.open("wb") as file:
             np.save(file, statistics.numpy())
         return told
+
+    def _choose(self) -> dict[str, Any]:
+        """The arithmetic that every process computes in, by that of three slices which has most contrast."""
+        axis = self.settings.axes[0]
+        places = spread_over(self.volume.shape["zyx".index(axis)], 3)
+        self._settle()
+        return self.stainer.choose(max((self._slice(axis, place) for place in places), key=np.std))
+
+    def _settle(self) -> None:
+        """Stain as all processes do from now on."""
+        if self.stainer.by_specimen:
+            self.stainer.settle(torch.from_numpy(np.load(self.work / REFERENCE)))
+        if self.stainer.undecided and self.board.is_done(ARITHMETIC):
+            self.stainer.take(self._remembered(ARITHMETIC)["name"])
 
     def _create(self) -> dict[str, Any]:
         stored.create(self.work / self.result, self.settings.output_format, self.spec)
@@ -222,9 +240,8 @@ class Run:
         spent = dict.fromkeys(COUNTED, 0) | (json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {})
         now = dict(spent)
         missing = [number for number in range(start, stop) if not self.store.has(axis, number)]
-        if missing and self.stainer.by_specimen:
-            self.stainer.settle(torch.from_numpy(np.load(self.work / REFERENCE)))
         if missing:
+            self._settle()
             slabs = [source.slab(axis, start, stop) for source in self.sources]
             inside = None if self.hull is None else self.hull.slab(axis, start, stop, self.volume.shape)
             spent["reading_seconds"] += time.perf_counter() - began
@@ -273,6 +290,8 @@ class Run:
         record = {**self.record, "result": self.result, "stripes": stripes, "spent": self._spent()}
         if (self.work / REFERENCE).exists():
             record["reference"] = self._remembered("reference")
+        if self.board.is_done(ARITHMETIC):
+            record["arithmetic"] = self._remembered(ARITHMETIC)
         write_json(self.folder / RECORD, record)
         return {}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -116,6 +117,23 @@ class Stainer:
         network = self._specimen or SpecimenNetwork(self.network)
         network.settle(statistics)
         self.network, self.inferer, self._specimen = network, self.inferer.settled(), None
+
+    @property
+    def undecided(self) -> bool:
+        """Whether the arithmetic is still to be chosen."""
+        choice = getattr(self.network, "choice", None)
+        return choice is not None and not choice.name
+
+    def choose(self, pixels: np.ndarray) -> dict[str, Any]:
+        """Choose the arithmetic by a slice (C, H, W), in the scan's units: its name, what it is, what each took."""
+        network: Any = self.network
+        network.choose(self._prepared(pixels)[None])
+        return {**vars(network.choice), "device": str(self.device), "arithmetic": network.arithmetic}
+
+    def take(self, name: str) -> None:
+        """Compute in an arithmetic that another process has chosen."""
+        choice: Any = getattr(self.network, "choice", None)
+        choice.name = name
 
     def _prepared(self, pixels: np.ndarray) -> Tensor:
         return self.preprocessing({"image": torch.from_numpy(pixels)})["image"].as_tensor()

@@ -80,6 +80,8 @@ def main(bundle: str, input: str | None = None, side: int = 1000, threads: int =
     ]
     network = load_model(bundle).network
     networks = {"eager": network, "exact": accelerate(network, "exact"), "fast": accelerate(network, "fast")}
+    image = load_model(bundle).preprocessing({"image": torch.from_numpy(pixels.astype(np.float32))})["image"]
+    networks["fast"].choose(image[None])
     best: dict[str, tuple[float, Counted, np.ndarray]] = {}
     for _ in range(rounds):
         for name, speed, ids in sliding:

@@ -14,14 +14,16 @@ import torch
 from torch import nn
 
 from bundle.common.errors import InputError
-from bundle.networks import ResnetGenerator, UnetGenerator, instance_norm
+from bundle.networks import ResnetGenerator, UnetGenerator, engines, instance_norm
 from bundle.networks import accelerate as acceleration
-from bundle.networks.accelerate import SPEEDS, Autocast, accelerate
+from bundle.networks.accelerate import Accelerated, accelerate, most_contrast
+from bundle.networks.engines import Autocast
 from bundle.networks.fast.inference import NarrowConv2d
 from bundle.networks.fast.winograd import POINTS, InstanceNorm, WinogradConv2d, winograd_transform
 from bundle.networks.threads import share_out
 
 pytestmark = pytest.mark.usefixtures("narrow_is_wide_enough")
+HAS_BF16 = pytest.mark.skipif(not engines.cpu_has_bf16(), reason="this CPU does not compute in bf16")
 
 
 def generator(**changes) -> ResnetGenerator:
@@ -84,19 +86,17 @@ def test_instance_norm_far_from_zero(relu: bool) -> None:
     assert float((InstanceNorm(instance_norm(5), relu)(x) - expected).abs().max()) < 1e-4
 
 
-@pytest.mark.parametrize("speed", [speed for speed in SPEEDS if speed != "stock"])
+@pytest.mark.parametrize("speed", ["exact", "fp32", "winograd_fp32", "winograd6_fp32"])
 @pytest.mark.parametrize("upsampling", ["nearest", "transposed"])
-def test_the_same_function(speed: str, upsampling: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(acceleration, "cpu_has_half", lambda: False)
+def test_the_same_function(speed: str, upsampling: str) -> None:
     network = generator(upsampling=upsampling)
     before = copy.deepcopy(network.state_dict())
     fast = accelerate(network, speed)
     for x in (images(), images(1, 33, 46)):
         assert float((fast(x) - network(x)).abs().max()) < 1e-4
-    replaced = {"nearest": 6, "transposed": 4}[upsampling]
-    assert sum(isinstance(module, WinogradConv2d) for module in fast.modules()) == replaced
-    assert f"{replaced} convolutions by Winograd" in fast.arithmetic
-    assert ("no fp16" in fast.arithmetic) == (speed != "exact")
+    replaced = 0 if speed == "fp32" else {"nearest": 6, "transposed": 4}[upsampling]
+    assert sum(isinstance(module, WinogradConv2d) for module in fast.engine.modules()) == replaced
+    assert speed == "fp32" or f"{replaced} convolutions by Winograd" in fast.arithmetic
     assert not any(isinstance(module, WinogradConv2d) for module in network.modules())
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert next(network.parameters()).requires_grad
@@ -123,9 +123,9 @@ def test_unknown_speed_names_the_speeds() -> None:
 
 
 def test_half_precision_is_near_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(acceleration, "cpu_has_half", lambda: True)
+    monkeypatch.setattr(engines, "cpu_has_half", lambda: True)
     network, x = generator(), images()
-    fast = accelerate(network, "fast")
+    fast = accelerate(network, "fp16")
     assert fast.arithmetic == "fp16 weights and activations, channels-last"
     assert fast(x).dtype == torch.float32
     assert 0 < float((fast(x) - network(x)).abs().max()) < 0.03
@@ -133,7 +133,7 @@ def test_half_precision_is_near_and_says_so(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_what_overflows_is_computed_again(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(acceleration, "cpu_has_half", lambda: True)
+    monkeypatch.setattr(engines, "cpu_has_half", lambda: True)
     monkeypatch.setattr(logging.getLogger("bundle"), "propagate", True)
     network, x = generator(), images()
     x[1] = -1.0
@@ -141,7 +141,7 @@ def test_what_overflows_is_computed_again(monkeypatch: pytest.MonkeyPatch, caplo
     with torch.no_grad():
         network.layers[1].weight *= 1e6
         x[0] *= 1e-6  # this one stays within fp16, the other does not
-    fast = accelerate(network, "fast")
+    fast = accelerate(network, "fp16")
     with caplog.at_level(logging.WARNING, "bundle"):
         found = fast(x)
         torch.testing.assert_close(fast(x), found, atol=0, rtol=0)
@@ -160,20 +160,24 @@ def test_autocast_is_near() -> None:
     assert 0 < float((found - network(x)).abs().max()) < 0.03
 
 
-def test_a_window_is_the_same_in_any_batch_and_with_any_number_of_threads() -> None:
+@pytest.mark.parametrize("name", ["winograd6_fp32", pytest.param("winograd_bf16", marks=HAS_BF16)])
+def test_a_window_is_the_same_in_any_batch_and_with_any_number_of_threads(name: str) -> None:
     code = (
-        "import hashlib, torch, tests.networks.test_acceleration as t\n"
-        "t.acceleration.fast.LEAST_CHANNELS = 4\n"
+        "import hashlib, sys, torch, tests.networks.test_acceleration as t\n"
+        "t.engines.fast.LEAST_CHANNELS = t.engines.fast.half.WINOGRAD_CHANNELS = 4\n"
+        "name = sys.argv[1]\n"
         "x = t.images(3)\n"
         "for threads in (1, 2, 3):\n"
         "    torch.set_num_threads(threads)\n"
-        "    fast = t.accelerate(t.generator(width=8), 'fast')\n"
+        "    fast = t.accelerate(t.generator(width=8), name)\n"
         "    for y in (fast(x), torch.cat([fast(part) for part in x.split(1)]), fast(x)):\n"
         "        print(hashlib.sha256(y.numpy().tobytes()).hexdigest())\n"
         "    assert torch.get_num_threads() == threads\n"
     )
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": "."}
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    run = subprocess.run(
+        [sys.executable, "-c", code, name], capture_output=True, text=True, check=True, env=environment
+    )
     assert len(run.stdout.split()) == 9
     assert len(set(run.stdout.split())) == 1
 
@@ -181,3 +185,60 @@ def test_a_window_is_the_same_in_any_batch_and_with_any_number_of_threads() -> N
 def test_work_is_shared_in_order() -> None:
     assert share_out(lambda item: item + 1, [1, 2, 3]) == [2, 3, 4]
     assert share_out(lambda item: item, []) == []
+
+
+def tried(monkeypatch: pytest.MonkeyPatch, seconds: dict[str, float], network: nn.Module | None = None) -> Accelerated:
+    """A network in the fastest arithmetic, by a clock that says what it is told."""
+    now = [0.0]
+
+    def engine(name: str, *given) -> nn.Module:
+        made = engines.engine(name, *given)
+        made.register_forward_hook(lambda *_: now.__setitem__(0, now[0] + seconds[name]))
+        return made
+
+    monkeypatch.setattr(acceleration, "engine", engine)
+    monkeypatch.setattr(acceleration.time, "perf_counter", lambda: now[0])
+    return accelerate(network or generator(width=8), "fast")
+
+
+@HAS_BF16
+def test_the_fastest_that_is_close_enough_is_taken_and_named(monkeypatch, caplog) -> None:
+    monkeypatch.setattr(logging.getLogger("bundle"), "propagate", True)
+    seconds = {"winograd_fp32": 0.4, "winograd6_fp32": 0.3, "bf16": 0.1, "winograd_bf16": 0.2}
+    fast = tried(monkeypatch, seconds)
+    assert fast.arithmetic == "the fastest that is close enough"
+    with caplog.at_level(logging.INFO, "bundle"):
+        found = fast(images(1))
+    assert fast.choice.name == "bf16"
+    assert fast.choice.seconds == pytest.approx(seconds)
+    assert [record.message for record in caplog.records] == [
+        "a window of 32×32 px takes winograd_fp32 400 ms, winograd6_fp32 300 ms, bf16 100 ms, winograd_bf16 200 ms; "
+        "--speed bf16 takes this again"
+    ]
+    assert torch.equal(found, accelerate(generator(width=8), "bf16")(images(1)))
+    assert fast.like(generator(width=8)).choice.name == "bf16"  # not timed again
+
+
+@HAS_BF16
+def test_what_is_too_far_from_exact_is_not_taken(monkeypatch, caplog) -> None:
+    monkeypatch.setattr(logging.getLogger("bundle"), "propagate", True)
+    network = generator(width=8)
+    with torch.no_grad():
+        network.layers[-2].weight *= 100  # so that what is rounded weighs a hundred times as much
+    fast = tried(monkeypatch, {"winograd_fp32": 0.4, "winograd6_fp32": 0.3, "bf16": 0.1, "winograd_bf16": 0.2}, network)
+    with caplog.at_level(logging.INFO, "bundle"):
+        fast(images(1))
+    assert fast.choice.name == "winograd6_fp32"
+    assert "bf16 is too far from exact here:" in caplog.text
+
+
+def test_a_name_that_this_machine_has_not_is_refused() -> None:
+    with pytest.raises(InputError, match=r"speed is 'compiled', which this cpu has not for this network; it has "):
+        accelerate(generator(), "compiled")
+
+
+def test_what_is_tried_is_where_the_contrast_is() -> None:
+    x = torch.zeros(2, 3, 20, 30)
+    x[1, :, 10:, 10:20] = images(1, 10, 10)
+    assert torch.equal(most_contrast(x, 10), x[1:, :, 10:20, 10:20])
+    assert most_contrast(x[:1], 64).shape == (1, 3, 20, 30)

@@ -14,8 +14,7 @@ from torch import nn
 from bundle.common.errors import InputError
 from bundle.common.trained_bundle import engine_settings, stock_settings
 from bundle.evaluation.truth import seam_index
-from bundle.networks import FieldGenerator, ResnetGenerator, UnetGenerator, instance_norm
-from bundle.networks import accelerate as acceleration
+from bundle.networks import FieldGenerator, ResnetGenerator, UnetGenerator, engines, instance_norm
 from bundle.networks.accelerate import accelerate
 from bundle.networks.dense_norm import DenseInferer, Statistics, instance_norms, normalised
 from bundle.staining.model import load_model
@@ -81,7 +80,7 @@ def test_an_uneven_grid_is_interpolated_as_scipy_does() -> None:
     np.testing.assert_allclose(found, RegularGridInterpolator(centres, values)(grid), atol=1e-5)
 
 
-@pytest.mark.parametrize("speed", ["exact", "fast", "stock"])
+@pytest.mark.parametrize("speed", ["exact", "winograd6_fp32", "stock"])
 @pytest.mark.parametrize("shape", [(40, 48), (39, 47)])
 def test_one_window_is_the_plain_network(network, speed, shape) -> None:
     x, fast = image(*shape), accelerate(network, speed)
@@ -149,16 +148,16 @@ def test_the_network_is_left_as_it_was(network) -> None:
 
 
 def test_half_precision_shares_the_statistics(network, monkeypatch) -> None:
-    monkeypatch.setattr(acceleration, "cpu_has_half", lambda: True)
-    fast = accelerate(network, "fast")
-    names = list(instance_norms(fast).values())
+    monkeypatch.setattr(engines, "cpu_has_half", lambda: True)
+    fast = accelerate(network, "fast", normalisation="dense")
+    names = list(instance_norms(fast.engine).values())
     assert len(names) == 2 * len(set(names)) == 2 * len(instance_norms(network))
     x = image()
     exact = DenseInferer(windows())(x, accelerate(network, "stock"))
     assert apart(DenseInferer(windows())(x, fast), exact) < 0.02
     # a window that overflows is computed again in fp32, and spoils its neighbours' statistics no longer
     with torch.no_grad():
-        next(module for module in fast.half_network.modules() if isinstance(module, nn.Conv2d)).weight.mul_(1e30)
+        next(module for module in fast.engine.half_network.modules() if isinstance(module, nn.Conv2d)).weight.mul_(1e30)
     assert apart(DenseInferer(windows())(x, fast), exact) < 1e-4
 
 

@@ -21,6 +21,7 @@ from bundle.images.stained.stored import open_stain
 from bundle.networks import FieldGenerator
 from bundle.networks.accelerate import accelerate
 from bundle.networks.checkpoints import save_tensors
+from bundle.networks.engines import engines
 from bundle.networks.halo import LEAST_READ, HaloInferer, Pointwise
 from bundle.staining.model import load_model
 from bundle.training import publish
@@ -87,13 +88,13 @@ def test_windows_cover_a_side_once_and_their_halos_end_where_it_does(side, windo
         assert len(numbers[span.read]) <= max(window + 2 * 48, LEAST_READ + 16)
 
 
-@pytest.mark.parametrize("speed", ["exact", "fast"])
+@pytest.mark.parametrize("speed", ["exact", "bf16"])
 @pytest.mark.parametrize("size", [(517, 389), (90, 3300)])
 def test_windows_give_the_bytes_of_one_pass(speed, size):
     network = accelerate(generator(), speed)
     whole = network(image(*size))
     for window in (128, 256, 512):
-        made = HaloInferer(window, network.network.halo, network.network.multiple)(image(*size), network)
+        made = HaloInferer(window, network.given.halo, network.given.multiple)(image(*size), network)
         assert torch.equal(made, whole)
 
 
@@ -110,14 +111,14 @@ def test_a_smaller_halo_would_not(monkeypatch):
 
 def test_half_precision_is_near_enough(monkeypatch):
     network, x = generator(width=16), image(256, 256)
-    monkeypatch.setattr("bundle.networks.accelerate.cpu_has_half", lambda: False)
-    monkeypatch.setattr("bundle.networks.accelerate.cpu_has_bf16", lambda: True)
-    fast = accelerate(network, "fast")
+    monkeypatch.setattr("bundle.networks.engines.cpu_has_half", lambda: False)
+    monkeypatch.setattr("bundle.networks.engines.cpu_has_bf16", lambda: True)
+    fast = accelerate(network, "bf16")
     assert fast.arithmetic.startswith("bf16")
     error = (fast(x) - accelerate(network)(x)).square().mean()
     assert 10 * torch.log10(4 / error) > 55  # of a range of 2
-    monkeypatch.setattr("bundle.networks.accelerate.cpu_has_bf16", lambda: False)
-    assert accelerate(network, "fast").arithmetic.startswith("fp32")
+    monkeypatch.setattr("bundle.networks.engines.cpu_has_bf16", lambda: False)
+    assert engines(network, torch.device("cpu")) == ["fp32"]
 
 
 def test_a_pointwise_convolution_is_the_convolution():
@@ -129,7 +130,7 @@ def test_a_pointwise_convolution_is_the_convolution():
 def test_the_number_of_threads_does_not_matter():
     # at this width PyTorch's own 1×1 convolutions round differently with two threads
     network = accelerate(generator(width=32))
-    x, windows = image(140, 270), HaloInferer(136, network.network.halo, network.network.multiple)
+    x, windows = image(140, 270), HaloInferer(136, network.given.halo, network.given.multiple)
     alone = [network(x), windows(x, network)]
     torch.set_num_threads(2)
     try:

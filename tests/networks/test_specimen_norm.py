@@ -15,13 +15,15 @@ from torch import nn
 
 from bundle.common.errors import InputError
 from bundle.networks import FieldGenerator, ResnetGenerator, UnetGenerator
-from bundle.networks.accelerate import Accelerated, HalfWeights, accelerate
+from bundle.networks.accelerate import accelerate
 from bundle.networks.dense_norm import normalised
+from bundle.networks.engines import cpu_has_bf16
 from bundle.networks.sections import Sections, distance, regions, spread_over, starts
 from bundle.networks.specimen_norm import (
     SpecimenInferer,
     SpecimenNetwork,
     SpecimenNorm,
+    folded,
     is_instance_norm,
     statistics_of,
     tiles,
@@ -76,28 +78,40 @@ def test_a_small_deviation_is_found_beside_a_large_mean():
     assert float(norm.learnt()[1].exp()) == pytest.approx(float((x.double().var() + 1e-5).sqrt()), rel=1e-3)
 
 
-@pytest.mark.parametrize("speed", ["exact", "fast", "stock"])
+@pytest.mark.parametrize("speed", ["exact", "winograd6_fp32", "stock"])
 @pytest.mark.parametrize("size", [(72, 56), (71, 53)])
 def test_an_image_with_its_own_statistics_is_what_the_network_makes_of_it(speed, size):
     network = accelerate(generator(), speed)
     specimen, x = SpecimenNetwork(network), image(*size)
     specimen.settle(specimen.learn(x))
     torch.testing.assert_close(specimen(x), network(x), atol=1e-5, rtol=0)
-    assert not any(is_instance_norm(module) for module in specimen.modules())
     assert any(is_instance_norm(module) for module in network.modules())  # which stays as it was
 
 
-def test_what_learnt_in_fp32_stains_in_half_precision_with_these_statistics_too():
+@pytest.mark.parametrize("speed", ["bf16", "winograd_bf16"])
+@pytest.mark.skipif(not cpu_has_bf16(), reason="this CPU does not compute in bf16")
+def test_what_learnt_in_fp32_stains_in_half_precision_with_these_statistics_too(speed):
     network, x, other = generator(), image(), image(seed=2, scale=0.3)
-    halved = Accelerated(network, "", HalfWeights(network, torch.bfloat16))  # its norms are others, that learn nothing
-    specimen, exact = SpecimenNetwork(halved), SpecimenNetwork(network)
+    specimen, exact = SpecimenNetwork(accelerate(network, speed)), SpecimenNetwork(accelerate(network))
     statistics = exact.learn(other)
-    torch.testing.assert_close(specimen.learn(other), statistics)
+    torch.testing.assert_close(specimen.learn(other), statistics, atol=0, rtol=0)
     for each in (specimen, exact):
         each.settle(statistics)
+    assert specimen.arithmetic.startswith("bf16")
+    torch.testing.assert_close(specimen(x), exact(x), atol=0.05, rtol=0)
     with torch.no_grad():
-        torch.testing.assert_close(specimen(x), exact(x), atol=0.05, rtol=0)
-        assert (halved(x) - exact(x)).abs().max() > 0.5
+        assert (network(x) - exact(x)).abs().max() > 0.5
+
+
+def test_convolutions_do_the_work_of_norms_with_given_statistics():
+    network, x, other = generator(), image(), image(seed=2, scale=0.3)
+    specimen = SpecimenNetwork(network)
+    statistics = specimen.learn(other)
+    specimen.settle(statistics)
+    own = folded(network, statistics)
+    assert not any(isinstance(module, nn.GroupNorm | SpecimenNorm) for module in own.modules())
+    with torch.no_grad():
+        torch.testing.assert_close(own(x), specimen(x), atol=1e-5, rtol=0)
 
 
 def test_with_those_of_another_it_is_what_instance_norm_would_be_with_them():
@@ -149,7 +163,7 @@ def test_no_source_pixel_beyond_the_reach_matters_and_some_near_it_do(sizes):
     assert network.reach - 3 * network.multiple < needed <= network.reach
 
 
-@pytest.mark.parametrize("speed", ["exact", "fast", "stock"])
+@pytest.mark.parametrize("speed", ["exact", "winograd6_fp32", "stock"])
 @pytest.mark.parametrize("size", [(517, 389), (120, 1300)])
 def test_windows_of_every_size_give_the_same_bytes(speed, size):
     network = accelerate(generator(), speed)

@@ -9,7 +9,7 @@ import torch
 from bundle.common.errors import InputError
 from bundle.images.slides import read_slide
 from bundle.images.stained.stored import open_stain
-from bundle.networks import ResnetGenerator, accelerate, arithmetic
+from bundle.networks import ResnetGenerator, accelerate, arithmetic, engines
 from tests.conftest import ROOT, TINY, make_dataset, run_bundle
 from tests.helpers.volumes import make_voxels, write_scan
 from tests.test_rooms import imported
@@ -27,7 +27,7 @@ def test_two_modules_of_it_are_imported_from_elsewhere_each_by_one():
         if name.startswith("bundle.networks.fast.")
     }
     assert doors == {
-        ("bundle/networks/accelerate.py", "inference"),
+        ("bundle/networks/engines.py", "inference"),
         ("bundle/networks/arithmetic.py", "training"),
     }
 
@@ -58,27 +58,27 @@ def test_a_model_is_trained_and_stains_a_slide_and_a_volume(tmp_path):
     stain = open_stain(next((tmp_path / "out").glob("**/stained.ome.zarr")))
     assert np.ptp(stain.read((slice(None),) * 3)) > 0
 
-    done = run_bundle("inference", slide, tmp_path, input=data / "source/02.png", speed="preview", **stained)
+    done = run_bundle("inference", slide, tmp_path, input=data / "source/02.png", speed="winograd_bf16", **stained)
     assert done.returncode != 0
     said = done.stderr.strip().splitlines()
-    assert said[-1].endswith("this CPU needs bundle/networks/fast for it, which is missing; use exact.")
+    assert said[-1].endswith(", as bundle/networks/fast is missing.")
     assert "Traceback" not in done.stderr
 
 
 @pytest.fixture
 def without_fast(monkeypatch):
-    for door in (accelerate, arithmetic):
+    for door in (accelerate, engines, arithmetic):
         monkeypatch.setattr(door, "fast", None)
-    monkeypatch.setattr(accelerate, "cpu_has_half", lambda: False)
+    monkeypatch.setattr(engines, "cpu_has_half", lambda: False)
 
 
 @pytest.mark.usefixtures("without_fast")
 def test_who_asks_for_fast_arithmetic_is_told_that_it_is_missing():
     network = ResnetGenerator(width=4, blocks=1)
     assert "missing" in accelerate.accelerate(network).arithmetic
-    for speed in ("fast", "preview"):
-        with pytest.raises(InputError, match=f"speed is '{speed}'; this CPU needs bundle/networks/fast for it"):
-            accelerate.accelerate(network, speed)
+    with pytest.raises(InputError, match="speed is 'winograd_fp32', which this cpu has not .*fast is missing"):
+        accelerate.accelerate(network, "winograd_fp32")
+    assert accelerate.accelerate(network, "fast")(torch.rand(1, 3, 32, 32)).shape == (1, 3, 32, 32)
     assert arithmetic.Arithmetic("fp32", CPU).chosen == "fp32"
     for precision in ("fast", "half", "winograd_fp32"):
         with pytest.raises(InputError, match=f"precision is '{precision}'; a CPU needs bundle/networks/fast for it"):

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from bundle.networks.fast import half_inference as half  # noqa: F401  what is behind this door besides
 from bundle.networks.fast.winograd import InstanceNorm, WinogradConv2d
 
-TILES = {"exact": 4, "fast": 6, "preview": 6}  # px a side that Winograd computes at once, see docs/performance.md
 LEAST_CHANNELS = 32  # of input and output, from which Winograd pays here
 FEW_CHANNELS = 8  # of output: so few leave most of the CPU's vector unused
 

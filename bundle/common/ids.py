@@ -30,6 +30,7 @@ from bundle.common.kinds import (
     some_of,
     whole,
 )
+from bundle.common.trained_bundle import SPEEDS
 from bundle.common.values import is_number, is_text, shown
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ INFERENCE = {
     "window": either(whole(8), NULL),
     "step": either(whole(1), NULL),
     "normalisation": one_of("window", "dense", "specimen"),
-    "speed": one_of("exact", "fast", "preview", "stock"),
+    "speed": one_of(*SPEEDS),
     "bone_intensity": either(number(-math.inf), NULL),
     "background_intensity": either(number(-math.inf), NULL),
     "background_rgb": either(numbers("a list of numbers, one a channel", 0), NULL),

@@ -204,6 +204,8 @@ def tried(monkeypatch: pytest.MonkeyPatch, seconds: dict[str, float], network: n
 @HAS_BF16
 def test_the_fastest_that_is_close_enough_is_taken_and_named(monkeypatch, caplog) -> None:
     monkeypatch.setattr(logging.getLogger("bundle"), "propagate", True)
+    monkeypatch.setattr(acceleration, "LEAST_PSNR", 40.0)  # of random weights
+    monkeypatch.setattr(acceleration, "MOST_APART", 0.1)
     seconds = {"winograd_fp32": 0.4, "winograd6_fp32": 0.3, "bf16": 0.1, "winograd_bf16": 0.2}
     fast = tried(monkeypatch, seconds)
     assert fast.arithmetic == "the fastest that is close enough"

@@ -98,7 +98,7 @@ def test_what_learnt_in_fp32_stains_in_half_precision_with_these_statistics_too(
     for each in (specimen, exact):
         each.settle(statistics)
     assert specimen.arithmetic.startswith("bf16")
-    torch.testing.assert_close(specimen(x), exact(x), atol=0.05, rtol=0)
+    torch.testing.assert_close(specimen(x), exact(x), atol=0.08, rtol=0)
     with torch.no_grad():
         assert (network(x) - exact(x)).abs().max() > 0.5
 
@@ -330,4 +330,4 @@ def test_a_copy_of_its_weights_is_made():
     specimen, before = SpecimenNetwork(network), copy.deepcopy(network.state_dict())
     specimen.settle(specimen.learn(image()))
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-    assert set(specimen.network.state_dict()) == set(before)  # statistics are no weights
+    assert set(specimen.plain.state_dict()) == set(before)  # statistics are no weights

@@ -189,21 +189,22 @@ def main(width: int = 64, blocks: int = 9) -> None:
     plain = paper(width, blocks)
     whole = (overlapping_pixels(SIDE, WINDOW, STEP), side_by_side_pixels(SIDE, LARGE, plain.reach, plain.multiple))
     both = (("paper", plain, 16, WINDOW), ("one section's statistics", specimen(width, blocks), 1, LARGE))
-    counted: dict[str, list[list[Operator]]] = {}
-    for arithmetic in ARITHMETICS:
-        passes = [count(network, (batch, 3, side, side), arithmetic) for _, network, batch, side in both]
-        counted[arithmetic.name] = passes
-    print(f"| a window | operators | GFLOP | {', GB | '.join(in_groups([]))}, GB |\n|{'---|' * 9}")
-    for (name, passes), place in itertools.product(counted.items(), (0, 1)):
-        title, _, batch, side = both[place]
-        flop = sum(each.flop for each in passes[place]) / batch / 1e9
-        moved = " | ".join(f"{value / batch:.2f}" for value in in_groups(passes[place]).values())
-        print(f"| {title}, {side} px, {name} | {len(passes[place])} | {flop:.0f} | {moved} |")
+    counted = {
+        arithmetic: [count(network, (batch, 3, side, side), arithmetic) for _, network, batch, side in both]
+        for arithmetic in ARITHMETICS
+    }
+    print(f"| a window | | operators | GFLOP | {', GB | '.join(in_groups([]))}, GB |\n|{'---|' * 10}")
+    for place, (title, _, batch, side) in enumerate(both):
+        for arithmetic in (each for each in ARITHMETICS if each.peak != "TF32"):  # which moves what fp32 does
+            operators = counted[arithmetic][place]
+            flop = sum(each.flop for each in operators) / batch / 1e9
+            moved = " | ".join(f"{value / batch:.2f}" for value in in_groups(operators).values())
+            print(f"| {title}, {side} px | {arithmetic.name} | {len(operators)} | {flop:.0f} | {moved} |")
     heads = [f"{title}, {side} px: windows/s | {SIDE:,}³: minutes" for title, _, _, side in both]
     print(f"\n| | | {' | '.join(heads)} |\n|{'---|' * 6}")
     for card, arithmetic in itertools.product(CARDS, ARITHMETICS):
         cells = []
-        for (_, _, batch, side), operators, pixels in zip(both, counted[arithmetic.name], whole, strict=True):
+        for (_, _, batch, side), operators, pixels in zip(both, counted[arithmetic], whole, strict=True):
             most = [batch / find(operators, card, arithmetic.peak) for find in (expected, limit)]
             minutes = [pixels / side**2 / each / 60 for each in most]
             cells.append(f"{most[0]:.0f} ({most[1]:.0f}) | {minutes[0]:.1f} ({minutes[1]:.1f})")

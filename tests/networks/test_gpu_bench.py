@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from torch import nn
 from bundle.common.errors import InputError
 from bundle.networks.layers import instance_norm
 from scripts.bench import gpu
-from scripts.bench.gpu_report import report
+from scripts.bench.gpu_report import machine, report
 from scripts.bench.gpu_timer import SMALL, Timer
 from scripts.bench.roofline import (
     ARITHMETICS,
@@ -131,6 +132,23 @@ def test_without_time_it_says_so_and_ends(capsys):
     assert "| --- |" not in printed
     assert "- paper, 32 px, fp32, batch 1: left out; " in printed
     assert "- paper, 32 px, fp16 autocast, compiled, batch 1: left out; " in printed
+
+
+def test_a_gpu_is_waited_for_and_its_memory_and_driver_are_told(monkeypatch):
+    done = []
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: done.append("reset"))
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: done.append("waited"))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 2.5e9)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: done.append("emptied"))
+    found = Timer(torch.device("cuda"), 1, SMALL)("a call", lambda: lambda: done.append("called"), "calls", 1)
+    assert done == ["reset", *["called", "waited"] * 3, "emptied"]  # twice to warm up, and one round
+    assert found.peak == "2.5"
+    card = SimpleNamespace(name="NVIDIA H100 80GB HBM3", total_memory=85e9)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: card)
+    monkeypatch.setattr("shutil.which", lambda name: name)
+    monkeypatch.setattr("subprocess.run", lambda *asked, **ways: SimpleNamespace(stdout="570.86.10\n570.86.10\n"))
+    told = machine(torch.device("cuda"))
+    assert told.startswith(f"NVIDIA H100 80GB HBM3, 85 GB, driver 570.86.10, torch {torch.__version__}, CUDA ")
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "nowhere"])

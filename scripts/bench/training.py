@@ -24,10 +24,11 @@ from bundle.training.translation import Networks, Translation
 from scripts.bench.patches import HOME, noise_dataset
 
 
-def make_trainer(folder: Path, **ids: object) -> CycleTrainer:
-    """The trainer of train.json on one pair of noise."""
+def make_trainer(folder: Path, method: str | None = None, **ids: object) -> CycleTrainer:
+    """The trainer of train.json, or of one of configs/methods, on one pair of noise."""
     parser = ConfigParser()
-    parser.read_config(str(HOME / "configs" / "train.json"))
+    names = ["train.json", *([f"methods/{method}.json"] if method else [])]
+    parser.read_config([str(HOME / "configs" / name) for name in names])
     parser.update({"dataset_dir": str(folder / "data"), "output_dir": str(folder / "run"), "device": "cpu", **ids})
     return parser.get_parsed_content("train#trainer")
 

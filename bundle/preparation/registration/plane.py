@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
-import sys
-import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from bundle.preparation.registration.confidence import Verdict, judge
-from bundle.preparation.registration.finish import Finished, finish, settle
+from bundle.preparation.registration.finish import Finished, finish, finishing_px, settle, settling_px
 from bundle.preparation.registration.levels import Level, make_levels
-from bundle.preparation.registration.search import GLOBAL, GUESSED, Effort, Guess, distance, reach_of, search
+from bundle.preparation.registration.search import (
+    GLOBAL,
+    GUESSED,
+    Effort,
+    Guess,
+    distance,
+    reach_of,
+    search,
+    search_px,
+)
+from bundle.preparation.registration.trace import Trace
 
-TRIES = (1, 2, 2)  # efforts of the searches before "not accepted"; without a guess the first misses 1 plane in 6 or so
-
-
-@dataclass
-class Trace:
-    """How the information rose.
-
-    Attributes:
-        rows: stage, seconds since the start, nats per pixel, evaluations.
-        began: the start, seconds.
-    """
-
-    rows: list[tuple[str, float, float, int]] = field(default_factory=list)
-    began: float = field(default_factory=time.monotonic)
-
-    def __call__(self, stage: str, score: float, evaluations: int) -> None:
-        """Keep a stage's result and show it."""
-        seconds = time.monotonic() - self.began
-        self.rows.append((stage, round(seconds, 2), round(float(score), 4), evaluations))
-        print(f"[{seconds:5.1f} s] {stage}: {score:.3f} nats per pixel", file=sys.stderr, flush=True)
+TRIES = (1, 1, 2)  # efforts of the searches before "not accepted"; without a guess the first misses 1 plane in 6 or so
+MORE = 1.01  # times the information of what is known, and a plane tells more
 
 
 @dataclass(frozen=True)
@@ -58,7 +48,8 @@ def find_plane(
 ) -> Registration:
     """Find the plane of a volume that a section shows, and the affine transform of the section (§2.3).
 
-    What is not accepted is tried again from more and other random poses (``TRIES``), and what tells most is kept.
+    What is not accepted is tried again from other random poses (``TRIES``), until a try finds nothing that tells more,
+    and what tells most is kept.
 
     Args:
         volume: (Z, Y, X), any real type.
@@ -77,13 +68,18 @@ def find_plane(
     usual = GUESSED if guess else GLOBAL
     for number, times in enumerate(TRIES):
         effort = replace(usual, poses=times * usual.poses, kept=tuple(times * count for count in usual.kept))
-        found = _once(volume, section, voxel_um, levels, guess, effort, seed + number, trace)
+        pixels = search_px(levels, effort) + settling_px(section, effort.finished) + finishing_px(section)
+        with trace.bar(f"try {number + 1} of {len(TRIES)}" if number else "finding the plane", pixels):
+            found = _once(volume, section, voxel_um, levels, guess, effort, seed + number, trace)
         if found.verdict.accepted:
             return found
+        score = found.finished.score
+        if best is not None and score <= MORE * best.finished.score:
+            trace("not accepted, and another try finds nothing that tells more", score, 0)
+            return max(best, found, key=lambda each: each.finished.score)
+        best = found
         if number + 1 < len(TRIES):
-            trace(f"not accepted, try {number + 2} of {len(TRIES)} begins", found.finished.score, 0)
-        if best is None or found.finished.score > best.finished.score:
-            best = found
+            trace(f"not accepted, try {number + 2} of {len(TRIES)} begins", score, 0)
     assert best is not None
     return best
 
@@ -100,7 +96,7 @@ def _once(
 ) -> Registration:
     shape = section.shape[1], section.shape[2]
     found = search(levels, volume.shape, shape, guess, effort, seed, trace)
-    settled = [settle(volume, section, climbed.pose, voxel_um) for climbed in found]
+    settled = settle(volume, section, [climbed.pose for climbed in found], voxel_um, trace)
     settled.sort(key=lambda each: -each.best.score)
     best = settled[0]
     trace("full size, tilts and offsets", best.best.score, sum(each.best.evaluations for each in settled))

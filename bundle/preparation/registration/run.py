@@ -43,8 +43,9 @@ from bundle.preparation.registration.guess import read_guess
 from bundle.preparation.registration.landmarks import errors_um, read_pairs
 from bundle.preparation.registration.page import write_page
 from bundle.preparation.registration.pair import FINER, Pair, common_grid, make_pair
-from bundle.preparation.registration.plane import Registration, Trace, find_plane
+from bundle.preparation.registration.plane import Registration, find_plane
 from bundle.preparation.registration.pose import Pose
+from bundle.preparation.registration.trace import Trace
 from bundle.preparation.registration.warp import jacobian, without_folds
 
 NEXT = (

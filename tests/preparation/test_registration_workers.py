@@ -13,6 +13,7 @@ import pytest
 from bundle.preparation.registration import plane as planes
 from bundle.preparation.registration.confidence import Verdict
 from bundle.preparation.registration.plane import Registration, find_plane
+from bundle.preparation.registration.pose import Pose
 from bundle.preparation.registration.search import Effort, search_px
 from bundle.preparation.registration.trace import Trace
 from bundle.preparation.registration.workers import share_out
@@ -25,6 +26,7 @@ import hashlib, sys
 import numpy as np
 from scipy.ndimage import gaussian_filter
 from bundle.preparation.registration import plane
+from bundle.preparation.registration.pose import Pose
 from bundle.preparation.registration.search import Effort
 from bundle.preparation.registration.trace import Trace
 plane.GLOBAL, plane.TRIES = Effort(300, (4, 2, 2), 2), (1,)
@@ -88,14 +90,19 @@ def test_after_a_fault_no_other_item_begins(monkeypatch, fault):
 # --- tries ---
 
 
+def plane_at(z):
+    return Pose(np.eye(3), np.array([z, 0.0, 0.0]), np.eye(2))
+
+
 def outcomes(monkeypatch, *found):
-    """Let the tries find these in turn: information and confidence."""
+    """Let the tries find these in turn: information, confidence, and where the planes lie that were looked at."""
     left, seeds = list(found), []
 
     def once(volume, section, voxel_um, levels, guess, effort, seed, trace):
         seeds.append(seed)
-        score, confidence = left.pop(0)
-        return Registration(SimpleNamespace(score=score), Verdict(confidence, 0.4, 0.5, 0.9, 100))
+        score, confidence, *places = left.pop(0)
+        verdict = Verdict(confidence, 0.4, 0.5, 0.9, 100)
+        return Registration(SimpleNamespace(score=score), verdict, tuple(map(plane_at, places)))
 
     monkeypatch.setattr(planes, "_once", once)
     images = np.zeros((20, 20, 20), np.uint8), np.arange(3 * 20 * 20, dtype=np.uint8).reshape(3, 20, 20)
@@ -103,31 +110,38 @@ def outcomes(monkeypatch, *found):
     return find_plane(*images, 5.0, trace=trace), trace, seeds
 
 
-def test_a_second_try_that_finds_nothing_that_tells_more_is_the_last(monkeypatch, capsys):
-    found, trace, seeds = outcomes(monkeypatch, (0.721, 0.1), (0.724, 0.05))
+@pytest.mark.parametrize("places", [(10, 200), (200, 24)])  # of the first try; the second ends at 10
+def test_a_second_try_that_ends_in_a_plane_of_the_first_is_the_last(monkeypatch, places):
+    found, trace, seeds = outcomes(monkeypatch, (0.721, 0.1, *places), (0.724, 0.05, 10, 300))
     assert seeds == [0, 1]
     assert found.finished.score == 0.724
     assert found.verdict.sentence.startswith("NOT accepted, confidence 0.05: 40% of 100 blocks match best where")
     assert [row[0] for row in trace.rows] == [
         "not accepted, try 2 of 3 begins",
-        "not accepted, and another try finds nothing that tells more",
+        "not accepted: this try ends in a plane that is known",
     ]
 
 
 def test_what_told_most_is_kept_if_the_second_try_finds_less(monkeypatch):
-    found, _, _ = outcomes(monkeypatch, (0.72, 0.1), (0.64, 0.05))
+    found, _, _ = outcomes(monkeypatch, (0.72, 0.1, 10), (0.64, 0.05, 10))
     assert found.finished.score == 0.72
 
 
-def test_a_second_try_that_tells_more_but_is_not_accepted_is_followed_by_a_third(monkeypatch):
-    found, _, seeds = outcomes(monkeypatch, (0.6, 0.1), (0.7, 0.1), (0.8, 0.9))
+def test_a_second_try_that_ends_elsewhere_is_followed_by_a_third(monkeypatch):
+    found, _, seeds = outcomes(monkeypatch, (0.6, 0.1, 10, 90), (0.59, 0.1, 60, 10), (0.8, 0.9, 30))
     assert seeds == [0, 1, 2]
     assert found.verdict.accepted
 
 
+def test_after_three_tries_what_told_most_is_kept(monkeypatch):
+    found, _, seeds = outcomes(monkeypatch, (0.6, 0.1, 10), (0.7, 0.1, 60), (0.5, 0.1, 120))
+    assert seeds == [0, 1, 2]
+    assert found.finished.score == 0.7
+
+
 @pytest.mark.parametrize("missed", [0, 1, 2])
 def test_what_is_accepted_ends_the_tries(monkeypatch, missed):
-    found, _, seeds = outcomes(monkeypatch, *[(0.6 + 0.1 * n, 0.1) for n in range(missed)], (0.9, 0.8))
+    found, _, seeds = outcomes(monkeypatch, *[(0.6, 0.1, 50 * n) for n in range(missed)], (0.9, 0.8, 400))
     assert len(seeds) == missed + 1
     assert found.finished.score == 0.9
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bundle.preparation.registration.confidence import Verdict, judge
+from bundle.preparation.registration.confidence import RIVAL_PX, Verdict, judge
 from bundle.preparation.registration.finish import Finished, finish, finishing_px, settle, settling_px
 from bundle.preparation.registration.levels import Level, make_levels
+from bundle.preparation.registration.pose import Pose
 from bundle.preparation.registration.search import (
     GLOBAL,
     GUESSED,
@@ -22,7 +23,6 @@ from bundle.preparation.registration.search import (
 from bundle.preparation.registration.trace import Trace
 
 TRIES = (1, 1, 2)  # efforts of the searches before "not accepted"; without a guess the first misses 1 plane in 6 or so
-MORE = 1.01  # times the information of what is known, and a plane tells more
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,12 @@ class Registration:
     Attributes:
         finished: the plane.
         verdict: whether it can be believed.
+        looked_at: the planes that the search ended with, best first; the first of them became this one.
     """
 
     finished: Finished
     verdict: Verdict
+    looked_at: tuple[Pose, ...]
 
 
 def find_plane(
@@ -48,8 +50,8 @@ def find_plane(
 ) -> Registration:
     """Find the plane of a volume that a section shows, and the affine transform of the section (§2.3).
 
-    What is not accepted is tried again from other random poses (``TRIES``), until a try finds nothing that tells more,
-    and what tells most is kept.
+    What is not accepted is tried again from other random poses (``TRIES``), until a try ends in a plane that one before
+    had looked at too: then nothing fits better. What tells most is kept.
 
     Args:
         volume: (Z, Y, X), any real type.
@@ -64,22 +66,25 @@ def find_plane(
     """
     trace = trace or Trace()
     levels = make_levels(volume, section)
-    best: Registration | None = None
+    reach = reach_of(section.shape[1:])
     usual = GUESSED if guess else GLOBAL
+    best: Registration | None = None
+    known: tuple[Pose, ...] = ()
     for number, times in enumerate(TRIES):
+        if best is not None:
+            trace(f"not accepted, try {number + 1} of {len(TRIES)} begins", best.finished.score, 0)
         effort = replace(usual, poses=times * usual.poses, kept=tuple(times * count for count in usual.kept))
         pixels = search_px(levels, effort) + settling_px(section, effort.finished) + finishing_px(section)
-        with trace.bar(f"try {number + 1} of {len(TRIES)}" if number else "finding the plane", pixels):
+        with trace.bar(f"try {number + 1} of {len(TRIES)}", pixels):
             found = _once(volume, section, voxel_um, levels, guess, effort, seed + number, trace)
         if found.verdict.accepted:
             return found
-        score = found.finished.score
-        if best is not None and score <= MORE * best.finished.score:
-            trace("not accepted, and another try finds nothing that tells more", score, 0)
-            return max(best, found, key=lambda each: each.finished.score)
-        best = found
-        if number + 1 < len(TRIES):
-            trace(f"not accepted, try {number + 2} of {len(TRIES)} begins", score, 0)
+        if best is None or found.finished.score > best.finished.score:
+            best = found
+        if any(distance(pose, found.looked_at[0], reach) < RIVAL_PX for pose in known):
+            trace("not accepted: this try ends in a plane that is known", found.finished.score, 0)
+            break
+        known += found.looked_at
     assert best is not None
     return best
 
@@ -103,4 +108,4 @@ def _once(
     reach = reach_of(shape)
     rivals = [(each.best.score / best.best.score, distance(each.pose(), best.pose(), reach)) for each in settled[1:]]
     finished = finish(best, trace)
-    return Registration(finished, judge(finished, rivals))
+    return Registration(finished, judge(finished, rivals), tuple(each.pose() for each in settled))

@@ -11,7 +11,8 @@ from typing import TypeVar
 
 from bundle.common.machine import cores
 
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def share_out(

@@ -62,6 +62,7 @@ bench: .venv/ready  ## what docs/performance.md quotes
 	$(PYTHON) -m scripts.bench.halo
 	$(PYTHON) -m scripts.bench.volume memory --bundle $(DEMO)/run/bundle
 	$(PYTHON) -m scripts.bench.volume windows --bundle $(DEMO)/run/bundle
+	$(PYTHON) -m scripts.bench.registration_cores
 
 clean:
 	rm -rf output .venv .venv-deploy .venv-label

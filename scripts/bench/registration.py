@@ -151,7 +151,7 @@ def half(slide: RawSlide) -> RawSlide:
     begin = int(np.clip(middles[axis] - size // 4, 0, size // 2))
     window = [slice(None), slice(None)]
     window[axis] = slice(begin, begin + size // 2)
-    cut = (..., *window)
+    cut: tuple[Any, ...] = (..., *window)
     return replace(slide, pixels=slide.pixels[cut], places=slide.places[cut], labels=slide.labels[cut])
 
 

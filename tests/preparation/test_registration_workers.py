@@ -1,6 +1,7 @@
 """Registration shares its work among threads, finds the same whatever their number, and gives up when nothing fits."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -85,6 +86,27 @@ def test_after_a_fault_no_other_item_begins(monkeypatch, fault):
     with pytest.raises(fault):
         share_out(do, range(100), told)
     assert len(begun) < 6
+
+
+SHARED = """
+import time
+from bundle.common.command_line import command
+from bundle.preparation.registration.workers import share_out
+def work() -> None:
+    share_out(time.sleep, [0.1] * 1000, lambda: print("begun", flush=True))
+command(work)
+"""
+
+
+def test_a_command_stopped_among_its_threads_says_so_in_a_line_and_at_once():
+    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([sys.executable, "-c", SHARED], cwd=ROOT, env=environment, **pipes)
+    assert process.stdout.readline() == "begun\n"
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=20)  # all of the work takes 50 s
+    assert process.returncode == 130
+    assert said.strip().splitlines() == ["stopped; nothing half-written is left, so the same command starts again"]
 
 
 # --- tries ---

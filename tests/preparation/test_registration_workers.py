@@ -11,10 +11,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from bundle.common.errors import InputError
 from bundle.preparation.registration import plane as planes
 from bundle.preparation.registration.confidence import Verdict
 from bundle.preparation.registration.plane import Registration, find_plane
 from bundle.preparation.registration.pose import Pose
+from bundle.preparation.registration.run import register
 from bundle.preparation.registration.search import Effort, search_px
 from bundle.preparation.registration.trace import Trace
 from bundle.preparation.registration.workers import share_out
@@ -86,6 +88,15 @@ def test_after_a_fault_no_other_item_begins(monkeypatch, fault):
     with pytest.raises(fault):
         share_out(do, range(100), told)
     assert len(begun) < 6
+
+
+def test_a_number_of_threads_that_is_none_is_refused_before_anything_is_read(monkeypatch, tmp_path):
+    monkeypatch.setenv("OMP_NUM_THREADS", "all")
+    for name in ("scan.nii.gz", "slide.png"):
+        (tmp_path / name).write_bytes(b"not an image")
+    with pytest.raises(InputError, match="OMP_NUM_THREADS is 'all'"):
+        register(str(tmp_path / "scan.nii.gz"), str(tmp_path / "slide.png"), str(tmp_path / "pair"))
+    assert not (tmp_path / "pair").exists()
 
 
 SHARED = """

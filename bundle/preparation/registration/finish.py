@@ -24,9 +24,7 @@ DEPTH_UM = 7.5  # standard deviation along the normal; dye stays near the surfac
 HALF_SLAB = 24  # voxels of the slab on each side of the plane
 MARGIN = 12  # voxels of the slab around the section
 TILTS, OFFSETS = (6.0, 12.0), (5.0,)  # further starts, voxels at the rim and along the normal
-ROUGHER = (
-    8  # one pixel in so many of those that climbing uses is enough from the further starts, and twice as many then
-)
+ROUGHER = 8  # one in so many of the pixels for climbing is enough from these starts, and twice as many after them
 REACHES = (6, 3, 3)  # of the local shifts in each turn, pixels
 
 

@@ -63,6 +63,7 @@ bench: .venv/ready  ## what docs/performance.md quotes
 	$(PYTHON) -m scripts.bench.volume memory --bundle $(DEMO)/run/bundle
 	$(PYTHON) -m scripts.bench.volume windows --bundle $(DEMO)/run/bundle
 	$(PYTHON) -m scripts.bench.roofline
+	$(PYTHON) -m scripts.bench.registration_cores
 
 clean:
 	rm -rf output .venv .venv-deploy .venv-label

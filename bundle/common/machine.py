@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from bundle.common.errors import InputError
 
 # those whose code touches a number on the way from the files to the weights
 PACKAGES = (
@@ -41,6 +44,20 @@ def hardware() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "processes": processes.processes(),
     }
+
+
+def cores() -> int:
+    """How many threads may compute here, as PyTorch counts them: ``OMP_NUM_THREADS``, else the cores of the process.
+
+    Raises:
+        InputError: if ``OMP_NUM_THREADS`` is not a whole number above 0; of several, ``2,1``, the first counts.
+    """
+    told = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    if not told:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if not told.isdecimal() or int(told) == 0:
+        raise InputError(f"OMP_NUM_THREADS is {told!r}; it must be a whole number above 0, or be left out.")
+    return int(told)
 
 
 def processor() -> str:

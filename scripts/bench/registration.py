@@ -29,9 +29,10 @@ from bundle.preparation.phantom.spoiling import spoiling_of
 from bundle.preparation.phantom.staining import stain_block
 from bundle.preparation.phantom.tomography import draw_scan, scan_block
 from bundle.preparation.registration.confidence import ACCEPTED
-from bundle.preparation.registration.plane import Trace, find_plane
+from bundle.preparation.registration.plane import find_plane
 from bundle.preparation.registration.pose import Pose
 from bundle.preparation.registration.search import Guess, reach_of
+from bundle.preparation.registration.trace import Trace
 
 ARMS = (
     "whole",
@@ -66,13 +67,6 @@ class Trial(NamedTuple):
     block: Block
     volume: np.ndarray
     slide: RawSlide
-
-
-class Quiet(Trace):
-    """A trace that says nothing."""
-
-    def __call__(self, stage: str, score: float, evaluations: int) -> None:
-        """Keep nothing either."""
 
 
 def main(
@@ -127,7 +121,7 @@ def run(trial: Trial, other: np.ndarray, arm: str, number: int) -> dict[str, Any
     wrong = "wrong" in arm
     guess = None if arm.endswith("free") else start(slide, np.random.default_rng([6, number]))
     began = time.monotonic()
-    found = find_plane(other if wrong else trial.volume, slide.pixels, 5.0, guess, trace=Quiet())
+    found = find_plane(other if wrong else trial.volume, slide.pixels, 5.0, guess, trace=Trace(shown=False))
     seconds = time.monotonic() - began
     verdict = found.verdict
     facts = {
@@ -157,7 +151,7 @@ def half(slide: RawSlide) -> RawSlide:
     begin = int(np.clip(middles[axis] - size // 4, 0, size // 2))
     window = [slice(None), slice(None)]
     window[axis] = slice(begin, begin + size // 2)
-    cut = (..., *window)
+    cut: tuple[Any, ...] = (..., *window)
     return replace(slide, pixels=slide.pixels[cut], places=slide.places[cut], labels=slide.labels[cut])
 
 

@@ -15,6 +15,7 @@ from bundle.preparation.registration.plane import find_plane
 from bundle.preparation.registration.pose import Pose
 from bundle.preparation.registration.search import Climbed, Effort, Guess, distinct, poses_near, random_poses, reach_of
 from bundle.preparation.registration.similarity import BINS
+from bundle.preparation.registration.trace import Trace
 from bundle.preparation.registration.warp import (
     BLOCK_PX,
     LEAST_JACOBIAN,
@@ -24,7 +25,7 @@ from bundle.preparation.registration.warp import (
     smooth_field,
     without_folds,
 )
-from scripts.bench.registration import Quiet, half, in_plane_error, make_trial, plane_error, run, start, true_pose
+from scripts.bench.registration import half, in_plane_error, make_trial, plane_error, run, start, true_pose
 
 SIZE = 128
 LITTLE = Effort(600, (8, 4, 2), 1)  # to compare runs, not to find planes
@@ -49,7 +50,7 @@ def near(slide, seed=6):
 
 @pytest.fixture(scope="module")
 def found(trial):
-    trace = Quiet()
+    trace = Trace(shown=False)
     return find_plane(trial.volume, trial.slide.pixels, 5.0, near(trial.slide), trace=trace)
 
 
@@ -71,7 +72,7 @@ def test_scale_and_shear_are_those_of_the_distortion(trial, found):
 
 def test_a_section_in_a_wrong_volume_of_the_same_material_is_not_accepted(trial, other, found, monkeypatch):
     monkeypatch.setattr(planes, "TRIES", (1,))
-    wrong = find_plane(other, trial.slide.pixels, 5.0, near(trial.slide), trace=Quiet())
+    wrong = find_plane(other, trial.slide.pixels, 5.0, near(trial.slide), trace=Trace(shown=False))
     assert not wrong.verdict.accepted
     assert wrong.verdict.sentence.startswith("NOT accepted")
     assert wrong.verdict.placed < found.verdict.placed
@@ -88,7 +89,7 @@ def test_a_section_turned_over_on_its_slide_is_found_too(trial, found):
     )
     pose = near(trial.slide).pose
     guess = Guess(Pose.of_matrix(pose.steps * [1, -1], pose.centre))
-    turned = find_plane(trial.volume, np.ascontiguousarray(over.pixels), 5.0, guess, trace=Quiet())
+    turned = find_plane(trial.volume, np.ascontiguousarray(over.pixels), 5.0, guess, trace=Trace(shown=False))
     assert plane_error(over, turned.finished.pose) < 2
     assert in_plane_error(over, turned.finished.pose, RIGID) < 2
     assert turned.finished.pose.frame[:, 2] @ found.finished.pose.frame[:, 2] < -0.99
@@ -97,14 +98,14 @@ def test_a_section_turned_over_on_its_slide_is_found_too(trial, found):
 def test_without_a_guess_the_plane_is_found_either_side_up(trial, monkeypatch):
     monkeypatch.setattr(planes, "GLOBAL", Effort(100_000, (150, 40, 8), 3))  # a small block needs no more
     monkeypatch.setattr(planes, "TRIES", (1,))
-    free = find_plane(trial.volume, trial.slide.pixels, 5.0, trace=Quiet())
+    free = find_plane(trial.volume, trial.slide.pixels, 5.0, trace=Trace(shown=False))
     assert plane_error(trial.slide, free.finished.pose) < 2
     assert in_plane_error(trial.slide, free.finished.pose, RIGID) < 2
 
 
 def test_the_same_seed_finds_the_same_and_says_so_in_the_trace(trial, monkeypatch, capsys):
     monkeypatch.setattr(planes, "GUESSED", LITTLE)
-    traces = [planes.Trace() for _ in range(3)]
+    traces = [Trace() for _ in range(3)]
     runs = [
         find_plane(trial.volume, trial.slide.pixels, 5.0, near(trial.slide), seed, trace)
         for seed, trace in zip((3, 3, 4), traces, strict=True)
@@ -125,7 +126,7 @@ def test_the_same_seed_finds_the_same_and_says_so_in_the_trace(trial, monkeypatc
 def test_what_is_not_accepted_is_tried_again_with_more_poses(trial, other, monkeypatch):
     monkeypatch.setattr(planes, "GUESSED", LITTLE)
     monkeypatch.setattr(planes, "TRIES", (1, 2))
-    trace = planes.Trace()
+    trace = Trace()
     wrong = find_plane(other, trial.slide.pixels, 5.0, near(trial.slide), 3, trace)
     assert not wrong.verdict.accepted
     assert [row[0] for row in trace.rows if "poses" in row[0]] == ["1/4 size, 600 poses", "1/4 size, 1200 poses"]

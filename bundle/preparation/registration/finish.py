@@ -7,20 +7,24 @@ phantoms), so blocks are matched, the section is warped back and the plane is cl
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from bundle.preparation.registration.levels import Level, classify, colour_centres, pixel_places, to_bins
 from bundle.preparation.registration.pose import AFFINE, RIGID, Pose
-from bundle.preparation.registration.search import SEEN_PX, Climbed, Report, climb, reach_of
+from bundle.preparation.registration.search import Climbed, climb, climbing_px, every_of, reach_of
 from bundle.preparation.registration.similarity import OUTSIDE, reslice
+from bundle.preparation.registration.trace import Trace
 from bundle.preparation.registration.warp import Blocks, match_blocks, smooth_field, weight_field
+from bundle.preparation.registration.workers import share_out
 
 DEPTH_UM = 7.5  # standard deviation along the normal; dye stays near the surface of a section of 40 µm. 5 to 12 tried
 HALF_SLAB = 24  # voxels of the slab on each side of the plane
 MARGIN = 12  # voxels of the slab around the section
 TILTS, OFFSETS = (6.0, 12.0), (5.0,)  # further starts, voxels at the rim and along the normal
+ROUGHER = 8  # one in so many of the pixels for climbing is enough from these starts, and twice as many after them
 REACHES = (6, 3, 3)  # of the local shifts in each turn, pixels
 
 
@@ -61,64 +65,93 @@ class Settled:
     best: Climbed
 
     @property
-    def flat(self) -> Pose:
-        """The search's pose in the slab."""
-        middle = [size / 2 - 0.5 for size in self.slab.volume.shape]
-        return Pose(np.array([[0.0, 0, 1], [1, 0, 0], [0, 1, 0]]), np.array(middle), np.eye(2))
-
-    @property
     def into(self) -> np.ndarray:
         """(3, 3), voxels of the volume for one step of the slab along (z, row, column)."""
         return np.column_stack([self.start.frame[:, 2], self.start.steps])
 
     def pose(self) -> Pose:
         """The optimum in the volume."""
-        centre = self.start.centre + self.into @ (self.best.pose.centre - self.flat.centre)
+        centre = self.start.centre + self.into @ (self.best.pose.centre - middle_of(self.slab).centre)
         return Pose.of_matrix(self.into @ self.best.pose.steps, centre)
 
 
-def settle(volume: np.ndarray, section: np.ndarray, start: Pose, voxel_um: float) -> Settled:
-    """Bring a pose of the search to full size.
+def settle(volume: np.ndarray, section: np.ndarray, starts: list[Pose], voxel_um: float, trace: Trace) -> list[Settled]:
+    """Bring poses of the search to full size.
 
     Args:
         volume: (Z, Y, X), any real type.
         section: (3, H, W), uint8, at the voxels' size.
-        start: within some 10 voxels of the truth.
+        starts: each within some 10 voxels of what may be the truth.
         voxel_um: size of voxels.
+        trace: is told how far it is.
 
     Returns:
-        The nearest plane that tells most.
+        The nearest plane of each that tells most.
     """
-    reach = reach_of(section.shape[1:])
-    slab = make_slab(volume, section, start, DEPTH_UM / voxel_um)
-    settled = Settled(start, slab, Climbed(start, 0.0, 0))
-    every = 8 * max(1, slab.classes.size // SEEN_PX)
-    tries = [climb(slab, settled.flat.moved(move, reach), reach, AFFINE, 1.5, every, 6) for move in _starts()]
-    best = climb(slab, max(tries, key=lambda each: each.score).pose, reach, AFFINE, 1.0, every // 2)
-    return replace(settled, best=best._replace(evaluations=best.evaluations + sum(each.evaluations for each in tries)))
+    reach, moves = reach_of(section.shape[1:]), _starts()
+    slabs = [make_slab(volume, section, start, DEPTH_UM / voxel_um) for start in starts]
+    size = slabs[0].classes.size
+    every = ROUGHER * every_of(size)
+    middle = middle_of(slabs[0])
+    tries = share_out(
+        lambda one: climb(one[0], middle.moved(one[1], reach), reach, AFFINE, 1.5, every, 6),
+        [(slab, move) for slab in slabs for move in moves],
+        partial(trace.compared, climbing_px(size, every)),
+    )
+    of_each = [tries[n : n + len(moves)] for n in range(0, len(tries), len(moves))]
+    best = share_out(
+        lambda one: climb(one[0], max(one[1], key=lambda each: each.score).pose, reach, AFFINE, 1.0, every // 2),
+        list(zip(slabs, of_each, strict=True)),
+        partial(trace.compared, climbing_px(size, every // 2)),
+    )
+    return [
+        Settled(start, slab, last._replace(evaluations=last.evaluations + sum(each.evaluations for each in first)))
+        for start, slab, last, first in zip(starts, slabs, best, of_each, strict=True)
+    ]
 
 
-def finish(settled: Settled, report: Report) -> Finished:
+def middle_of(slab: Level) -> Pose:
+    """The search's pose in a slab about it."""
+    middle = [size / 2 - 0.5 for size in slab.volume.shape]
+    return Pose(np.array([[0.0, 0, 1], [1, 0, 0], [0, 1, 0]]), np.array(middle), np.eye(2))
+
+
+def settling_px(section: np.ndarray, count: int) -> int:
+    """How many pixels :func:`settle` compares, about, for so many poses."""
+    size = section[0].size
+    every = ROUGHER * every_of(size)
+    return count * (len(_starts()) * climbing_px(size, every) + climbing_px(size, every // 2))
+
+
+def finishing_px(section: np.ndarray) -> int:
+    """How many pixels :func:`finish` compares, about."""
+    return (1 + len(REACHES)) * climbing_px(section[0].size, every_of(section[0].size))
+
+
+def finish(settled: Settled, trace: Trace) -> Finished:
     """Take local shifts out, and climb to the final plane.
 
     Args:
         settled: the best of the candidates.
-        report: is told after each turn.
+        trace: is told of each turn.
 
     Returns:
         The final plane.
     """
     slab, best = settled.slab, settled.best
     reach = reach_of(slab.shape)
-    every = max(1, slab.classes.size // SEEN_PX)
+    every = every_of(slab.classes.size)
+    pixels = climbing_px(slab.classes.size, every)
     best = climb(slab, best.pose, reach, AFFINE, 0.5, every)
-    report("full size", best.score, best.evaluations)
+    trace.compared(pixels)
+    trace("full size", best.score, best.evaluations)
     warp = np.zeros((2, *slab.shape))
     for turn, shift in enumerate(REACHES):
         blocks = match_blocks(slab, best.pose, shift, warp)
         warp = warp + smooth_field(blocks, slab.shape)
         best = climb(warped(slab, warp), best.pose, reach, RIGID, 1.0, every)
-        report(f"full size, local shifts {turn + 1}", best.score, best.evaluations)
+        trace.compared(pixels)
+        trace(f"full size, local shifts {turn + 1}", best.score, best.evaluations)
     return _whole(replace(settled, best=best), warp, blocks)
 
 
@@ -148,9 +181,12 @@ def make_slab(volume: np.ndarray, section: np.ndarray, pose: Pose, depth: float)
     grown = tuple(size + 2 * MARGIN for size in shape)
     places = pixel_places(grown, grown, 1).astype(np.float64)
     slab = np.empty((2 * HALF_SLAB + 1, *grown), np.float32)
-    for n in range(len(slab)):
+
+    def fill(n: int) -> None:
         lifted = replace(pose, centre=pose.centre + (n - HALF_SLAB) * pose.frame[:, 2])
         slab[n] = _sliced(volume, places, lifted).reshape(grown)
+
+    share_out(fill, range(len(slab)))
     empty = np.isnan(slab)
     slab[empty] = np.nanmin(slab)
     slab = gaussian_filter1d(slab, depth, axis=0, output=np.float32)

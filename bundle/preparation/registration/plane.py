@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
-import sys
-import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bundle.preparation.registration.confidence import Verdict, judge
-from bundle.preparation.registration.finish import Finished, finish, settle
+from bundle.preparation.registration.confidence import RIVAL_PX, Verdict, judge
+from bundle.preparation.registration.finish import Finished, finish, finishing_px, settle, settling_px
 from bundle.preparation.registration.levels import Level, make_levels
-from bundle.preparation.registration.search import GLOBAL, GUESSED, Effort, Guess, distance, reach_of, search
+from bundle.preparation.registration.pose import Pose
+from bundle.preparation.registration.search import (
+    GLOBAL,
+    GUESSED,
+    Effort,
+    Guess,
+    distance,
+    reach_of,
+    search,
+    search_px,
+)
+from bundle.preparation.registration.trace import Trace
 
-TRIES = (1, 2, 2)  # efforts of the searches before "not accepted"; without a guess the first misses 1 plane in 6 or so
-
-
-@dataclass
-class Trace:
-    """How the information rose.
-
-    Attributes:
-        rows: stage, seconds since the start, nats per pixel, evaluations.
-        began: the start, seconds.
-    """
-
-    rows: list[tuple[str, float, float, int]] = field(default_factory=list)
-    began: float = field(default_factory=time.monotonic)
-
-    def __call__(self, stage: str, score: float, evaluations: int) -> None:
-        """Keep a stage's result and show it."""
-        seconds = time.monotonic() - self.began
-        self.rows.append((stage, round(seconds, 2), round(float(score), 4), evaluations))
-        print(f"[{seconds:5.1f} s] {stage}: {score:.3f} nats per pixel", file=sys.stderr, flush=True)
+TRIES = (1, 1, 2)  # efforts of the searches before "not accepted"; without a guess the first misses 1 plane in 6 or so
 
 
 @dataclass(frozen=True)
@@ -42,10 +32,12 @@ class Registration:
     Attributes:
         finished: the plane.
         verdict: whether it can be believed.
+        looked_at: the planes that the search ended with, best first; the first of them became this one.
     """
 
     finished: Finished
     verdict: Verdict
+    looked_at: tuple[Pose, ...]
 
 
 def find_plane(
@@ -58,7 +50,8 @@ def find_plane(
 ) -> Registration:
     """Find the plane of a volume that a section shows, and the affine transform of the section (§2.3).
 
-    What is not accepted is tried again from more and other random poses (``TRIES``), and what tells most is kept.
+    What is not accepted is tried again from other random poses (``TRIES``), until a try ends in a plane that one before
+    had looked at too: then nothing fits better. What tells most is kept.
 
     Args:
         volume: (Z, Y, X), any real type.
@@ -73,17 +66,25 @@ def find_plane(
     """
     trace = trace or Trace()
     levels = make_levels(volume, section)
-    best: Registration | None = None
+    reach = reach_of(section.shape[1:])
     usual = GUESSED if guess else GLOBAL
+    best: Registration | None = None
+    known: tuple[Pose, ...] = ()
     for number, times in enumerate(TRIES):
+        if best is not None:
+            trace(f"not accepted, try {number + 1} of {len(TRIES)} begins", best.finished.score, 0)
         effort = replace(usual, poses=times * usual.poses, kept=tuple(times * count for count in usual.kept))
-        found = _once(volume, section, voxel_um, levels, guess, effort, seed + number, trace)
+        pixels = search_px(levels, effort) + settling_px(section, effort.finished) + finishing_px(section)
+        with trace.bar(f"try {number + 1} of {len(TRIES)}", pixels):
+            found = _once(volume, section, voxel_um, levels, guess, effort, seed + number, trace)
         if found.verdict.accepted:
             return found
-        if number + 1 < len(TRIES):
-            trace(f"not accepted, try {number + 2} of {len(TRIES)} begins", found.finished.score, 0)
         if best is None or found.finished.score > best.finished.score:
             best = found
+        if any(distance(pose, found.looked_at[0], reach) < RIVAL_PX for pose in known):
+            trace("not accepted: this try ends in a plane that is known", found.finished.score, 0)
+            break
+        known += found.looked_at
     assert best is not None
     return best
 
@@ -100,11 +101,11 @@ def _once(
 ) -> Registration:
     shape = section.shape[1], section.shape[2]
     found = search(levels, volume.shape, shape, guess, effort, seed, trace)
-    settled = [settle(volume, section, climbed.pose, voxel_um) for climbed in found]
+    settled = settle(volume, section, [climbed.pose for climbed in found], voxel_um, trace)
     settled.sort(key=lambda each: -each.best.score)
     best = settled[0]
     trace("full size, tilts and offsets", best.best.score, sum(each.best.evaluations for each in settled))
     reach = reach_of(shape)
     rivals = [(each.best.score / best.best.score, distance(each.pose(), best.pose(), reach)) for each in settled[1:]]
     finished = finish(best, trace)
-    return Registration(finished, judge(finished, rivals))
+    return Registration(finished, judge(finished, rivals), tuple(each.pose() for each in settled))

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from bundle.common.atomic import check_writable, whole_folder, write_json
 from bundle.common.command_line import as_bool
+from bundle.common.machine import cores
 from bundle.images.slides import write_slide
 from bundle.images.volumes.fill import with_air
 from bundle.images.volumes.geometry import Geometry
@@ -43,8 +44,9 @@ from bundle.preparation.registration.guess import read_guess
 from bundle.preparation.registration.landmarks import errors_um, read_pairs
 from bundle.preparation.registration.page import write_page
 from bundle.preparation.registration.pair import FINER, Pair, common_grid, make_pair
-from bundle.preparation.registration.plane import Registration, Trace, find_plane
+from bundle.preparation.registration.plane import Registration, find_plane
 from bundle.preparation.registration.pose import Pose
+from bundle.preparation.registration.trace import Trace
 from bundle.preparation.registration.warp import jacobian, without_folds
 
 NEXT = (
@@ -115,6 +117,7 @@ def register(
     if finished_before(folder, folder / RESULT, request):
         return f"{folder} holds this registration already; look at {folder / PAGE}"
     check_numbers(options)
+    cores()  # a number of threads that is none is refused before anything is read
     refine, mirrored = as_bool("refine", refine), as_bool("mirrored", mirrored)
     dark_background = as_bool("dark_background", dark_background)
     marks = None

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -15,8 +14,12 @@ from scipy.spatial.transform import Rotation
 from bundle.preparation.registration.levels import Level
 from bundle.preparation.registration.pose import AFFINE, RIGID, Pose, matrix, move
 from bundle.preparation.registration.similarity import BINS, score, scores
+from bundle.preparation.registration.trace import Trace
+from bundle.preparation.registration.workers import share_out
 
 SEEN_PX = 65536  # pixels used for climbing; more gain nothing
+TOGETHER = 4096  # random poses that a thread scores at a time
+EVALUATIONS = 450  # of a climb, about, to tell the time left; 290 to 550 seen
 CORNERS = np.array([[-1, -1], [-1, 1], [1, -1], [1, 1]])
 
 
@@ -63,9 +66,6 @@ class Climbed(NamedTuple):
     evaluations: int
 
 
-Report = Callable[[str, float, int], None]  # stage, best score so far in it, evaluations
-
-
 def search(
     levels: list[Level],
     size: tuple[int, ...],
@@ -73,7 +73,7 @@ def search(
     guess: Guess | None,
     effort: Effort,
     seed: int,
-    report: Report,
+    trace: Trace,
 ) -> list[Climbed]:
     """The distinct poses that tell most, on the finest of the levels.
 
@@ -84,7 +84,7 @@ def search(
         guess: None searches everywhere, either side of the section up.
         effort: how much is tried.
         seed: of the random poses.
-        report: is told after each stage.
+        trace: is told of each stage.
 
     Returns:
         The best first, at most ``effort.finished``.
@@ -95,20 +95,35 @@ def search(
         random_poses(rng, effort.poses, size, section) if guess is None else poses_near(guess, rng, effort.poses, reach)
     )
     coarsest = levels[0]
-    values = _scores(coarsest, frames, centres)
-    report(f"1/{coarsest.factor} size, {effort.poses} poses", values.max(), effort.poses)
+    values = _scores(coarsest, frames, centres, trace)
+    trace(f"1/{coarsest.factor} size, {effort.poses} poses", values.max(), effort.poses)
     order = np.argsort(values, kind="stable")[::-1][: 20 * effort.kept[0]]
     starts = [Climbed(Pose(frames[n], centres[n], np.eye(2)), values[n], 1) for n in order]
     best = distinct(starts, reach, 2 * coarsest.factor, effort.kept[0])
     for number, level in enumerate(levels):
         final = number == len(levels) - 1
-        step = 2.0 if number == 0 else 1.0
-        every = max(1, level.classes.size // SEEN_PX)
-        climbed = [climb(level, start.pose, reach, AFFINE if final else RIGID, step, every) for start in best]
+        climbed = _climb_all(level, best, reach, AFFINE if final else RIGID, 2.0 if number == 0 else 1.0, trace)
         count = effort.finished if final else effort.kept[min(number + 1, 2)]
         best = distinct(climbed, reach, 6, count)
-        report(f"1/{level.factor} size, {len(climbed)} starts", best[0].score, sum(c.evaluations for c in climbed))
+        trace(f"1/{level.factor} size, {len(climbed)} starts", best[0].score, sum(c.evaluations for c in climbed))
     return best
+
+
+def search_px(levels: list[Level], effort: Effort) -> int:
+    """How many pixels a search compares, about."""
+    sizes = [level.classes.size for level in levels]
+    climbs = (effort.kept[min(number, 2)] * climbing_px(size, every_of(size)) for number, size in enumerate(sizes))
+    return effort.poses * sizes[0] + sum(climbs)
+
+
+def climbing_px(pixels: int, every: int) -> int:
+    """How many pixels a climb compares, about, that uses one in ``every``."""
+    return EVALUATIONS * (pixels // every)
+
+
+def every_of(pixels: int) -> int:
+    """One pixel in so many is enough for climbing."""
+    return max(1, pixels // SEEN_PX)
 
 
 def reach_of(section: tuple[int, ...]) -> float:
@@ -140,15 +155,29 @@ def _in_ball(rng: np.random.Generator, count: int) -> np.ndarray:
     return directions * rng.random((count, 1)) ** (1 / 3)
 
 
-def _scores(level: Level, frames: np.ndarray, centres: np.ndarray, workers: int = 2) -> np.ndarray:
+def _scores(level: Level, frames: np.ndarray, centres: np.ndarray, trace: Trace) -> np.ndarray:
     """Scores of many unstretched poses, (N,)."""
     poses = np.concatenate([frames[:, :, :2], ((centres + 0.5) / level.factor - 0.5)[:, :, None]], axis=2)
-    with ThreadPoolExecutor(workers) as pool:
-        parts = pool.map(
-            lambda part: scores(level.volume, level.points, level.classes, part, level.colours),
-            np.array_split(poses, workers),
-        )
-        return np.concatenate(list(parts))
+    parts = np.array_split(poses, -(-len(poses) // TOGETHER))
+    found = share_out(
+        lambda part: scores(level.volume, level.points, level.classes, part, level.colours),
+        parts,
+        partial(trace.compared, len(poses) * level.classes.size // len(parts)),
+    )
+    return np.concatenate(found)
+
+
+def _climb_all(
+    level: Level, starts: list[Climbed], reach: float, free: int, step: float, trace: Trace
+) -> list[Climbed]:
+    """:func:`climb` from each."""
+    size = level.classes.size
+    every = every_of(size)
+    return share_out(
+        lambda start: climb(level, start.pose, reach, free, step, every),
+        starts,
+        partial(trace.compared, climbing_px(size, every)),
+    )
 
 
 def distance(one: Pose, other: Pose, reach: float) -> float:

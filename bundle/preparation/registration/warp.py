@@ -14,6 +14,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates, uniform_filter
 from bundle.preparation.registration.levels import Level
 from bundle.preparation.registration.pose import Pose
 from bundle.preparation.registration.similarity import BINS, reslice
+from bundle.preparation.registration.workers import share_out
 
 BLOCK_PX = 32  # side; blocks overlap by half. 40 and 56 px left more error on half-width phantom sections
 SMOOTH_BLOCKS = 1.0  # standard deviation of the smoothing between blocks
@@ -100,10 +101,13 @@ def match_blocks(level: Level, pose: Pose, reach: int, warp: np.ndarray | None =
     offsets = level.classes.reshape(height, width).astype(np.int32) * (BINS + 1)
     middles = [np.arange(side // 4, size, side // 2) for size in level.shape]
     matches = np.empty((2 * reach + 1, 2 * reach + 1, *map(len, middles)), np.float32)
-    for row in range(2 * reach + 1):
+
+    def fill(row: int) -> None:
         for column in range(2 * reach + 1):
             pixels = table[offsets + bins[row : row + height, column : column + width]]
             matches[row, column] = uniform_filter(pixels, side, mode="constant")[np.ix_(*middles)]
+
+    share_out(fill, range(2 * reach + 1))
     return Blocks(middles[0], middles[1], matches)
 
 

@@ -16,7 +16,7 @@ from bundle.common.values import is_size_um, shown
 
 LEVELS = ("bone", "background")
 # How a trained network computes, by name; bundle.networks.engines says what they are
-ENGINES = ("fp32", "winograd_fp32", "winograd6_fp32", "bf16", "winograd_bf16", "fp16", "compiled")
+ENGINES = ("fp32", "winograd_fp32", "winograd6_fp32", "bf16", "winograd_bf16", "fp16", "autocast", "compiled")
 SPEEDS = ("exact", "fast", "preview", "stock", *ENGINES)  # of ``inference.json``, see bundle.networks.accelerate
 OTHER_SIZE = 0.05  # by which pixels may differ from those of the training without a note
 BEYOND = 0.1  # of the way from background to bone

@@ -20,6 +20,7 @@ except ModuleNotFoundError as error:
 
 logger = logging.getLogger("bundle")
 
+FP16 = "fp16 weights and activations, channels-last"
 TILES = {"winograd_fp32": 4, "winograd6_fp32": 6}  # px a side that Winograd computes at once
 
 
@@ -106,7 +107,7 @@ def engines(network: nn.Module, device: torch.device) -> list[str]:
     lies beside it, so it has none.
     """
     if device.type == "cuda":
-        return ["fp32", "fp16", "bf16", "compiled"]
+        return ["fp32", "fp16", "autocast", "bf16", "compiled"]
     if device.type != "cpu":
         return ["fp32"]
     winograd = fast is not None and not hasattr(network, "halo")
@@ -141,7 +142,9 @@ def _cuda(name: str, own: nn.Module) -> tuple[nn.Module, str]:
     if name == "compiled":
         half = Autocast(torch.compile(own), torch.float16)  # type: ignore[arg-type]
         return Overflowing(half, own), "fp16 autocast through torch.compile, channels-last"
-    return Overflowing(Autocast(own, torch.float16), own), "fp16 autocast, channels-last"
+    if name == "autocast":
+        return Overflowing(Autocast(own, torch.float16), own), "fp16 autocast, channels-last"
+    return Overflowing(HalfWeights(own), own), FP16
 
 
 def _cpu(name: str, own: nn.Module) -> tuple[nn.Module, str]:
@@ -153,7 +156,7 @@ def _cpu(name: str, own: nn.Module) -> tuple[nn.Module, str]:
         number = sum(isinstance(module, fast.WinogradConv2d) for module in own.modules())
         return own, f"fp32, channels-last, {number} convolutions by Winograd F({tile}×{tile}, 3×3)"
     if name == "fp16":
-        return Overflowing(HalfWeights(own), own), "fp16 weights and activations, channels-last"
+        return Overflowing(HalfWeights(own), own), FP16
     if fast is None or hasattr(own, "halo"):
         return HalfWeights(own, torch.bfloat16), "bf16 weights and activations, channels-last"
     made = fast.half.Half(own, name == "winograd_bf16")

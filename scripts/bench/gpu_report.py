@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from bundle.common.errors import InputError
-from bundle.networks.accelerate import Autocast, HalfWeights
+from bundle.networks.engines import Autocast, HalfWeights
 from bundle.staining.model import as_integers, model_in_memory
 from bundle.staining.stainer import Stainer
 from scripts.bench.gpu_timer import SMALL, Do, Sizes, Timer, Timing
@@ -209,7 +209,7 @@ def slices(timer: Timer) -> None:
         parts = cache(partial(slice_parts, sizes, timer.device, by_section, speed))
         found: dict[str, Timing] = {}
         for part in ("whole", "windows", "before", "after"):
-            kind = {"exact": "fp32", "fast": "fp16 autocast"}[speed] if part in ("whole", "windows") else part
+            kind = {"exact": "fp32", "fast": "fp16 weights"}[speed] if part in ("whole", "windows") else part
             make = partial(lambda of, which: of()[which], parts, part)
             timing = timer(f"slice, {title}, {speed}, {part}", make, kind, cubes[by_section] / sizes.side)
             if timing is None:

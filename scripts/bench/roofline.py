@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from bundle.networks import ResnetGenerator
-from bundle.networks.specimen_norm import SpecimenInferer, SpecimenNetwork
+from bundle.networks.specimen_norm import SpecimenInferer, SpecimenNetwork, folded
 
 SIDE, WINDOW, STEP, LARGE = 1200, 256, 64, 1024  # voxels a side of a scan; px of windows
 OF_PEAK, OF_BANDWIDTH = 0.5, 0.8  # of the data sheet's, assumed
@@ -103,11 +103,10 @@ def paper(width: int = 64, blocks: int = 9) -> ResnetGenerator:
     return ResnetGenerator(width=width, blocks=blocks).eval().requires_grad_(False)
 
 
-def specimen(width: int = 64, blocks: int = 9) -> SpecimenNetwork:
-    """The recommended method's: the same with one section's statistics, here of noise."""
-    network = SpecimenNetwork(paper(width, blocks))
-    network.settle(network.learn(torch.rand(1, 3, 64, 64) * 2 - 1))
-    return network.eval()
+def specimen(width: int = 64, blocks: int = 9) -> nn.Module:
+    """The recommended method's: the same with one section's statistics, here of noise, in its convolutions."""
+    network = paper(width, blocks)
+    return folded(network, SpecimenNetwork(network).learn(torch.rand(1, 3, 64, 64) * 2 - 1)).eval()
 
 
 def count(network: nn.Module, shape: Sequence[int], arithmetic: Arithmetic) -> list[Operator]:

@@ -21,7 +21,7 @@ from bundle.data.patches import load_pair
 from bundle.data.provenance import provenance
 from bundle.evaluation import baselines
 from bundle.evaluation.panels import difference, draw_corners, patches_to_keep, save_slide
-from bundle.evaluation.scoring import score_patches, score_slide
+from bundle.evaluation.scoring import score_patches, score_slides
 from bundle.evaluation.similarity import LPIPS_MISSING, find_lpips, patch_corners
 from bundle.evaluation.tables import METRICS, ROWS, SUMMARY_COLUMNS, markdown, summarise, write_csv
 from bundle.evaluation.truth import MEASURES, TissueColours, measure, seam_index
@@ -126,9 +126,10 @@ def evaluate(
         ]
         about = {"split": split, "slide": name, "specimen": pair.specimen}
         group = {"group": pair.group or ""}
-        for row in ROWS if eval_baselines else ROWS[:1]:
-            patches += score_patches({**about, "row": row}, shown[row], real, mask, corners, eval_patch, lpips)
-            slides.append({**about, **group, "row": row, **score_slide(shown[row], real, mask, lpips)})
+        scored = {row: shown[row] for row in (ROWS if eval_baselines else ROWS[:1])}
+        patches += score_patches(about, scored, real, mask, corners, eval_patch, lpips)
+        scores = score_slides(scored, real, mask, lpips)
+        slides += [{**about, **group, "row": row, **values} for row, values in scores.items()]
         labels = None if pair.labels is None else read_labels(pair.labels)
         judged = {**shown, "real section": real}
         if pair.perfect is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,49 +42,70 @@ def structure(image: np.ndarray, real: np.ndarray, inner: np.ndarray) -> dict[st
 
 def score_patches(
     about: dict[str, Any],
-    image: np.ndarray,
+    images: Mapping[str, np.ndarray],
     real: np.ndarray,
     mask: np.ndarray,
     corners: Sequence[tuple[int, int]],
     patch: int,
     lpips: Lpips | None,
 ) -> list[dict[str, Any]]:
-    """Score each patch of a slide: detail and gradients inside the mask, the rest all over the patch (§2.10).
+    """Score each patch of stains of a slide: detail and gradients inside the mask, the rest all over it (§2.10).
 
     Args:
         about: columns that every row starts with.
-        image: (3, H, W), uint8.
+        images: by row of the table, (3, H, W), uint8.
         real: (3, H, W), uint8.
-        mask: (H, W), bool; outside, both images are of one colour.
+        mask: (H, W), bool; outside, all images are of one colour.
         corners: top left corners.
         patch: side, px.
         lpips: None leaves the column as None.
 
     Returns:
-        A row a patch.
+        A row a patch, image by image.
     """
-    if not corners:
-        return []
     places = [(..., slice(top, top + patch), slice(left, left + patch)) for top, left in corners]
-    cut = [np.stack([full[place] for place in places]) for full in (image, real)]
+    cut = {row: [image[place] for place in places] for row, image in images.items()}
+    others = [real[place] for place in places]
     inner = interior(mask)
-    distances = lpips.of_slides(*cut) if lpips else [None] * len(corners)
+    distances = _distances(cut, others, lpips)
     return [
         {
             **about,
-            **{"top": top, "left": left, "lpips": distance},
+            **{"row": row, "top": top, "left": left, "lpips": distance},
             **structure(one, other, inner[place]),
             **{"ssim": ssim(one, other), "psnr": psnr(one, other)},
         }
-        for (top, left), place, one, other, distance in zip(corners, places, *cut, distances, strict=True)
+        for row, patches in cut.items()
+        for (top, left), place, one, other, distance in zip(
+            corners, places, patches, others, distances[row], strict=True
+        )
     ]
 
 
-def score_slide(image: np.ndarray, real: np.ndarray, mask: np.ndarray, lpips: Lpips | None) -> dict[str, Any]:
-    """Score a whole slide: LPIPS of all of it, the rest inside the mask."""
+def score_slides(
+    images: Mapping[str, np.ndarray], real: np.ndarray, mask: np.ndarray, lpips: Lpips | None
+) -> dict[str, dict[str, Any]]:
+    """Score stains of a whole slide, by name: LPIPS of all of it, the rest inside the mask."""
+    inner = interior(mask)
+    distances = _distances({name: [image] for name, image in images.items()}, [real], lpips)
     return {
-        "lpips": lpips.of_slides(image[None], real[None])[0] if lpips else None,
-        **structure(image, real, interior(mask)),
-        "ssim": ssim_inside(image, real, mask),
-        "psnr": psnr(image[:, mask], real[:, mask]),
+        name: {
+            "lpips": distances[name][0],
+            **structure(image, real, inner),
+            "ssim": ssim_inside(image, real, mask),
+            "psnr": psnr(image[:, mask], real[:, mask]),
+        }
+        for name, image in images.items()
     }
+
+
+def score_slide(image: np.ndarray, real: np.ndarray, mask: np.ndarray, lpips: Lpips | None) -> dict[str, Any]:
+    """The same for one stain."""
+    return score_slides({"": image}, real, mask, lpips)[""]
+
+
+def _distances(
+    images: Mapping[str, Sequence[np.ndarray]], real: Sequence[np.ndarray], lpips: Lpips | None
+) -> Mapping[str, Sequence[float | None]]:
+    """LPIPS of each image, by name; all None without it."""
+    return lpips.of_slides(images, real) if lpips else {name: [None] * len(real) for name in images}

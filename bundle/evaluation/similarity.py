@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import lpips
 import numpy as np
 import torch
+from lpips import spatial_average
 from scipy.ndimage import gaussian_filter
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor, nn
@@ -96,15 +97,41 @@ class Lpips:
         Returns:
             (B,), 0 for equal images.
         """
-        return self.network(image.to(self.device), reference.to(self.device)).flatten().cpu()
+        return self._distance(self._features(image), self._features(reference))
 
-    def of_slides(self, images: np.ndarray, references: np.ndarray) -> list[float]:
-        """The same for (B, 3, H, W) uint8, in batches."""
-        values: list[float] = []
-        for start in range(0, len(images), LPIPS_BATCH):
-            pair = (torch.from_numpy(part[start : start + LPIPS_BATCH]) for part in (images, references))
-            values += self(*(batch.float() / 127.5 - 1 for batch in pair)).tolist()
+    @torch.no_grad()
+    def of_slides(
+        self, stains: Mapping[str, Sequence[np.ndarray]], references: Sequence[np.ndarray]
+    ) -> dict[str, list[float]]:
+        """The same for several stains of the same slides, in batches; a reference goes through the network once.
+
+        Args:
+            stains: by name, a slide for each reference, (3, H, W), uint8, all of one size.
+            references: likewise.
+        """
+        values: dict[str, list[float]] = {name: [] for name in stains}
+        for start in range(0, len(references), LPIPS_BATCH):
+            part = slice(start, start + LPIPS_BATCH)
+            features = self._features(_scaled(references[part]))
+            for name, slides in stains.items():
+                values[name] += self._distance(self._features(_scaled(slides[part])), features).tolist()
         return values
+
+    def _features(self, image: Tensor) -> list[Tensor]:
+        """What the backbone makes of (B, 3, H, W) in [−1, 1], layer by layer, each pixel of length 1."""
+        layers = self.network.net(self.network.scaling_layer(image.to(self.device)))
+        return [lpips.normalize_tensor(layer) for layer in layers]
+
+    def _distance(self, features: list[Tensor], others: list[Tensor]) -> Tensor:
+        """Weighted squared differences, averaged over each layer's pixels, (B,)."""
+        layers = zip(self.network.lins, features, others, strict=True)
+        means = (spatial_average(weigh((one - other) ** 2)) for weigh, one, other in layers)
+        return sum(means, torch.zeros(())).flatten().cpu()
+
+
+def _scaled(slides: Sequence[np.ndarray]) -> Tensor:
+    """(3, H, W) uint8 each → (B, 3, H, W) in [−1, 1]."""
+    return torch.from_numpy(np.stack(slides)).float() / 127.5 - 1
 
 
 def _backbone(net: nn.Module) -> dict[str, nn.Module]:

@@ -1,9 +1,10 @@
-"""What a PNG says of its pixels, and those pixels."""
+"""What a PNG says of its pixels, and those pixels; writing one."""
 
 from __future__ import annotations
 
 import io
 import struct
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from mmap import mmap
@@ -18,6 +19,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY, PALETTE = 0, 3  # colour types
 COLOURS = {GREY: 1, 2: 3, PALETTE: 3, 4: 1, 6: 3}
 ORIENTATION = 274  # EXIF's tag
+HEADER = 33  # bytes of the signature and the first chunk, after which a size may be stated
 
 
 @dataclass(frozen=True)
@@ -120,3 +122,24 @@ def indices(content: bytes, header: Header) -> np.ndarray | None:
         return None
     pixels = decoded(content, header)[..., 0]
     return pixels // (255 // (2**header.bits - 1)) if header.bits < 8 else pixels  # decoding made them 0 to 255
+
+
+def encoded(pixels: np.ndarray, pixel_um: float | None = None) -> bytes:
+    """A PNG of pixels, the same bytes each time.
+
+    Runs of what Paeth's filter leaves: of sections, scans and masks as small as zlib's search makes them at level 1
+    (0.5 to 1.04 of it), in a third of the time (docs/performance.md).
+
+    Args:
+        pixels: (rows, columns) or (rows, columns, 3), uint8 or uint16.
+        pixel_um: pixel size in µm; none is stated for None.
+    """
+    kind = imagecodecs.PNG
+    options = {"level": kind.COMPRESSION.SPEED, "strategy": kind.STRATEGY.RLE, "filter": kind.FILTER.PAETH}
+    content = bytes(imagecodecs.png_encode(pixels, **options))
+    if pixel_um is None:
+        return content
+    density = round(1e6 / pixel_um)  # pixels in a metre
+    chunk = b"pHYs" + struct.pack(">IIB", density, density, 1)
+    stated = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    return content[:HEADER] + stated + content[HEADER:]

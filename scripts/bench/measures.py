@@ -74,7 +74,7 @@ def scores(
         labels = None if pair.labels is None else read_labels(pair.labels)
         for name, stain in stains.items():
             image = on_background(stain(images["source"], target), mask, data.background_rgb)
-            rows = score_patches({}, image, real, mask, corners, patch, lpips)
+            rows = score_patches({}, {name: image}, real, mask, corners, patch, lpips)
             rows.append({key: measure(image, real, mask, labels, colours, data.pixel_um)[key] for key in TRUTHS})
             for row in rows:
                 for key in {*row} & {*COLUMNS}:

@@ -96,8 +96,23 @@ def test_lpips_of_slides_equals_one_image_at_a_time(lpips):
         lpips(*(torch.from_numpy(slide[None] / 255 * 2 - 1).float() for slide in pair)).item()
         for pair in zip(images, references, strict=True)
     ]
-    assert lpips.of_slides(images, references) == pytest.approx(expected, abs=1e-5)
+    found = lpips.of_slides({"ours": images, "same": references}, references)
+    assert found["ours"] == pytest.approx(expected, abs=1e-5)
+    assert found["same"] == [0] * count
     assert np.ptp(expected) > 0.01
+
+
+def test_lpips_is_the_librarys_to_the_bit_and_takes_each_reference_once(lpips, monkeypatch):
+    stains, references = {name: slides(4, seed=seed) for seed, name in enumerate("abc")}, slides(4, seed=5)
+    scaled = {name: torch.from_numpy(each).float() / 127.5 - 1 for name, each in {**stains, "": references}.items()}
+    with torch.no_grad():
+        expected = {name: lpips.network(scaled[name], scaled[""]).flatten().tolist() for name in stains}
+    seen = []
+    passed = lpips.network.net.forward
+    monkeypatch.setattr(lpips.network.net, "forward", lambda x: seen.append(len(x)) or passed(x))
+    assert lpips.of_slides(stains, references) == expected
+    assert seen == [4] * 4
+    assert lpips(scaled["a"], scaled[""]).tolist() == expected["a"]
 
 
 @pytest.mark.parametrize("name", ["resnet18_conv1_to_layer2.pth", "missing.pth"])
@@ -181,10 +196,11 @@ def test_find_lpips_looks_in_the_torch_hub_cache_only_when_no_file_is_named(weig
     with pytest.raises(InputError, match="nowhere"):
         find_lpips("nowhere.pth")
     images, references = slides(), slides(seed=1)
-    assert find_lpips(str(weights)).of_slides(images, references) == lpips.of_slides(images, references)
+    expected = lpips.of_slides({"": images}, references)
+    assert find_lpips(str(weights)).of_slides({"": images}, references) == expected
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / LPIPS_FILE).symlink_to(weights)
-    assert find_lpips(None).of_slides(images, references) == lpips.of_slides(images, references)
+    assert find_lpips(None).of_slides({"": images}, references) == expected
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from torch import nn
 from bundle.common.errors import InputError
 from bundle.networks import FieldGenerator, ResnetGenerator, UnetGenerator, arithmetic, score
 from bundle.networks.arithmetic import Arithmetic
-from bundle.networks.fast.training_layers import TwinNarrow, TwinNorm, TwinWinograd
+from bundle.networks.fast.training_layers import TwinEnlarged, TwinNarrow, TwinNorm, TwinWinograd
 from tests.helpers.training import differences, latest, make_trainer, stop_at
 
 CPU = torch.device("cpu")
@@ -94,6 +94,16 @@ def test_a_twin_has_the_networks_own_weights_and_fast_layers():
     assert {id(weight) for weight in shards.parameters()} == {id(weight) for weight in network.parameters()}
     assert list(network.state_dict()) == names
     assert not any(isinstance(layer, TwinWinograd) for layer in network.modules())
+
+
+def test_the_last_layer_of_the_u_net_is_computed_on_the_small_image():
+    network = UnetGenerator(width=4, patch_size=32)
+    shards = arithmetic.apply(network, "winograd_fp32")
+    assert [type(layer) for layer in shards.twin.final] == [nn.Identity, nn.Identity, TwinEnlarged, nn.Tanh]
+    layer = shards.twin.final[2]
+    layer.current = layer.derive()
+    x = torch.randn(2, 8, 5, 7)
+    torch.testing.assert_close(layer(x), network.final[:3](x))
 
 
 def test_weights_that_change_are_seen_and_frozen_ones_get_no_gradient():

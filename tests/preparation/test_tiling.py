@@ -100,6 +100,18 @@ def test_rows_that_come_in_bands_are_those_of_the_whole(tmp_path, ratio, monkeyp
     np.testing.assert_allclose(at_once[:rows, :columns], expected, atol=1e-3)
 
 
+def test_the_same_bytes_whatever_the_number_of_threads(slides, monkeypatch):
+    for count in "1", "3":
+        monkeypatch.setenv("OMP_NUM_THREADS", count)
+        cut(slides, output=f"tiles{count}", shrink=1.5)
+    one, three = (
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        for folder in (slides / "tiles1", slides / "tiles3")
+    )
+    assert len(one) > 4 * 5
+    assert one == three
+
+
 def pyramid(path, whole):
     with tifffile.TiffWriter(path) as file:
         options = {"photometric": "rgb", "tile": (32, 32), "compression": "zlib"}

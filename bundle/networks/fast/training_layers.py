@@ -131,6 +131,34 @@ class TwinNarrow(Derived):
         return out if self.bias is None else out + self.bias[:, None, None]
 
 
+class TwinEnlarged(Derived):
+    """Enlargement and the 4×4 convolution after it, as a 3×3 one of the small image for each of four pixels.
+
+    A pixel's sixteen neighbours are copies of at most nine; the weights of equal ones are added first. Its output is
+    fp32.
+    """
+
+    def derive(self) -> Tensor:
+        """The sums of the weights, (4 C', C, 3, 3)."""
+        by_row = _of_three(self.weight, 2, 1)
+        return _of_three(by_row, 4, 2).flatten(0, 2).to(self.dtype, memory_format=torch.channels_last)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) → (B, C', 2H, 2W)."""
+        y = F.pixel_shuffle(F.conv2d(x, self.current, padding=1).float(), 2)
+        return y if self.bias is None else y + self.bias[:, None, None]
+
+
+def _of_three(weight: Tensor, axis: int, parity: int) -> Tensor:
+    """Sum an axis of four that lies on an image of twice the size to the three pixels below, for even and odd places.
+
+    Additions alone, which keep nothing for their gradients, so that several passes may share what is made.
+    """
+    a, b, c, d = weight.unbind(axis)
+    even, odd = torch.stack([a + b, c + d, torch.zeros_like(a)], axis), torch.stack([a, b + c, d], axis)
+    return torch.stack([even, odd], parity)
+
+
 class TwinNorm(nn.Module):
     """Instance norm, and the ReLU after it.
 
@@ -182,6 +210,7 @@ def make_twin(network: nn.Module, dtype: torch.dtype, winograd: bool, taps: bool
     twin = copied(network)
     for parent in list(twin.modules()):
         if isinstance(parent, nn.Sequential):
+            _join_enlarged(parent, dtype)
             _join(parent, dtype, winograd)
         for name, child in list(parent.named_children()):
             replaced = _replacement(child, dtype, winograd, taps)
@@ -216,14 +245,30 @@ def _join(layers: nn.Sequential, dtype: torch.dtype, winograd: bool) -> None:
             joined = TwinNorm(float(first.eps), getattr(second, "negative_slope", 0.0))  # type: ignore[arg-type]
         elif winograd and isinstance(second, nn.Conv2d) and is_suited(second):
             reflected = isinstance(first, nn.ReflectionPad2d) and first.padding == (1, 1, 1, 1)
-            doubled = isinstance(first, nn.Upsample) and first.mode == "nearest" and first.scale_factor == 2.0
             if reflected and second.padding == (0, 0):
                 joined = TwinWinograd(second, dtype, "reflect", 1)
-            elif doubled:
+            elif _is_doubling(first):
                 joined = TwinWinograd(second, dtype, "zeros" if second.padding == (1, 1) else "none", 2)
         if joined is not None:
             setattr(layers, name, joined)
             setattr(layers, following, nn.Identity())
+
+
+def _join_enlarged(layers: nn.Sequential, dtype: torch.dtype) -> None:
+    """Replace the last convolution of the U-Net and what is before it: enlargement and a row and column of zeros."""
+    names = [name for name, _ in layers.named_children()]
+    for first, second, third in zip(names, names[1:], names[2:], strict=False):
+        enlargement, zeros, last = (layers.get_submodule(name) for name in (first, second, third))
+        if _is_doubling(enlargement) and isinstance(zeros, nn.ZeroPad2d) and isinstance(last, nn.Conv2d):
+            shape = (last.kernel_size, last.stride, last.padding, last.dilation, last.groups)
+            if zeros.padding == (1, 0, 1, 0) and shape == ((4, 4), (1, 1), (1, 1), (1, 1), 1):
+                setattr(layers, first, nn.Identity())
+                setattr(layers, second, nn.Identity())
+                setattr(layers, third, TwinEnlarged(last, dtype))
+
+
+def _is_doubling(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.Upsample) and layer.mode == "nearest" and layer.scale_factor == 2.0
 
 
 def _does_nothing(layer: nn.Module) -> bool:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from bundle.common.errors import InputError
+from bundle.common.threads import in_order
 from bundle.images.channel_slides import opened
 from bundle.images.slides import write_slide
 from bundle.preparation.tiles.grid import TESTING, TRAINING, Place, cut
@@ -68,56 +66,47 @@ def cut_all(folder: Path, plan: Plan, size_um: float, tile: int, least: float) -
 
 
 def _cut_one(folder: Path, job: Job, size_um: float, tile: int, least: float, bar: tqdm) -> tuple[list[Tile], float]:
-    side, low, high = job.side, *job.side.limits
-    tiles = []
-    with opened(job.facts, job.ratio, side.chosen) as scan, _Writers() as writers:
+    side = job.side
+    with opened(job.facts, job.ratio, side.chosen) as scan:
         threshold = side.kind.threshold(scan, side.limits) if side.threshold is None else float(side.threshold)
-        for place, pixels in cut(scan.rows(), job.places, tile):
+
+        def looked_at(found: tuple[Place, np.ndarray]) -> Tile:
+            place, pixels = found
             share = tissue_share(pixels, side.kind, threshold, side.limits)
-            tiles.append(Tile(place, share, None))
+            file = _written(folder, job, place, pixels, size_um) if share >= least else None
+            return Tile(place, share, file)
+
+        # a copy, as a view would keep the whole row of tiles
+        cut_out = ((place, pixels.copy()) for place, pixels in cut(scan.rows(), job.places, tile))
+        tiles = []
+        for each in in_order(looked_at, cut_out):
+            tiles.append(each)
             bar.update()
-            if share < least:
-                continue
-            slack = ROUNDING * (high - low)
-            if not (pixels.min() >= low - slack and pixels.max() <= high + slack):
-                raise InputError(
-                    f"{job.facts.path} has values from {pixels.min():g} to {pixels.max():g}, outside the range "
-                    f"[{low:g}, {high:g}] of {side.name}; declare its range with --{side.side}_range."
-                )
-            tiles[-1].file = f"{side.side}/{job.name}/y{place.top:05d}_x{place.left:05d}{side.suffix}"
-            writers.write(folder / tiles[-1].file, _stored(np.clip(pixels, low, high), job.facts.dtype), size_um)
     return tiles, threshold
 
 
-class _Writers:
-    """Threads that write tiles while others are cut: packing a PNG is the most work of all, and needs no lock."""
+def _written(folder: Path, job: Job, place: Place, pixels: np.ndarray, size_um: float) -> str:
+    """Write a tile; its name in the dataset.
 
-    def __init__(self) -> None:
-        self.count = os.cpu_count() or 1
-        self.pool = ThreadPoolExecutor(self.count)
-        self.waiting: deque[Future[None]] = deque()
-
-    def __enter__(self) -> _Writers:
-        return self
-
-    def write(self, path: Path, pixels: np.ndarray, size_um: float) -> None:
-        """Have a tile written, (C, H, W); waits while many are."""
-        self.waiting.append(self.pool.submit(write_slide, path, pixels, size_um))
-        if len(self.waiting) > 4 * self.count:
-            self.waiting.popleft().result()
-
-    def __exit__(self, kind: type[BaseException] | None, *others: object) -> None:
-        """Wait for all; what went wrong in writing is raised here."""
-        self.pool.shutdown(cancel_futures=kind is not None)
-        if kind is None:
-            for each in self.waiting:
-                each.result()
+    Raises:
+        InputError: if it has values outside the declared range.
+    """
+    side, low, high = job.side, *job.side.limits
+    slack = ROUNDING * (high - low)
+    if not (pixels.min() >= low - slack and pixels.max() <= high + slack):
+        raise InputError(
+            f"{job.facts.path} has values from {pixels.min():g} to {pixels.max():g}, outside the range "
+            f"[{low:g}, {high:g}] of {side.name}; declare its range with --{side.side}_range."
+        )
+    file = f"{side.side}/{job.name}/y{place.top:05d}_x{place.left:05d}{side.suffix}"
+    write_slide(folder / file, _stored(np.clip(pixels, low, high), job.facts.dtype), size_um)
+    return file
 
 
 def _stored(pixels: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """(H, W, C) → (C, H, W) of the file's type, whole numbers rounded."""
+    """(H, W, C) → (C, H, W) of the file's type, whole numbers rounded; a view, as the file's pixels lie so."""
     rounded = np.rint(pixels) if np.issubdtype(dtype, np.integer) and pixels.dtype != dtype else pixels
-    return np.ascontiguousarray(rounded.transpose(2, 0, 1), dtype)
+    return rounded.astype(dtype, copy=False).transpose(2, 0, 1)
 
 
 def drop_halves(folder: Path, plan: Plan, made: list[list[Tile]]) -> None:

@@ -1,0 +1,45 @@
+"""Work shared out among threads, for code that computes without PyTorch and lets go of the interpreter's lock."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def threads() -> int:
+    """How many this process may use: ``OMP_NUM_THREADS``, as for PyTorch, else one for each core it is given."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    if asked.isdecimal() and int(asked):
+        return int(asked)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_order(do: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """``map(do, items)`` by :func:`threads`; what ``do`` raises is raised in its place, and ends the work.
+
+    Args:
+        do: what each thread does with an item.
+        items: read as they are worked off, at most four a thread ahead of what is taken.
+
+    Yields:
+        The results, in the order of the items.
+    """
+    count = threads()
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(count) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(do, item))
+                if len(waiting) >= 4 * count:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

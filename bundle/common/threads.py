@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from bundle.common.machine import cores
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def threads() -> int:
-    """How many this process may use: ``OMP_NUM_THREADS``, as for PyTorch, else one for each core it is given."""
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    if asked.isdecimal() and int(asked):
-        return int(asked)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def in_order(do: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """``map(do, items)`` by :func:`threads`; what ``do`` raises is raised in its place, and ends the work.
+    """``map(do, items)`` by as many threads as may compute here; what ``do`` raises comes in its place, and ends the work.
 
     Args:
         do: what each thread does with an item.
@@ -30,7 +23,7 @@ def in_order(do: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Re
     Yields:
         The results, in the order of the items.
     """
-    count = threads()
+    count = cores()
     waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(count) as pool:
         try:

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 
 import pytest
 
-from bundle.common.threads import in_order, threads
-
-
-@pytest.mark.parametrize(("asked", "expected"), [("3", 3), ("1", 1), ("", 2), ("0", 2), ("-1", 2), ("many", 2)])
-def test_omp_num_threads_is_followed_else_the_cores_given(asked, expected, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", asked)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {1, 5}, raising=False)
-    assert threads() == expected
+from bundle.common.threads import in_order
 
 
 def test_results_come_in_order_from_several_threads(monkeypatch):

@@ -214,8 +214,8 @@ def test_the_fastest_that_is_close_enough_is_taken_and_named(monkeypatch, caplog
     assert fast.choice.name == "bf16"
     assert fast.choice.seconds == pytest.approx(seconds)
     assert [record.message for record in caplog.records] == [
-        "a window of 32×32 px takes winograd_fp32 400 ms, winograd6_fp32 300 ms, bf16 100 ms, winograd_bf16 200 ms; "
-        "--speed bf16 takes this again"
+        "a window of 32×32 px takes winograd_fp32 400 ms, winograd6_fp32 300 ms, bf16 100 ms, winograd_bf16 200 ms: "
+        "--speed bf16 takes the fastest again"
     ]
     assert torch.equal(found, accelerate(generator(width=8), "bf16")(images(1)))
     assert fast.like(generator(width=8)).choice.name == "bf16"  # not timed again

@@ -6,10 +6,9 @@ SciPy and the compiled loops of this folder release the interpreter's lock, so t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from bundle.common.machine import cores
+from bundle.common.threads import in_order
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -31,8 +30,7 @@ def share_out(
         The results, in the order of the items.
     """
     results = []
-    with ThreadPoolExecutor(cores()) as pool:
-        for result in pool.map(do, items):
-            results.append(result)
-            done()
+    for result in in_order(do, items):
+        results.append(result)
+        done()
     return results

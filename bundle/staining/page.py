@@ -20,7 +20,7 @@ from bundle.images.volumes.channels import open_channels
 from bundle.images.volumes.volume import Volume
 from bundle.staining.job import RECORD, reference_in_words
 from bundle.staining.pictures import CLEAR, alpha, orthogonal_views, render, save_png
-from bundle.staining.seen import SHOWN, Report, Seen, look
+from bundle.staining.seen import SHOWN, Grey, Report, Seen, look, look_at_scan
 from bundle.staining.viewer import SCRIPT, viewer
 
 VIEWS, RENDERING, PAGE = "views.png", "rendering.png", "report.html"
@@ -50,16 +50,13 @@ def write_volume_report(
     scan: Volume | None = None,
     report: Report | None = None,
 ) -> Path:
-    """Write ``views.png``, ``rendering.png`` and ``report.html`` beside a finished stained volume.
-
-    What ``volume.json`` in the folder does not say is told to be not recorded. Each volume is read once, slab by
-    slab.
+    """As :func:`write_page`, with what is shown of the scan read from it, slab by slab.
 
     Args:
         output_dir: the folder.
         stain: the result.
         scan: what it was made from; None if it is not to be had, and only the stain is shown.
-        report: called with the slices read and the slices in all.
+        report: called with the slices read and the slices in all, first of the scan and then of the stain.
 
     Returns:
         The page.
@@ -70,7 +67,26 @@ def write_volume_report(
     """
     if scan is not None and tuple(scan.shape) != tuple(stain.shape):
         raise ValueError(f"the scan has shape {scan.shape} and the stain {stain.shape}; they share one grid")
-    folder = Path(output_dir)
+    return write_page(Path(output_dir), stain, None if scan is None else look_at_scan(scan, report), report)
+
+
+def write_page(folder: Path, stain: Stain, scan: Grey | None, report: Report | None = None) -> Path:
+    """Write ``views.png``, ``rendering.png`` and ``report.html`` beside a finished stained volume.
+
+    What ``volume.json`` in the folder does not say is told to be not recorded. The stain is read once, slab by slab.
+
+    Args:
+        folder: of the volume.
+        stain: the result.
+        scan: what is shown of what it was made from; None if that is not to be had.
+        report: called with the slices read and the slices in all.
+
+    Returns:
+        The page.
+
+    Raises:
+        InputError: if a file is truncated or corrupt.
+    """
     record = read_record(folder)
     seen = look(stain, scan, report)
     at = [(along[len(along) // 2] + 0.5) / size for along, size in zip(seen.places, seen.shape, strict=True)]

@@ -249,7 +249,12 @@ def _survey(
         if scan in scans[:place] and not flat[place]:
             same = f"{channels[scans.index(scan)].path}, channel {scans.index(scan)}"
             raise InputError(f"channel {place}, {channels[place].path}, is the same as {same}; list the scan of each.")
-    return " ".join(scans), [min(low for low, _ in limits), max(high for _, high in limits)], fills[0], planes and planes.grey()
+    return (
+        " ".join(scans),
+        [min(low for low, _ in limits), max(high for _, high in limits)],
+        fills[0],
+        planes and planes.grey(),
+    )
 
 
 def _finish(run: Run, grey: Grey | None, finished: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -90,11 +91,14 @@ def write_page(folder: Path, stain: Stain, scan: Grey | None, report: Report | N
     record = read_record(folder)
     seen = look(stain, scan, report)
     at = [(along[len(along) // 2] + 0.5) / size for along, size in zip(seen.places, seen.shape, strict=True)]
-    views = orthogonal_views(seen.views, at, seen.view_um)
-    rendering, pixel_um = render(seen.copy, seen.copy_um, clear=clear_alpha(record))
-    save_png(folder / VIEWS, views, seen.view_um)
+    with ThreadPoolExecutor(1) as beside:
+        rendered = beside.submit(render, seen.copy, seen.copy_um, clear=clear_alpha(record))
+        views = orthogonal_views(seen.views, at, seen.view_um)
+        save_png(folder / VIEWS, views, seen.view_um)
+        axes = list(viewer(seen.frames, seen.places, seen.shape, seen.spacing_um, seen.frame_um))
+        rendering, pixel_um = rendered.result()
     save_png(folder / RENDERING, rendering, pixel_um)
-    text = fill("staining/templates/volume.html", _values(folder, record, seen, views, rendering), SCRIPT)
+    text = fill("staining/templates/volume.html", _values(folder, record, seen, axes, views, rendering), SCRIPT)
     with whole_file(folder / PAGE) as partial:
         partial.write_text(text, encoding="utf-8")
     return folder / PAGE
@@ -146,7 +150,12 @@ def _scans(record: Mapping[str, Any]) -> list[str]:
 
 
 def _values(
-    folder: Path, record: Mapping[str, Any], seen: Seen, views: np.ndarray, rendering: np.ndarray
+    folder: Path,
+    record: Mapping[str, Any],
+    seen: Seen,
+    axes: Iterable[Mapping[str, Any]],
+    views: np.ndarray,
+    rendering: np.ndarray,
 ) -> dict[str, Any]:
     """What the template names."""
     return {
@@ -154,7 +163,7 @@ def _values(
         "about": _about(record, seen),
         "window": seen.window,
         "percentiles": SHOWN,
-        "axes": viewer(seen.frames, seen.places, seen.shape, seen.spacing_um, seen.frame_um),
+        "axes": axes,
         "rendering": _picture(rendering, "The stained volume seen in space, one corner cut away", RENDER_CAPTION),
         "views": _picture(views, f"Middle planes of {' and '.join(seen.views)}", VIEW_CAPTION),
         "stripes": [

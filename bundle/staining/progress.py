@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 
 from tqdm import tqdm
 
 from bundle.staining.slices import SliceStore
 from bundle.staining.tasks import Board
+
+EVERY_SECONDS = 0.5  # that slices on disk are counted
 
 
 class Progress:
@@ -22,6 +25,7 @@ class Progress:
 
     def __init__(self, board: Board, store: SliceStore, slabs: Mapping[str, tuple[str, int, int]], shown: bool) -> None:
         self.board, self.store, self.slabs = board, store, slabs
+        self._next = 0.0  # when to count again
         total = sum(stop - start for _, start, stop in slabs.values())
         self.bar = tqdm(
             total=total, initial=self._count(), desc="staining", unit="slice", dynamic_ncols=True, disable=not shown
@@ -37,14 +41,20 @@ class Progress:
         return done
 
     def update(self) -> None:
-        """Show what is done by now."""
+        """Show what is done by now, now and then."""
+        if time.monotonic() >= self._next:
+            self._show()
+
+    def _show(self) -> None:
         if not self.bar.disable:
             self.bar.update(max(0, self._count() - self.bar.n))
+        self._next = time.monotonic() + EVERY_SECONDS
 
     def __enter__(self) -> Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._show()
         self.bar.close()
 
 

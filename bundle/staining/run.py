@@ -153,7 +153,6 @@ class Run:
         """
         with Progress(self.board, self.store, self.slabs, self.shown) as progress:
             self.board.work_off(self.tasks(progress.update))
-            progress.update()
 
     def tasks(self, report: Callable[[], None] = lambda: None) -> list[Task]:
         """All that is to be done, in order.

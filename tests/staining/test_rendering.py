@@ -28,6 +28,7 @@ def column(colours, **changes) -> np.ndarray:
         "down": np.array([0.0, 1, 0]),
         "away": np.array([1.0, 0, 0]),
         "step": 1.0,
+        "top": 0,
         "height": 1,
         "width": 1,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
@@ -124,12 +125,13 @@ class Copy:
 
 
 def sweep(slabs: Iterable[tuple[int, np.ndarray]], collectors: Sequence[Collector]) -> None:
-    """Hand every slab to every collector.
+    """Hand every slab to every collector, each in a thread of its own.
 
     Args:
         slabs: where each begins along z, and its voxels (D, Y, X, C); every slice once.
         collectors: what to fill.
     """
-    for start, slab in slabs:
-        for collector in collectors:
-            collector.add(start, slab)
+    with ThreadPoolExecutor(len(collectors)) as pool:
+        for start, slab in slabs:
+            for added in [pool.submit(collector.add, start, slab) for collector in collectors]:
+                added.result()

@@ -161,7 +161,7 @@ def look(stain: Stain, scan: Grey | None, report: Report | None = None) -> Seen:
         {**views, STAIN: [_rounded(shown.view(axis)) for axis in range(3)]},
         shown.view_um,
         None if scan is None else scan.window,
-        copy.voxels(),
+        copy.voxels,
         copy.voxel_um,
     )
 

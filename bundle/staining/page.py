@@ -49,7 +49,6 @@ def write_volume_report(
     output_dir: str | Path,
     stain: Stain,
     scan: Volume | None = None,
-    report: Report | None = None,
 ) -> Path:
     """As :func:`write_page`, with what is shown of the scan read from it, slab by slab.
 
@@ -57,7 +56,6 @@ def write_volume_report(
         output_dir: the folder.
         stain: the result.
         scan: what it was made from; None if it is not to be had, and only the stain is shown.
-        report: called with the slices read and the slices in all, first of the scan and then of the stain.
 
     Returns:
         The page.
@@ -68,7 +66,7 @@ def write_volume_report(
     """
     if scan is not None and tuple(scan.shape) != tuple(stain.shape):
         raise ValueError(f"the scan has shape {scan.shape} and the stain {stain.shape}; they share one grid")
-    return write_page(Path(output_dir), stain, None if scan is None else look_at_scan(scan, report), report)
+    return write_page(Path(output_dir), stain, None if scan is None else look_at_scan(scan))
 
 
 def write_page(folder: Path, stain: Stain, scan: Grey | None, report: Report | None = None) -> Path:

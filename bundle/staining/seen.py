@@ -115,18 +115,17 @@ class Shown:
         return Grey(frames, [to_8bit(self.view(axis)[..., 0], *window) for axis in range(3)], window)
 
 
-def look_at_scan(scan: Volume, report: Report | None = None) -> Grey:
+def look_at_scan(scan: Volume) -> Grey:
     """Read a scan once, slab by slab, and keep what is shown.
 
     Args:
         scan: what a stain was made from.
-        report: called with the slices read and the slices in all.
 
     Raises:
         InputError: if a file is truncated or corrupt.
     """
     shown = Shown(scan.shape, scan.geometry.spacing_um, 1)
-    sweep(_counted(_scan_slabs(scan), scan.shape[0], report), [shown])
+    sweep(_scan_slabs(scan), [shown])
     return shown.grey()
 
 

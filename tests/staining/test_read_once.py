@@ -14,9 +14,9 @@ from bundle.images.stained.stored import open_stain
 from bundle.images.volumes.volume import Volume, open_volume
 from bundle.staining import run as run_module
 from bundle.staining.page import PAGE, write_volume_report
-from bundle.staining.seen import Shown, look_at_scan
+from bundle.staining.seen import Shown
 from bundle.staining.stripes import measure_stripes
-from tests.helpers.volumes import SHAPE, result, stain, write_scan
+from tests.helpers.volumes import SHAPE, result, stain
 
 
 @pytest.fixture
@@ -83,19 +83,7 @@ def test_the_page_of_a_run_is_that_of_the_files(bundle, scan, tmp_path):
     assert [(tmp_path / name).read_bytes() for name in names] == before
 
 
-def test_holes_in_a_scan_are_shown_as_zero(tmp_path):
-    voxels = np.random.default_rng(0).random((10, 12, 14)).astype(np.float32)
-    holes = voxels.copy()
-    holes[:, 0], voxels[:, 0] = np.nan, 0
-    found, expected = (
-        look_at_scan(open_volume(write_scan(tmp_path / f"{number}.nii", each)))
-        for number, each in enumerate((holes, voxels))
-    )
-    assert found.window == expected.window
-    np.testing.assert_array_equal(found.views[1], expected.views[1])
-
-
-def test_what_is_shown_does_not_depend_on_threads_or_slabs():
+def test_what_is_shown_does_not_depend_on_the_slabs():
     voxels = np.random.default_rng(1).integers(0, 65536, (40, 30, 20), np.uint16)
     whole, parts = (Shown(voxels.shape, (5.0, 5.0, 5.0), 1) for _ in range(2))
     whole.add(0, voxels)

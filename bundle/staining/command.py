@@ -229,7 +229,7 @@ def _survey(
 ) -> tuple[str, list[float], Fill | None, Grey | None]:
     """Read every channel, see :func:`bundle.staining.job.survey`: checksums, limits of all, the fill of the first.
 
-    What the page shows of the first is taken from the same pass.
+    What the page shows of the first is taken from the same pass; by the process that makes the page.
 
     Raises:
         InputError: as there, if all channels are flat, or two are the same.
@@ -249,12 +249,8 @@ def _survey(
         if scan in scans[:place] and not flat[place]:
             same = f"{channels[scans.index(scan)].path}, channel {scans.index(scan)}"
             raise InputError(f"channel {place}, {channels[place].path}, is the same as {same}; list the scan of each.")
-    return (
-        " ".join(scans),
-        [min(low for low, _ in limits), max(high for _, high in limits)],
-        fills[0],
-        planes and planes.grey(),
-    )
+    values = [min(low for low, _ in limits), max(high for _, high in limits)]
+    return " ".join(scans), values, fills[0], planes.grey() if planes else None
 
 
 def _finish(run: Run, grey: Grey | None, finished: bool) -> None:

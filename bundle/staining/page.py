@@ -45,11 +45,7 @@ RENDER_CAPTION = (
 )
 
 
-def write_volume_report(
-    output_dir: str | Path,
-    stain: Stain,
-    scan: Volume | None = None,
-) -> Path:
+def write_volume_report(output_dir: str | Path, stain: Stain, scan: Volume | None = None) -> Path:
     """As :func:`write_page`, with what is shown of the scan read from it, slab by slab.
 
     Args:

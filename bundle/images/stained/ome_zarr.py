@@ -183,7 +183,7 @@ def _read_box(path: Path, shape: tuple[int, int, int], channels: int, level: int
             content = imagecodecs.blosc_decode(file.read_bytes())
             block = np.frombuffer(content, np.uint8).reshape(channels, *chunk)
         inner, outer = zip(*_overlaps(place, chunk, box), strict=True)
-        for channel, values in enumerate(block):  # one by one, which takes a third of the time
+        for channel, values in enumerate(block):  # faster than all of them at once
             pixels[(*outer, channel)] = values[inner]
     return pixels
 

@@ -14,7 +14,7 @@ Result = TypeVar("Result")
 
 
 def in_order(do: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """``map(do, items)`` by as many threads as may compute here; what ``do`` raises comes in its place, and ends the work.
+    """``map(do, items)`` by as many threads as may compute here; what ``do`` raises ends the work, in its place.
 
     Args:
         do: what each thread does with an item.

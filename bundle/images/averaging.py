@@ -70,12 +70,44 @@ def average_along(array: np.ndarray, weights: csc_matrix | csr_matrix, axis: int
         axis: which axis.
 
     Returns:
-        float32, M along ``axis``, otherwise of the shape of ``array``.
+        float32, M along ``axis``, otherwise of the shape of ``array``; the array itself where nothing changes.
     """
+    if _changes_nothing(weights):
+        return array.astype(np.float32, copy=False)
     first = np.moveaxis(array, axis, 0)
     flat = np.ascontiguousarray(first.reshape(len(first), -1), np.float32)
     averaged = (weights @ flat).reshape(-1, *first.shape[1:])
     return np.moveaxis(averaged, 0, axis)
+
+
+def _changes_nothing(weights: csc_matrix | csr_matrix) -> bool:
+    """Whether weights are the identity, as of boxes that are as large as what they average."""
+    size = weights.shape[0]
+    same = weights.shape[1] == weights.nnz == size
+    return bool(same and (weights.data == 1).all() and (weights.indices == np.arange(size)).all())
+
+
+def average_block(block: np.ndarray, start: int, weights: tuple[csc_matrix, ...]) -> tuple[int, np.ndarray] | None:
+    """What one block of the fine image contributes to the coarse one.
+
+    Args:
+        block: the fine image from ``start`` on along the first axis, whole along the others.
+        start: where the block begins.
+        weights: those of the leading axes; the first one's for the whole axis. Axes without are left alone.
+
+    Returns:
+        Where in the coarse image that begins along the first axis, and the part, float32, to be added there; None
+        for the remainder at the end that fills less than half a box.
+    """
+    part = weights[0][:, start : start + len(block)].tocsr()
+    touched = np.flatnonzero(np.diff(part.indptr))
+    if not len(touched):
+        return None
+    low, high = touched[0], touched[-1] + 1
+    block = average_along(block, part[low:high], 0)
+    for axis, others in enumerate(weights[1:], 1):
+        block = average_along(block, others, axis)
+    return int(low), block
 
 
 def add_block(total: np.ndarray, block: np.ndarray, start: int, weights: tuple[csc_matrix, ...]) -> None:
@@ -85,19 +117,14 @@ def add_block(total: np.ndarray, block: np.ndarray, start: int, weights: tuple[c
 
     Args:
         total: float32, the coarse image, zero at first.
-        block: the fine image from ``start`` on along the first axis, whole along the others.
-        start: where the block begins.
-        weights: those of the leading axes; the first one's for the whole axis. Axes without are left alone.
+        block: see :func:`average_block`.
+        start: likewise.
+        weights: likewise.
     """
-    part = weights[0][:, start : start + len(block)].tocsr()
-    touched = np.flatnonzero(np.diff(part.indptr))
-    if not len(touched):
-        return  # the remainder at the end that fills less than half a box
-    low, high = touched[0], touched[-1] + 1
-    block = average_along(block, part[low:high], 0)
-    for axis, others in enumerate(weights[1:], 1):
-        block = average_along(block, others, axis)
-    total[low:high] += block
+    found = average_block(block, start, weights)
+    if found is not None:
+        low, part = found
+        total[low : low + len(part)] += part
 
 
 def blocks(length: int, row: int, kept_together: int) -> Iterator[tuple[int, int]]:

@@ -26,8 +26,10 @@ from bundle.images.volumes.volume import Volume, described
 from bundle.staining.job import Settings, begin, is_first, room_faults, scan_faults, survey
 from bundle.staining.model import modality
 from bundle.staining.outcome import show
+from bundle.staining.progress import bar
 from bundle.staining.reference import reference_faults
-from bundle.staining.run import Run, bar, explained
+from bundle.staining.run import Run, explained
+from bundle.staining.seen import Grey, Shown
 from bundle.staining.slides import colour_faults, setting_faults
 from bundle.staining.stainer import Stainer
 
@@ -190,7 +192,7 @@ def stain(
     known = levels_of(bone_intensity, background_intensity)
     check_writable(folder)
     with explained(folder):
-        scan, values, fill = _survey(volume, given, known, shown)
+        scan, values, fill, grey = _survey(volume, given, known, shown)
         if shown and fill is not None and not settings.hull:
             print(f"note: the scan holds {fill}, stained as it is; --hull true leaves it out")
         config = merged_config()
@@ -220,21 +222,23 @@ def stain(
         }
         record = {**about, **_origin(volume, Path(bundle_root)), "values": values}
         _warn_of_size(volume[0], settings.axes, record["model_pixel_um"], shown)
-        _finish(Run(volume, settings, stainer, known, folder, about, record, shown, reference_slice), finished)
+        _finish(Run(volume, settings, stainer, known, folder, about, record, shown, reference_slice), grey, finished)
 
 
 def _survey(
     channels: Sequence[Volume], given: Modality, levels: tuple[float, float] | None, shown: bool
-) -> tuple[str, list[float], Fill | None]:
+) -> tuple[str, list[float], Fill | None, Grey | None]:
     """Read every channel, see :func:`bundle.staining.job.survey`: checksums, limits of all, the fill of the first.
+
+    What the page shows of the first is taken from the same pass; by the process that makes the page.
 
     Raises:
         InputError: as there, if all channels are flat, or two are the same.
     """
-    found = []
-    for channel in channels:
+    found, planes = [], Shown(channels[0].shape, channels[0].geometry.spacing_um, 1) if shown else None
+    for place, channel in enumerate(channels):
         with bar("reading the scan", "slice", shown) as report:
-            found.append(survey(channel, given, levels, report))
+            found.append(survey(channel, given, levels, report, [planes] if planes and not place else []))
         if shown:
             print(described(channel, *found[-1][1], channel.shape[0]))
     scans, limits, fills, flat = zip(*found, strict=True)
@@ -246,10 +250,11 @@ def _survey(
         if scan in scans[:place] and not flat[place]:
             same = f"{channels[scans.index(scan)].path}, channel {scans.index(scan)}"
             raise InputError(f"channel {place}, {channels[place].path}, is the same as {same}; list the scan of each.")
-    return " ".join(scans), [min(low for low, _ in limits), max(high for _, high in limits)], fills[0]
+    values = [min(low for low, _ in limits), max(high for _, high in limits)]
+    return " ".join(scans), values, fills[0], planes.grey() if planes else None
 
 
-def _finish(run: Run, finished: bool) -> None:
+def _finish(run: Run, grey: Grey | None, finished: bool) -> None:
     """Do what is missing of a run, and show what has come of it."""
     if finished:
         if run.shown:
@@ -265,7 +270,7 @@ def _finish(run: Run, finished: bool) -> None:
         run.go()
     run.clear()
     if run.shown:
-        show(run)
+        show(run, grey)
 
 
 def _digest(part: Any) -> str:

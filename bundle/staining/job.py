@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from bundle.images.finite import FILL
 from bundle.images.stained.stored import FORMATS, file_name
 from bundle.images.volumes.fill import Fill, find_fill, some_places
 from bundle.images.volumes.geometry import SAME
+from bundle.images.volumes.planes import Collector
 from bundle.images.volumes.volume import Volume
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ def survey(
     given: Modality,
     levels: tuple[float, float] | None = None,
     report: Callable[[int, int], None] | None = None,
+    collectors: Sequence[Collector] = (),
 ) -> tuple[str, tuple[float, float], Fill | None, list[str]]:
     """Read a whole scan once: nothing that it holds stops a run hours later, and another scan is known for another.
 
@@ -98,6 +100,7 @@ def survey(
         given: the values that it may hold.
         levels: bone and background in it; None where the dataset declared none.
         report: called with the slices read and the slices in all.
+        collectors: take in its slabs (D, Y, X) as they go by.
 
     Returns:
         SHA-256 of its voxels and geometry, its least and greatest value, what fills it up outside its circle, and a
@@ -120,6 +123,8 @@ def survey(
             seen += [pixels.copy()] if number in places else []
         low, high = min(low, float(slab.min())), max(high, float(slab.max()))
         between += share_between(slab, levels) * len(slab) if levels else 0.0
+        for collector in collectors:
+            collector.add(start, slab)
         if report:
             report(stop, volume.shape[0])
     if faults:

@@ -5,20 +5,23 @@ from __future__ import annotations
 from bundle.common.run_folder import read_record
 from bundle.images.stained.stored import open_stain
 from bundle.staining.job import RECORD
-from bundle.staining.page import PAGE, write_volume_report
-from bundle.staining.run import Run, bar
+from bundle.staining.page import PAGE, write_page
+from bundle.staining.progress import bar
+from bundle.staining.run import Run
+from bundle.staining.seen import Grey
 
 
-def show(run: Run) -> None:
+def show(run: Run, scan: Grey | None) -> None:
     """Make the pictures and the page of a finished run, unless they are there, and say what is where.
 
     Args:
         run: finished.
+        scan: what is shown of its scan.
     """
     new = not (run.folder / PAGE).exists()
     if new:
         with bar("pictures", "slice", run.shown) as report:
-            write_volume_report(run.folder, open_stain(run.folder / run.result), run.volume, report)
+            write_page(run.folder, open_stain(run.folder / run.result), scan, report)
     record = read_record(run.folder / RECORD)
     spent = record["spent"]
     skipped = f", {spent['windows_skipped']} more lay outside the sample" if spent["windows_skipped"] else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from bundle.images.volumes.channels import open_channels
 from bundle.images.volumes.volume import Volume
 from bundle.staining.job import RECORD, reference_in_words
 from bundle.staining.pictures import CLEAR, alpha, orthogonal_views, render, save_png
-from bundle.staining.seen import SHOWN, Report, Seen, look
+from bundle.staining.seen import SHOWN, Grey, Report, Seen, look, look_at_scan
 from bundle.staining.viewer import SCRIPT, viewer
 
 VIEWS, RENDERING, PAGE = "views.png", "rendering.png", "report.html"
@@ -44,22 +45,13 @@ RENDER_CAPTION = (
 )
 
 
-def write_volume_report(
-    output_dir: str | Path,
-    stain: Stain,
-    scan: Volume | None = None,
-    report: Report | None = None,
-) -> Path:
-    """Write ``views.png``, ``rendering.png`` and ``report.html`` beside a finished stained volume.
-
-    What ``volume.json`` in the folder does not say is told to be not recorded. Each volume is read once, slab by
-    slab.
+def write_volume_report(output_dir: str | Path, stain: Stain, scan: Volume | None = None) -> Path:
+    """As :func:`write_page`, with what is shown of the scan read from it, slab by slab.
 
     Args:
         output_dir: the folder.
         stain: the result.
         scan: what it was made from; None if it is not to be had, and only the stain is shown.
-        report: called with the slices read and the slices in all.
 
     Returns:
         The page.
@@ -70,15 +62,37 @@ def write_volume_report(
     """
     if scan is not None and tuple(scan.shape) != tuple(stain.shape):
         raise ValueError(f"the scan has shape {scan.shape} and the stain {stain.shape}; they share one grid")
-    folder = Path(output_dir)
+    return write_page(Path(output_dir), stain, None if scan is None else look_at_scan(scan))
+
+
+def write_page(folder: Path, stain: Stain, scan: Grey | None, report: Report | None = None) -> Path:
+    """Write ``views.png``, ``rendering.png`` and ``report.html`` beside a finished stained volume.
+
+    What ``volume.json`` in the folder does not say is told to be not recorded. The stain is read once, slab by slab.
+
+    Args:
+        folder: of the volume.
+        stain: the result.
+        scan: what is shown of what it was made from; None if that is not to be had.
+        report: called with the slices read and the slices in all.
+
+    Returns:
+        The page.
+
+    Raises:
+        InputError: if a file is truncated or corrupt.
+    """
     record = read_record(folder)
     seen = look(stain, scan, report)
     at = [(along[len(along) // 2] + 0.5) / size for along, size in zip(seen.places, seen.shape, strict=True)]
-    views = orthogonal_views(seen.views, at, seen.view_um)
-    rendering, pixel_um = render(seen.copy, seen.copy_um, clear=clear_alpha(record))
-    save_png(folder / VIEWS, views, seen.view_um)
+    with ThreadPoolExecutor(1) as beside:
+        rendered = beside.submit(render, seen.copy, seen.copy_um, clear=clear_alpha(record))
+        views = orthogonal_views(seen.views, at, seen.view_um)
+        save_png(folder / VIEWS, views, seen.view_um)
+        axes = list(viewer(seen.frames, seen.places, seen.shape, seen.spacing_um, seen.frame_um))
+        rendering, pixel_um = rendered.result()
     save_png(folder / RENDERING, rendering, pixel_um)
-    text = fill("staining/templates/volume.html", _values(folder, record, seen, views, rendering), SCRIPT)
+    text = fill("staining/templates/volume.html", _values(folder, record, seen, axes, views, rendering), SCRIPT)
     with whole_file(folder / PAGE) as partial:
         partial.write_text(text, encoding="utf-8")
     return folder / PAGE
@@ -130,7 +144,12 @@ def _scans(record: Mapping[str, Any]) -> list[str]:
 
 
 def _values(
-    folder: Path, record: Mapping[str, Any], seen: Seen, views: np.ndarray, rendering: np.ndarray
+    folder: Path,
+    record: Mapping[str, Any],
+    seen: Seen,
+    axes: Iterable[Mapping[str, Any]],
+    views: np.ndarray,
+    rendering: np.ndarray,
 ) -> dict[str, Any]:
     """What the template names."""
     return {
@@ -138,7 +157,7 @@ def _values(
         "about": _about(record, seen),
         "window": seen.window,
         "percentiles": SHOWN,
-        "axes": viewer(seen.frames, seen.places, seen.shape, seen.spacing_um, seen.frame_um),
+        "axes": axes,
         "rendering": _picture(rendering, "The stained volume seen in space, one corner cut away", RENDER_CAPTION),
         "views": _picture(views, f"Middle planes of {' and '.join(seen.views)}", VIEW_CAPTION),
         "stripes": [

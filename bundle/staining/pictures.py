@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -21,6 +24,7 @@ MARGIN = 120  # round it for its labels, px
 FINER = 3  # times that lines are drawn larger and reduced, so that they are smooth
 GAP, BAND, TICK = 28, 34, 9  # px, of the orthogonal views
 FONT_PX = 20
+ROWS = 32  # of the rendering that a thread computes at a time
 
 ToScreen = Callable[[np.ndarray], np.ndarray]  # points in µm (…, 3) → pixels (…, 2), right and down
 
@@ -156,7 +160,8 @@ def render(
     corner = first - (MARGIN - 0.5) * pixel_um  # where pixel (0, 0) is seen
     origin = camera.right * corner[0] + camera.down * corner[1] - camera.away * 2 * np.linalg.norm(box)
     step = STEP * float(voxel.min())
-    picture = cast(
+    rows = partial(
+        cast,
         rgb,
         shades(rgb, voxel, camera),
         busy_blocks(rgb, clear),
@@ -168,9 +173,11 @@ def render(
         camera.down * pixel_um,
         camera.away,
         step,
-        height,
-        width,
     )
+    tops = range(0, height, ROWS)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        parts = pool.map(lambda top: rows(top, min(ROWS, height - top), width), tops)
+        picture = np.concatenate(list(parts))
     to_screen = lambda points: (camera.on_screen(points) - corner) / pixel_um
     return _framed(picture, box, camera, cut, to_screen, pixel_um), pixel_um
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from tqdm import tqdm
 
 from bundle.staining.slices import SliceStore
 from bundle.staining.tasks import Board
+
+EVERY_SECONDS = 0.5  # that slices on disk are counted
 
 
 class Progress:
@@ -22,6 +26,7 @@ class Progress:
 
     def __init__(self, board: Board, store: SliceStore, slabs: Mapping[str, tuple[str, int, int]], shown: bool) -> None:
         self.board, self.store, self.slabs = board, store, slabs
+        self._next = 0.0  # when to count again
         total = sum(stop - start for _, start, stop in slabs.values())
         self.bar = tqdm(
             total=total, initial=self._count(), desc="staining", unit="slice", dynamic_ncols=True, disable=not shown
@@ -37,14 +42,20 @@ class Progress:
         return done
 
     def update(self) -> None:
-        """Show what is done by now."""
+        """Show what is done by now, now and then."""
+        if time.monotonic() >= self._next:
+            self._show()
+
+    def _show(self) -> None:
         if not self.bar.disable:
             self.bar.update(max(0, self._count() - self.bar.n))
+        self._next = time.monotonic() + EVERY_SECONDS
 
     def __enter__(self) -> Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._show()
         self.bar.close()
 
 
@@ -62,3 +73,15 @@ def slabs_of(shape: Sequence[int], axes: str, depth: int) -> dict[str, tuple[str
         for number, start in enumerate(range(0, size, depth)):
             slabs[f"stain-{axis}-{number:04d}"] = (axis, start, min(start + depth, size))
     return slabs
+
+
+@contextmanager
+def bar(what: str, unit: str, shown: bool) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar for functions that report what is done and what there is in all."""
+    with tqdm(desc=what, unit=unit, dynamic_ncols=True, disable=not shown) as progress:
+
+        def report(done: int, total: int) -> None:
+            progress.total = total
+            progress.update(done - progress.n)
+
+        yield report

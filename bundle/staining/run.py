@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from bundle.common.atomic import whole_file, write_json
 from bundle.common.errors import InputError
@@ -31,17 +30,18 @@ from bundle.staining.fusion import FUSIONS
 from bundle.staining.hull import Hull, find_hull
 from bundle.staining.job import RECORD, WORK, Settings, reference_in_words
 from bundle.staining.pictures import alpha
-from bundle.staining.progress import Progress, slabs_of
+from bundle.staining.progress import Progress, bar, slabs_of
 from bundle.staining.reference import find_reference, given_reference
 from bundle.staining.slices import SliceStore
 from bundle.staining.source import Bricks, Slabs, SmoothedScan
 from bundle.staining.stainer import Stainer
-from bundle.staining.stripes import measure_stripes
+from bundle.staining.stripes import BoxStore, stripes_of
 from bundle.staining.tasks import DONE, Board, Task
 
 logger = logging.getLogger("bundle")
 SPENT = "spent.json"
 ARITHMETIC = "arithmetic"  # task that chooses it
+SOURCE, HULL = "source", "hull"  # whose box means are kept beside those of the stains
 REFERENCE = "reference.npy"  # statistics of the region that all is stained with
 COUNTED = ("seconds", "reading_seconds", "windows", "windows_skipped")
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -100,6 +100,11 @@ class Run:
         return SliceStore(self.work / "slices", self.volume.shape)
 
     @cached_property
+    def boxes(self) -> BoxStore:
+        """What of scan, stains and hull their stripes are measured by; kept when a slab is in memory."""
+        return BoxStore(self.work / "boxes")
+
+    @cached_property
     def direct(self) -> bool:
         """Whether slices come from the scan itself; across other axes than z they come from a smoothed copy."""
         return self.settings.axes == "z"
@@ -125,6 +130,12 @@ class Run:
         """Where the sample is; None for everywhere."""
         return Hull(np.load(self.work / "hull.npy")) if self.settings.hull else None
 
+    @property
+    def measured(self) -> list[str]:
+        """What stripes are measured of: the stain across each axis, and what is made of several."""
+        axes = self.settings.axes
+        return [f"stained across {axis}" for axis in axes] + ([self.settings.fusion] if len(axes) > 1 else [])
+
     @cached_property
     def slabs(self) -> dict[str, tuple[str, int, int]]:
         """What each staining task stains."""
@@ -133,7 +144,7 @@ class Run:
     @cached_property
     def board(self) -> Board:
         """What is done."""
-        return Board(self.work / "tasks", (self.folder / RECORD).exists)
+        return Board(self.work / "steps", (self.folder / RECORD).exists)
 
     def go(self) -> None:
         """Do what is to be done, together with any other process that does so.
@@ -143,7 +154,6 @@ class Run:
         """
         with Progress(self.board, self.store, self.slabs, self.shown) as progress:
             self.board.work_off(self.tasks(progress.update))
-            progress.update()
 
     def tasks(self, report: Callable[[], None] = lambda: None) -> list[Task]:
         """All that is to be done, in order.
@@ -230,8 +240,11 @@ class Run:
         return {}
 
     def _smooth(self, start: int, stop: int) -> dict[str, Any]:
-        for bricks, smoothed in zip(self.bricks, self.smoothed, strict=True):
-            bricks.write(start, smoothed.slab("z", start, stop))
+        for place, (bricks, smoothed) in enumerate(zip(self.bricks, self.smoothed, strict=True)):
+            slab = smoothed.slab("z", start, stop)
+            bricks.write(start, slab)
+            if place == 0:
+                self.boxes.write(SOURCE, start, slab)
         return {}
 
     def _stain(self, name: str, axis: str, start: int, stop: int, report: Callable[[], None]) -> dict[str, Any]:
@@ -244,6 +257,8 @@ class Run:
             self._settle()
             slabs = [source.slab(axis, start, stop) for source in self.sources]
             inside = None if self.hull is None else self.hull.slab(axis, start, stop, self.volume.shape)
+            if self.direct:  # before the first of its slices, so that they are there whenever these are
+                self.boxes.write(SOURCE, start, slabs[0])
             spent["reading_seconds"] += time.perf_counter() - began
             together = self.stainer.at_once(slabs[0].shape[1:])
             for first in range(0, len(missing), together):
@@ -264,6 +279,10 @@ class Run:
         began = time.perf_counter()
         slabs = [self.store.slab(axis, start, stop) for axis in self.settings.axes]
         stained = FUSIONS[self.settings.fusion](slabs)
+        for name, slab in zip(self.measured, [*slabs, stained], strict=False):
+            self.boxes.write(name, start, slab)
+        if self.hull is not None:
+            self.boxes.write(HULL, start, self.hull.slab("z", start, stop, self.volume.shape))
         if self.settings.alpha:
             stained = np.concatenate([stained, alpha(stained)[..., None]], axis=-1)
         stored.write_slab(self.work / self.result, self.settings.output_format, self.spec, start, stained)
@@ -272,16 +291,12 @@ class Run:
     def _measure(self) -> dict[str, Any]:
         """Flicker from slice to slice, of the stain across each axis and of what was made of them."""
         stored.finish(self.work / self.result, self.settings.output_format, self.spec)
-        stained = stored.open_stain(self.work / self.result)
-        readers: dict[str, Callable[[int, int], np.ndarray]] = {}
-        if not self.direct:
-            readers = {f"stained across {axis}": partial(self.store.slab, axis) for axis in self.settings.axes}
-        made = f"stained across {self.settings.axes}" if len(self.settings.axes) == 1 else self.settings.fusion
-        readers[made] = lambda start, stop: stained.read((slice(start, stop), slice(None), slice(None)))
-        inside = None if self.hull is None else partial(self.hull.slab, "z", shape=self.volume.shape)
-        source = partial(self.sources[0].slab, "z")
-        shape, few = self.volume.shape, 8  # slices at a time, so that staining stays what takes most memory
-        return {name: vars(measure_stripes(read, source, shape, inside, few)) for name, read in readers.items()}
+        beside = [SOURCE] if self.hull is None else [SOURCE, HULL]
+        starts = range(0, self.volume.shape[0], DEPTH)
+        return {
+            name: vars(stripes_of([self.boxes.read(each, start) for each in (name, *beside)] for start in starts))
+            for name in self.measured
+        }
 
     def _finish(self) -> dict[str, Any]:
         if (self.work / self.result).exists():  # else an earlier try was stopped after this line
@@ -329,15 +344,3 @@ def explained(folder: Path) -> Iterator[None]:
         if error.errno not in FULL:
             raise
         raise InputError(f"the disk of output_dir {folder} is full ({error.strerror}); make room: {again}.") from error
-
-
-@contextmanager
-def bar(what: str, unit: str, shown: bool) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar for functions that report what is done and what there is in all."""
-    with tqdm(desc=what, unit=unit, dynamic_ncols=True, disable=not shown) as progress:
-
-        def report(done: int, total: int) -> None:
-            progress.total = total
-            progress.update(done - progress.n)
-
-        yield report

@@ -1,4 +1,4 @@
-"""What of a stained volume and its scan is shown, read in one pass over each."""
+"""What of a stained volume and its scan is shown, collected in one pass over each."""
 
 from __future__ import annotations
 
@@ -52,44 +52,117 @@ class Seen:
     copy_um: Sequence[float]
 
 
-def look(stain: Stain, scan: Volume | None, report: Report | None = None) -> Seen:
-    """Read a stained volume and its scan once each, slab by slab, and keep what is shown.
+@dataclass(frozen=True)
+class Grey:
+    """What of a scan is shown.
+
+    Attributes:
+        frames: planes across z, y and x for the sliders, (N, H, W), uint8.
+        views: the middle plane across each axis, (H, W), uint8.
+        window: grey values of the scan that are black and white.
+    """
+
+    frames: Sequence[np.ndarray]
+    views: Sequence[np.ndarray]
+    window: tuple[float, float]
+
+
+class Shown:
+    """The planes of a volume that are shown, collected as its slabs go by.
+
+    Args:
+        shape: (Z, Y, X).
+        spacing_um: voxel size along (z, y, x), µm.
+        channels: of its voxels.
+
+    Attributes:
+        places: of the planes across z, y and x, voxels.
+        frame_um: pixel size of those for the sliders, µm.
+        view_um: of the middle ones, µm.
+    """
+
+    def __init__(self, shape: Sequence[int], spacing_um: Sequence[float], channels: int) -> None:
+        self.places = [spread(size, FRAMES) for size in shape]
+        middle = [[along[len(along) // 2]] for along in self.places]
+        self.frame_um = pixel_for(shape, spacing_um, FRAME_PX)
+        self.view_um = pixel_for(shape, spacing_um, VIEW_PX)
+        longest_um = max(size * step for size, step in zip(shape, spacing_um, strict=True))
+        self.view_um /= max(1, int(VIEW_PX * self.view_um / longest_um))  # a small one's voxels are whole squares
+        self._several = Planes(shape, spacing_um, self.places, self.frame_um, channels)
+        self._single = Planes(shape, spacing_um, middle, self.view_um, channels)
+
+    def add(self, start: int, slab: np.ndarray) -> None:
+        """Take in a slab (D, Y, X, C) that begins at slice ``start``; of a grey one (D, Y, X) will do."""
+        if slab.ndim == 3:
+            slab = slab[..., None]
+        if slab.dtype.kind == "f":
+            slab = np.nan_to_num(slab)
+        for planes in (self._several, self._single):
+            planes.add(start, slab)
+
+    def frames(self, axis: int) -> np.ndarray:
+        """The planes across an axis for its slider, (N, H, W, C), float32, when every slab was added."""
+        return self._several.pictures(axis)
+
+    def view(self, axis: int) -> np.ndarray:
+        """The middle one, (H, W, C)."""
+        return self._single.pictures(axis)[0]
+
+    def grey(self) -> Grey:
+        """All of them in 8 bits, of a scan."""
+        window = grey_window(self.frames(0))
+        frames = [to_8bit(self.frames(axis)[..., 0], *window) for axis in range(3)]
+        return Grey(frames, [to_8bit(self.view(axis)[..., 0], *window) for axis in range(3)], window)
+
+
+def look_at_scan(scan: Volume) -> Grey:
+    """Read a scan once, slab by slab, and keep what is shown.
+
+    Args:
+        scan: what a stain was made from.
+
+    Raises:
+        InputError: if a file is truncated or corrupt.
+    """
+    shown = Shown(scan.shape, scan.geometry.spacing_um, 1)
+    sweep(_scan_slabs(scan), [shown])
+    return shown.grey()
+
+
+def look(stain: Stain, scan: Grey | None, report: Report | None = None) -> Seen:
+    """The same of a stained volume.
 
     Args:
         stain: the result.
-        scan: what it was made from, on the same grid; None if it is not there any more.
+        scan: what is shown of its scan, on the same grid; None if that is not there any more.
         report: called with the slices read and the slices in all.
 
     Raises:
         InputError: if a file is truncated or corrupt.
     """
     shape, spacing_um = stain.shape, stain.geometry.spacing_um
-    places = [spread(size, FRAMES) for size in shape]
-    middle = [[along[len(along) // 2]] for along in places]
-    frame_um, view_um = pixel_for(shape, spacing_um, FRAME_PX), pixel_for(shape, spacing_um, VIEW_PX)
-    longest_um = max(size * step for size, step in zip(shape, spacing_um, strict=True))
-    view_um /= max(1, int(VIEW_PX * view_um / longest_um))  # a small volume's voxels are drawn as whole squares
-    frames: dict[str, list[np.ndarray]] = {}
-    views: dict[str, list[np.ndarray]] = {}
-    window = None
-    total = shape[0] * (1 if scan is None else 2)
-    if scan is not None:
-        several, single = Planes(shape, spacing_um, places, frame_um, 1), Planes(shape, spacing_um, middle, view_um, 1)
-        sweep(_counted(_scan_slabs(scan), 0, total, report), [several, single])
-        window = grey_window(several.pictures(0))
-        frames[SCAN] = [to_8bit(several.pictures(axis)[..., 0], *window) for axis in range(3)]
-        views[SCAN] = [to_8bit(single.pictures(axis)[0, ..., 0], *window) for axis in range(3)]
-    several, single = Planes(shape, spacing_um, places, frame_um, 3), Planes(shape, spacing_um, middle, view_um, 3)
+    shown = Shown(shape, spacing_um, 3)
     level = coarse_level(stain.levels)
     step_um = [size * step / now for size, step, now in zip(shape, spacing_um, stain.levels[level], strict=True)]
     copy = Copy(stain.levels[level], step_um, COPY, 3)
-    collectors: list[Collector] = [several, single, *([] if level else [copy])]
-    sweep(_counted(_stain_slabs(stain, 0), total - shape[0], total, report), collectors)
+    collectors: list[Collector] = [shown, *([] if level else [copy])]
+    sweep(_counted(_stain_slabs(stain, 0), shape[0], report), collectors)
     if level:
         sweep(_stain_slabs(stain, level), [copy])
-    frames[STAIN] = [_rounded(several.pictures(axis)) for axis in range(3)]
-    views[STAIN] = [_rounded(single.pictures(axis)[0]) for axis in range(3)]
-    return Seen(shape, spacing_um, places, frames, frame_um, views, view_um, window, copy.voxels(), copy.voxel_um)
+    frames = {} if scan is None else {SCAN: scan.frames}
+    views = {} if scan is None else {SCAN: scan.views}
+    return Seen(
+        shape,
+        spacing_um,
+        shown.places,
+        {**frames, STAIN: [_rounded(shown.frames(axis)) for axis in range(3)]},
+        shown.frame_um,
+        {**views, STAIN: [_rounded(shown.view(axis)) for axis in range(3)]},
+        shown.view_um,
+        None if scan is None else scan.window,
+        copy.voxels,
+        copy.voxel_um,
+    )
 
 
 def coarse_level(levels: Sequence[Sequence[int]], longest: int = COPY) -> int:
@@ -106,8 +179,7 @@ def grey_window(planes: np.ndarray) -> tuple[float, float]:
 def _scan_slabs(scan: Volume) -> Iterator[tuple[int, np.ndarray]]:
     depth, height, width = scan.shape
     for start, stop in blocks(depth, height * width, scan.depth):
-        slab = scan.read(start, stop)[..., None]
-        yield start, np.nan_to_num(slab) if slab.dtype.kind == "f" else slab
+        yield start, scan.read(start, stop)
 
 
 def _stain_slabs(stain: Stain, level: int) -> Iterator[tuple[int, np.ndarray]]:
@@ -117,12 +189,12 @@ def _stain_slabs(stain: Stain, level: int) -> Iterator[tuple[int, np.ndarray]]:
 
 
 def _counted(
-    slabs: Iterator[tuple[int, np.ndarray]], before: int, total: int, report: Report | None
+    slabs: Iterator[tuple[int, np.ndarray]], total: int, report: Report | None
 ) -> Iterator[tuple[int, np.ndarray]]:
     for start, slab in slabs:
         yield start, slab
         if report:
-            report(before + start + len(slab), total)
+            report(start + len(slab), total)
 
 
 def _rounded(pictures: np.ndarray) -> np.ndarray:

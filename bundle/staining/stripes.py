@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+from bundle.common.atomic import whole_file
 
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)  # ITU-R BT.709
 BOX = 8  # voxels; detail averages out over a box, flicker does not
@@ -19,6 +22,7 @@ BINS, PER_OCTAVE = 1024, 8  # of the source's change, 2^−64 to 2^64, each 9 % 
 AXES = ("z", "y", "x")
 
 Read = Callable[[int, int], np.ndarray]
+Parts = Sequence[np.ndarray]  # of stain, source and, if there is one, mask
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,44 @@ class Stripes:
 
     flicker_levels: tuple[float | None, ...]
     index: tuple[float | None, ...]
+
+
+class Boxes(NamedTuple):
+    """Means over boxes of 8×8 voxels of D slices, all that is measured of them; float32.
+
+    Attributes:
+        z: (D, Y/8, X/8), of boxes that lie across z, in every slice.
+        y: (⌈D/8⌉, Y, X/8), across y, of 8 slices each; fewer in the last.
+        x: (⌈D/8⌉, Y/8, X), across x.
+    """
+
+    z: np.ndarray
+    y: np.ndarray
+    x: np.ndarray
+
+
+@dataclass(frozen=True)
+class BoxStore:
+    """Box means of the slabs of several volumes on disk, until all are there.
+
+    Attributes:
+        folder: where they are.
+    """
+
+    folder: Path
+
+    def _path(self, volume: str, start: int) -> Path:
+        return self.folder / volume / f"{start:06d}.npz"
+
+    def write(self, volume: str, start: int, slab: np.ndarray) -> None:
+        """Keep the box means of a slab that begins at slice ``start`` of a volume, whole or not at all."""
+        with whole_file(self._path(volume, start)) as path:
+            np.savez(path, **box_means(slab)._asdict())
+
+    def read(self, volume: str, start: int) -> Boxes:
+        """Those of one slab."""
+        with np.load(self._path(volume, start)) as content:
+            return Boxes(*(content[name] for name in Boxes._fields))
 
 
 class Changes(NamedTuple):
@@ -92,18 +134,27 @@ def measure_stripes(
     Raises:
         ValueError: if a reader gives slices of another shape.
     """
-    tallies = [np.zeros((5, BINS)) for _ in AXES]
-    carried: Sequence[np.ndarray] = ()  # the last two slices' boxes across z
-    recent: list[deque[Changes]] = [deque(maxlen=APART) for _ in AXES]  # the last layers of boxes across y and x
     readers = [read for read in (read_stain, read_source, read_mask) if read is not None]
-    for layer in _layers(readers, shape, -(-depth // BOX) * BOX):
-        across_z, across_y, across_x = zip(*(_box_means(part) for part in layer), strict=True)
+    return stripes_of(_read_boxes(readers, shape, -(-depth // BOX) * BOX))
+
+
+def stripes_of(slabs: Iterable[Sequence[Boxes]]) -> Stripes:
+    """The same of box means.
+
+    Args:
+        slabs: of each slab of whole layers of 8 slices, in order, the last of any number, the box means of stain,
+            source and, if there is one, mask.
+    """
+    tallies = [np.zeros((5, BINS)) for _ in AXES]
+    carried: Parts = ()  # the last two slices' boxes across z
+    recent: list[deque[Changes]] = [deque(maxlen=APART) for _ in AXES]  # the last layers of boxes across y and x
+    for depth, across_z, across_y, across_x in _layers(slabs):
         if carried:
-            across_z = tuple(np.concatenate(parts) for parts in zip(carried, across_z, strict=True))
+            across_z = [np.concatenate(parts) for parts in zip(carried, across_z, strict=True)]
         carried = [part[-2:] for part in across_z]
         for axis in (1, 2):
             _tally_neighbours(tallies[0], _changes(across_z, 0), axis)
-        if len(layer[0]) < BOX:
+        if depth < BOX:
             break  # a last layer too thin for boxes across y and x
         for axis, means in ((1, across_y), (2, across_x)):
             changes = _changes(means, axis - 1)
@@ -114,16 +165,29 @@ def measure_stripes(
     return _summed_up(tallies)
 
 
-def _layers(readers: list[Read], shape: tuple[int, int, int], depth: int) -> Iterator[list[np.ndarray]]:
-    """Layers of up to 8 slices, (D, Y, X) float32 of each reader, from slabs of ``depth`` slices."""
+def _read_boxes(readers: Sequence[Read], shape: tuple[int, int, int], depth: int) -> Iterator[list[Boxes]]:
+    """Box means of each reader, of slabs of ``depth`` slices."""
     for start in range(0, shape[0], depth):
         stop = min(start + depth, shape[0])
         slabs = [read(start, stop) for read in readers]
         for slab in slabs:
             if slab.shape[:3] != (stop - start, *shape[1:]):
                 raise ValueError(f"slices {start} to {stop} are {slab.shape[:3]}, not {(stop - start, *shape[1:])}")
-        for first in range(0, stop - start, BOX):
-            yield [_grey(slab[first : first + BOX]) for slab in slabs]
+        yield [box_means(slab) for slab in slabs]
+
+
+def _layers(slabs: Iterable[Sequence[Boxes]]) -> Iterator[tuple[int, Parts, Parts, Parts]]:
+    """Of each layer, its slices and the box means across z, y and x, of each volume."""
+    for slab in slabs:
+        for number, first in enumerate(range(0, len(slab[0].z), BOX)):
+            across_z = [boxes.z[first : first + BOX] for boxes in slab]
+            yield len(across_z[0]), across_z, [boxes.y[number] for boxes in slab], [boxes.x[number] for boxes in slab]
+
+
+def box_means(slab: np.ndarray) -> Boxes:
+    """Box means of a slab, (D, Y, X, 3 or more) in RGB or (D, Y, X)."""
+    z, y, x = zip(*(_of_layer(_grey(slab[first : first + BOX])) for first in range(0, len(slab), BOX)), strict=True)
+    return Boxes(np.concatenate(z), np.stack(y), np.stack(x))
 
 
 def _grey(slab: np.ndarray) -> np.ndarray:
@@ -131,7 +195,7 @@ def _grey(slab: np.ndarray) -> np.ndarray:
     return slab[..., :3].astype(np.float32) @ LUMINANCE if slab.ndim == 4 else slab.astype(np.float32)
 
 
-def _box_means(layer: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _of_layer(layer: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Means of the boxes across z, y and x of up to 8 slices, (D, Y, X) → (D, Y/8, X/8), (Y, X/8), (Y/8, X)."""
     depth, height, width = layer.shape
     rows, columns = height // BOX, width // BOX
@@ -141,7 +205,7 @@ def _box_means(layer: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return across_z, in_x.mean(0), across_x
 
 
-def _changes(means: Sequence[np.ndarray], axis: int) -> Changes:
+def _changes(means: Parts, axis: int) -> Changes:
     """Second differences of the box means of stain, source and, if there is one, mask."""
     stain, source, *inside = (np.moveaxis(part, axis, 0) for part in means)
     differences = [(part[:-2] - 2 * part[1:-1] + part[2:]) / np.sqrt(6) for part in (stain, source)]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -87,10 +90,11 @@ def encode(volumes: Mapping[str, Sequence[np.ndarray]], budget: int = BUDGET) ->
         By name and axis, the files.
     """
     for quality in QUALITIES:
-        files = {
-            title: [[_webp(frame, quality) for frame in frames] for frames in planes]
-            for title, planes in volumes.items()
-        }
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            files = {
+                title: [list(pool.map(partial(_webp, quality=quality), frames)) for frames in planes]
+                for title, planes in volumes.items()
+            }
         if sum(len(file) for planes in files.values() for frames in planes for file in frames) <= budget:
             break
     return files

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import json
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
+from typing import Any
 
 import fire
 import nibabel
 import numpy as np
 import torch
+from monai.bundle import run
 
+from bundle.staining import command as volume_command
 from bundle.staining.model import load_model
+from bundle.staining.run import Run
+from bundle.staining.source import Bricks, SmoothedScan
+from bundle.staining.stainer import Stainer, Windows
 from scripts.bench.patches import HOME
 
 
@@ -112,5 +122,78 @@ def windows(bundle: str, speed: str = "fast", slices: int = 8, side: int = 512, 
     )
 
 
+NETWORK = "network"
+PHASES: dict[str, list[tuple[Any, str]]] = {
+    "survey": [(volume_command, "_survey")],
+    NETWORK: [(Windows, "forward")],
+    "windows cut and put together": [(Stainer, "__call__")],
+    "scan read and smoothed": [(SmoothedScan, "slab"), (Bricks, "slab"), (Bricks, "write")],
+    "slices kept": [(Run, "_stain")],
+    "slices joined": [(Run, "_join")],
+    "stripes": [(Run, "_measure")],
+    "page": [(volume_command, "show")],
+    "rest": [(volume_command, "stain")],
+}
+
+
+class Clock:
+    """Seconds of what is in the foreground, by phase: a phase within another one counts for itself alone.
+
+    Args:
+        now: gives the time.
+    """
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self.now, self.spent, self._phases = now, defaultdict[str, float](float), [""]
+        self._since = now()
+
+    def _turn(self) -> None:
+        moment = self.now()
+        self.spent[self._phases[-1]] += moment - self._since
+        self._since = moment
+
+    def around(self, owner: Any, name: str, phase: str) -> None:
+        """Let a function count for a phase."""
+        inner = getattr(owner, name)
+
+        @wraps(inner)
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            self._turn()
+            self._phases.append(phase)
+            try:
+                return inner(*args, **kwargs)
+            finally:
+                self._turn()
+                self._phases.pop()
+
+        setattr(owner, name, timed)
+
+
+def phases(bundle: str, scan: str, clock: str = "process_time", **ids: Any) -> None:
+    """What a volume costs beside its network, by phase, in this process: seconds, a line each, and its peak memory.
+
+    Give a bundle of width 4 with 1 block, and one thread (``OMP_NUM_THREADS=1``).
+
+    Args:
+        bundle: a trained bundle.
+        scan: any that can be stained.
+        clock: ``process_time`` for CPU seconds, which a busy machine does not spoil; ``perf_counter`` for a watch.
+        ids: others of ``volume.json``.
+    """
+    timed = Clock(getattr(time, clock))
+    for phase, functions in PHASES.items():
+        for owner, name in functions:
+            timed.around(owner, name, phase)
+    configs = [f"{bundle}/configs/inference.json", str(HOME / "configs" / "volume.json")]
+    with tempfile.TemporaryDirectory() as folder:
+        given = {"bundle_root": bundle, "input": scan, "output_dir": f"{folder}/stained", "device": "cpu", **ids}
+        run(run_id="inference", config_file=configs, **given)
+    spent = {phase: timed.spent[phase] for phase in PHASES if phase != NETWORK}
+    for phase, seconds in spent.items():
+        print(f"{seconds:7.2f} s  {phase}")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(f"{sum(spent.values()):7.2f} s  beside the network's {timed.spent[NETWORK]:.2f} s; peak {peak / 1e9:.2f} GB")
+
+
 if __name__ == "__main__":
-    fire.Fire({"memory": memory, "windows": windows})
+    fire.Fire({"memory": memory, "windows": windows, "phases": phases})

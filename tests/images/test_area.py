@@ -45,6 +45,15 @@ def test_average_along_an_axis_is_block_reduce(axis):
     assert averaged == pytest.approx(block_reduce(array, block, np.mean), rel=1e-6)
 
 
+def test_boxes_as_large_as_the_pixels_change_nothing():
+    array = np.random.default_rng(0).integers(0, 256, (6, 4), np.uint8)
+    averaged = average_along(array, axis_weights(6, 5.0, 5.0, 30.0), 0)
+    assert averaged.dtype == np.float32
+    np.testing.assert_array_equal(averaged, array)
+    half = average_along(array, axis_weights(6, 5.0, 5.0, 30.0)[3:], 0)  # as many weights of 1, but not all pixels
+    np.testing.assert_array_equal(half, array[3:])
+
+
 @pytest.mark.parametrize("cut", [1, 2, 5, 12])
 def test_blocks_of_any_size_add_up_to_the_same(cut):
     array = np.random.default_rng(1).random((12, 10, 3))

@@ -136,7 +136,7 @@ def test_a_slice_that_rots_while_it_is_stained_is_named_and_what_is_done_is_kept
         patch.setattr(run_module.Run, "go", rotting)
         with pytest.raises(InputError, match=r"slice_050\.tif cannot be read"):
             stain(bundle, folder, out, window=None, voxel_um=5.0)
-    assert (out / WORK / "tasks" / "join-0000" / "done.json").exists()
+    assert (out / WORK / "steps" / "join-0000" / "done.json").exists()
     assert not (out / "stained.ome.zarr").exists()
     bad.write_bytes(whole)
     stain(bundle, folder, out, window=None, voxel_um=5.0)

@@ -28,6 +28,7 @@ def column(colours, **changes) -> np.ndarray:
         "down": np.array([0.0, 1, 0]),
         "away": np.array([1.0, 0, 0]),
         "step": 1.0,
+        "top": 0,
         "height": 1,
         "width": 1,
     }
@@ -228,7 +229,7 @@ def test_a_copy_is_the_mean_of_its_boxes():
     copy = Copy(volume.shape[:3], (1, 1, 1), 5, 3)
     sweep([(0, volume[:4]), (4, volume[4:])], [copy])
     expected = volume.reshape(3, 3, 4, 3, 5, 3, 3).mean(axis=(1, 3, 5))
-    assert np.abs(copy.voxels() - expected).max() <= 0.5 + 1e-3
+    assert np.abs(copy.voxels - expected).max() <= 0.5 + 1e-3
     assert copy.voxel_um == (3, 3, 3)
     assert Copy((64, 8, 8), (1, 20, 20), 64, 3).shape == (26, 8, 8)  # no box is finer than a voxel
 

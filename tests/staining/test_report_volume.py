@@ -21,9 +21,9 @@ from bundle.images.stained.spec import StainSpec
 from bundle.images.stained.stored import DEPTH, open_stain
 from bundle.images.volumes.geometry import Geometry
 from bundle.images.volumes.volume import Volume
-from bundle.staining.page import clear_alpha, write_volume_report
+from bundle.staining.page import clear_alpha, write_page, write_volume_report
 from bundle.staining.pictures import alpha
-from bundle.staining.seen import FRAMES, coarse_level, look
+from bundle.staining.seen import FRAMES, coarse_level, look, look_at_scan
 from bundle.staining.viewer import SCRIPT, encode
 from tests.helpers.pages import FRAME, Page, browse
 
@@ -89,8 +89,8 @@ def folder(tmp_path_factory) -> Path:
     stain, scan = written(folder)
     (folder / "volume.json").write_text(json.dumps(RECORD), encoding="utf-8")
     done = []
-    write_volume_report(folder, stain, scan, lambda slices, total: done.append((slices, total)))
-    assert done[-1] == (2 * SHAPE[0], 2 * SHAPE[0])
+    write_page(folder, stain, look_at_scan(scan), lambda slices, total: done.append((slices, total)))
+    assert done[-1] == (SHAPE[0], SHAPE[0])
     assert sorted(done) == done
     return folder
 
@@ -258,7 +258,9 @@ def test_holes_in_a_scan_are_no_trouble(tmp_path):
     holes = np.ones(scan.shape, np.float32)
     holes[1:3] = (np.nan,)
     holes[0, 0] = np.inf
-    seen = look(stain, Volume(scan.path, scan.shape, holes.dtype, scan.geometry, 1, lambda a, b: holes[a:b]))
+    seen = look(
+        stain, look_at_scan(Volume(scan.path, scan.shape, holes.dtype, scan.geometry, 1, lambda a, b: holes[a:b]))
+    )
     assert np.isfinite(seen.window).all()
 
 

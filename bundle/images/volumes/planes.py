@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
 from scipy.sparse import csc_matrix
 
-from bundle.images.averaging import add_block, area_weights, average_along, pieces
+from bundle.images.averaging import add_block, area_weights, average_along, average_block, pieces
 
 ACROSS = ((1, 2), (0, 2), (0, 1))  # by the axis that a plane is cut across: the axes down it and along it
 
@@ -96,10 +97,11 @@ class Planes:
 
 
 class Copy:
-    """A copy of a volume in coarser voxels, each the mean of what it covers, as the slabs go by.
+    """A copy of a volume of 0–255 in coarser voxels, each the mean of what it covers, as the slabs go by in order.
 
     Attributes:
         voxel_um: size of its voxels along (z, y, x), µm.
+        voxels: (Z, Y, X, C), uint8, of what was added.
     """
 
     def __init__(self, shape: Sequence[int], spacing_um: Sequence[float], longest: int, channels: int) -> None:
@@ -108,28 +110,31 @@ class Copy:
         self._weights = tuple(box_weights(size, step, max(step, box_um)) for size, step in steps)
         self.shape = tuple(int(weights.shape[0]) for weights in self._weights)
         self.voxel_um = tuple(size * step / number for (size, step), number in zip(steps, self.shape, strict=True))
-        self._total = np.zeros((*self.shape, channels), np.float32)
+        self.voxels = np.zeros((*self.shape, channels), np.uint8)
+        self._last: tuple[int, np.ndarray] = -1, np.empty(0)  # the plane that the next slab may add to, not rounded
 
     def add(self, start: int, slab: np.ndarray) -> None:
-        """Take in a slab (D, Y, X, C) that begins at slice ``start``."""
+        """Take in a slab (D, Y, X, C) that begins at slice ``start``, where the one before has ended."""
         for first, piece in pieces(start, slab):
-            add_block(self._total, piece, first, self._weights)
-
-    def voxels(self) -> np.ndarray:
-        """(Z, Y, X, C), uint8, of a volume of 0–255, when every slab was added."""
-        whole = np.empty(self._total.shape, np.uint8)
-        for rounded, exact in zip(whole, self._total, strict=True):
-            rounded[:] = np.rint(exact)
-        return whole
+            found = average_block(piece, first, self._weights)
+            if found is None:
+                continue
+            low, planes = found
+            if self._last[0] == low:
+                planes[0] += self._last[1]
+            for rounded, exact in zip(self.voxels[low:], planes, strict=False):
+                rounded[:] = np.rint(exact)
+            self._last = low + len(planes) - 1, planes[-1].copy()
 
 
 def sweep(slabs: Iterable[tuple[int, np.ndarray]], collectors: Sequence[Collector]) -> None:
-    """Hand every slab to every collector.
+    """Hand every slab to every collector, each in a thread of its own.
 
     Args:
         slabs: where each begins along z, and its voxels (D, Y, X, C); every slice once.
         collectors: what to fill.
     """
-    for start, slab in slabs:
-        for collector in collectors:
-            collector.add(start, slab)
+    with ThreadPoolExecutor(len(collectors)) as pool:
+        for start, slab in slabs:
+            for added in [pool.submit(collector.add, start, slab) for collector in collectors]:
+                added.result()

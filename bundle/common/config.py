@@ -13,6 +13,7 @@ from monai.bundle import ConfigParser
 
 from bundle.common.errors import InputError, plain_errors
 from bundle.common.ids import settle
+from bundle.common.openmp import wait_asleep
 from bundle.common.processes import first_to_fail
 
 # Ids that nothing in a config refers to, because MONAI or a program that runs bundles asks for them.
@@ -43,12 +44,15 @@ def current_parser() -> ConfigParser:
 
 
 def start() -> None:
-    """First step of every run: refuse mistyped ids and wrong values, and print faults as single lines from here on.
+    """First step of every run: refuse mistyped ids and wrong values, print faults as single lines from here on.
+
+    And threads that wait for each other shall sleep, see :func:`bundle.common.openmp.wait_asleep`.
 
     Raises:
         InputError: if the config or the command line sets an id that nothing uses, or to what it may not be.
     """
     plain_errors(first_to_fail)
+    wait_asleep()
     warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")  # of a GPU's codec, which no scan here needs
     parser = current_parser()
     unknown = unknown_ids(parser.get())

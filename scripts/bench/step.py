@@ -1,12 +1,11 @@
 """Seconds of one training step on the CPU, alone and beside programs that keep cores busy.
 
-Run it with OMP_NUM_THREADS or GOMP_SPINCOUNT set to compare them.
+As every run of a config waits: --asleep true. As PyTorch comes: with OMP_WAIT_POLICY= before the command.
 """
 
 from __future__ import annotations
 
 import multiprocessing
-import os
 import statistics
 import tempfile
 import time
@@ -16,6 +15,7 @@ import fire
 import torch
 from monai.bundle import ConfigParser
 
+from bundle.common.openmp import wait_asleep
 from scripts.bench.patches import HOME, noise_dataset
 
 
@@ -24,15 +24,18 @@ def _spin() -> None:
         pass
 
 
-def main(busy: int = 0, steps: int = 5, method: str | None = None, **ids: float) -> None:
+def main(busy: int = 0, steps: int = 5, method: str | None = None, asleep: bool = False, **ids: float) -> None:
     """Print the median and range, after one step to warm up.
 
     Args:
         busy: processes that do nothing but use a core each.
         steps: steps to time.
         method: a name of configs/methods; none for the paired CycleGAN.
+        asleep: let threads sleep while they wait, as every run does.
         ids: of train.json, on top of the demo profile.
     """
+    if asleep:
+        wait_asleep()
     others = [multiprocessing.Process(target=_spin, daemon=True) for _ in range(busy)]
     with tempfile.TemporaryDirectory() as folder:
         parser = ConfigParser()
@@ -54,7 +57,7 @@ def main(busy: int = 0, steps: int = 5, method: str | None = None, **ids: float)
     timed, threads = seconds[1:], torch.get_num_threads()
     print(
         f"{statistics.median(timed):.2f} s a step ({min(timed):.2f}–{max(timed):.2f}), {threads} threads, "
-        f"{busy} busy, GOMP_SPINCOUNT={os.environ.get('GOMP_SPINCOUNT', 'not set')}"
+        f"{busy} busy, {'asleep' if asleep else 'as it comes'}"
     )
 
 

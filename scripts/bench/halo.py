@@ -19,6 +19,8 @@ from bundle.networks import FieldGenerator, ResnetGenerator
 from bundle.networks.accelerate import accelerate
 from bundle.networks.halo import HaloInferer
 from bundle.networks.specimen_norm import SpecimenInferer, SpecimenNetwork
+from bundle.staining.model import load_model
+from scripts.bench.generator import phantom_slide
 
 
 def levels(image: Tensor) -> Tensor:
@@ -32,20 +34,26 @@ def psnr(found: Tensor, expected: Tensor) -> float:
     return 10 * math.log10(255**2 / error) if error else math.inf
 
 
-def main(width: int = 16, side: int = 1024, threads: int = 1, rounds: int = 2, blended: bool = True) -> None:
-    """Print the table as Markdown; weights are random, whole slides are timed, in turn, and the fastest counts.
+def main(width: int = 16, side: int = 1024, threads: int = 1, rounds: int = 2, blended: bool = True, bundle: str | None = None) -> None:
+    """Print the table as Markdown; whole slides are timed, in turn, and the fastest counts.
 
     Args:
         width: of both networks.
-        side: of the slide, px: noise.
+        side: of the slide, px.
         threads: that PyTorch uses.
         rounds: how often each is timed.
+        bundle: a trained bundle of ``firm``, to stain a phantom with its network; else weights are random, and the slide
+            is noise.
         blended: also stain in windows of 256 px every 64 px with the network with a halo.
     """
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     field, resnet = FieldGenerator(width=width).eval(), ResnetGenerator(width=width).eval()
     x = torch.rand(1, 3, side, side) * 2 - 1
+    if bundle is not None:
+        model = load_model(bundle)
+        image = torch.from_numpy(phantom_slide(side).astype("float32"))
+        resnet, x = model.network, model.preprocessing({"image": image})["image"][None].as_subclass(Tensor)
     sliding = SlidingWindowInferer(256, threads, 0.7499, mode="gaussian", padding_mode="replicate")
     exact, fast = accelerate(field), accelerate(field, "fast")
     plain, specimen, quick = (SpecimenNetwork(accelerate(resnet, speed)) for speed in ("stock", "exact", "fast"))

@@ -34,7 +34,14 @@ def psnr(found: Tensor, expected: Tensor) -> float:
     return 10 * math.log10(255**2 / error) if error else math.inf
 
 
-def main(width: int = 16, side: int = 1024, threads: int = 1, rounds: int = 2, blended: bool = True, bundle: str | None = None) -> None:
+def main(
+    width: int = 16,
+    side: int = 1024,
+    threads: int = 1,
+    rounds: int = 2,
+    blended: bool = True,
+    bundle: str | None = None,
+) -> None:
     """Print the table as Markdown; whole slides are timed, in turn, and the fastest counts.
 
     Args:
@@ -42,9 +49,9 @@ def main(width: int = 16, side: int = 1024, threads: int = 1, rounds: int = 2, b
         side: of the slide, px.
         threads: that PyTorch uses.
         rounds: how often each is timed.
-        bundle: a trained bundle of ``firm``, to stain a phantom with its network; else weights are random, and the slide
-            is noise.
         blended: also stain in windows of 256 px every 64 px with the network with a halo.
+        bundle: a trained bundle of ``firm``, to stain a phantom with its network; else weights are random, and the
+            slide is noise.
     """
     torch.set_num_threads(threads)
     torch.manual_seed(0)

@@ -210,8 +210,10 @@ def _exact(network: nn.Module, device: torch.device) -> str:
 
 def _candidates(network: nn.Module, device: torch.device) -> list[str]:
     """What ``fast`` tries: that of ``exact``, and what is faster on some machines."""
-    there = engines(network, device)
-    return [_exact(network, device), *(name for name in there if name not in ("fp32", "winograd_fp32", "compiled"))]
+    left_out = {"fp32", "winograd_fp32", "compiled"}
+    if fast is not None and not fast.half.has_wide(network):
+        left_out.add("winograd_bf16")  # which is bf16 then
+    return [_exact(network, device), *(name for name in engines(network, device) if name not in left_out)]
 
 
 def accelerate(

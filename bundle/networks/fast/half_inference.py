@@ -295,6 +295,12 @@ class Half(nn.Module):
         return self.network(x.to(torch.bfloat16, memory_format=torch.channels_last)).float()
 
 
+def has_wide(network: nn.Module) -> bool:
+    """Whether Winograd would compute any of a network's convolutions."""
+    half = Half(network, True)
+    return any(isinstance(module, HalfWinograd2d) for module in half.modules())
+
+
 Named = list[tuple[str, nn.Module]]
 Found = list[tuple[list[str], nn.Module]]
 

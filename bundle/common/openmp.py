@@ -13,9 +13,9 @@ ENOUGH = 2**18  # values that PyTorch shares out among its threads
 def wait_asleep() -> None:
     """Let OpenMP's threads sleep while they wait for each other, unless the user has said how they shall.
 
-    They spin, for some thousand times as long as a layer's work is shared out, unless GNU OpenMP counts more threads
-    than cores. So one more team of them is begun here, which is never called again. Beside a program that keeps a core
-    busy a training step then takes a tenth of the time (docs/performance.md). Once is enough.
+    They spin unless GNU OpenMP counts more threads than cores. So one more team of them is begun here, which is never
+    called again. Beside a program that keeps a core busy a training step then takes 0.6 of the time, beside several a
+    tenth, and alone a tenth more (docs/performance.md). Once is enough.
     """
     import torch  # here, as it takes seconds
 

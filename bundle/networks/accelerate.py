@@ -43,12 +43,14 @@ class Choice:
         device: where it computes.
         name: one of ``ENGINES``; empty until it is chosen.
         seconds: of a window, by name, where they were timed.
+        psnr: to ``exact`` there, dB, likewise.
     """
 
     speed: str
     device: torch.device
     name: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
+    psnr: dict[str, float] = field(default_factory=dict)
 
 
 class Accelerated(nn.Module):
@@ -113,9 +115,13 @@ class Accelerated(nn.Module):
             near = self._near(window.contiguous(memory_format=torch.channels_last))
             self.choice.seconds = near
             self.settle(min(near, key=lambda name: near[name]))
-            told = ", ".join(f"{name} {1000 * seconds:.3g} ms" for name, seconds in near.items())
+            told = ", ".join(self._told(name) for name in near)
             side = "×".join(str(px) for px in window.shape[2:])
             logger.info("a window of %s px takes %s: --speed %s takes the fastest again", side, told, self.choice.name)
+
+    def _told(self, name: str) -> str:
+        psnr = f" ({self.choice.psnr[name]:.0f} dB)" if name in self.choice.psnr else ""
+        return f"{name} {1000 * self.choice.seconds[name]:.3g} ms{psnr}"
 
     def _near(self, window: Tensor) -> dict[str, float]:
         """Seconds of a window in each arithmetic that is close enough to ``exact``."""
@@ -133,7 +139,7 @@ class Accelerated(nn.Module):
             square = float((found - expected).square().mean(dtype=torch.float64))
             psnr = 10 * math.log10(4 / square) if square else math.inf
             if psnr >= LEAST_PSNR and apart <= MOST_APART:
-                tried[name] = made
+                tried[name], self.choice.psnr[name] = made, min(psnr, 200.0)
             else:
                 logger.info("%s is too far from exact here: %.1f dB, at most %.2g apart", name, psnr, apart)
         seconds: dict[str, list[float]] = {name: [] for name in tried}

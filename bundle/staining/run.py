@@ -228,7 +228,10 @@ class Run:
         if self.stainer.by_specimen:
             self.stainer.settle(torch.from_numpy(np.load(self.work / REFERENCE)))
         if self.stainer.undecided and self.board.is_done(ARITHMETIC):
-            self.stainer.take(self._remembered(ARITHMETIC)["name"])
+            chosen = self._remembered(ARITHMETIC)["name"]
+            self.stainer.take(chosen)
+            if self.shown:
+                print(f"goes on in {chosen}, as it has begun")
 
     def _create(self) -> dict[str, Any]:
         stored.create(self.work / self.result, self.settings.output_format, self.spec)

@@ -20,6 +20,7 @@ from bundle.common.errors import InputError
 from bundle.common.memory import keep_freed
 from bundle.common.trained_bundle import ENGINES, SPEEDS
 from bundle.networks.engines import engine, engines, fast
+from bundle.networks.shifted_norm import is_instance_norm
 from bundle.networks.threads import share_out
 
 logger = logging.getLogger("bundle")
@@ -214,6 +215,10 @@ def _candidates(network: nn.Module, device: torch.device) -> list[str]:
     return [_exact(network, device), *(name for name in there if name not in ("fp32", "winograd_fp32", "compiled"))]
 
 
+def _has_norms(network: nn.Module) -> bool:
+    return any(is_instance_norm(module) for module in network.modules())
+
+
 def accelerate(
     network: nn.Module, speed: str = "exact", device: str | torch.device = "cpu", normalisation: str = "window"
 ) -> Accelerated | Unchanged:
@@ -248,6 +253,11 @@ def accelerate(
     made = Accelerated(network, Choice(speed, device))
     if speed in ENGINES or speed == "exact":
         made.settle(_exact(network, device) if speed == "exact" else speed)
+        assert made.engine is not None
+        if normalisation == "dense" and _has_norms(network) and not _has_norms(made.engine):
+            raise InputError(
+                f"speed is {speed!r}, whose norms take no statistics, but normalisation is 'dense'; give --speed exact."
+            )
     elif normalisation == "dense":
         made.settle("fp16" if "fp16" in engines(network, device) else _exact(network, device))
     return made

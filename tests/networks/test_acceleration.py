@@ -44,6 +44,14 @@ def test_the_smallest_transform_is_the_published_one() -> None:
     np.testing.assert_array_equal(output @ ((weight @ [1, 0, 2]) * (data @ [1, 2, 3, 4])), [7, 10])
 
 
+def test_what_inference_mode_began_goes_on_without_it() -> None:  # a volume learns in it, and then chooses
+    convolution, x = WinogradConv2d(nn.Conv2d(64, 64, 3).requires_grad_(False), 4, "zeros"), torch.ones(1, 64, 96, 96)
+    with torch.inference_mode():
+        expected = convolution(x)
+    with torch.no_grad():
+        assert torch.equal(convolution(x), expected)
+
+
 @pytest.mark.parametrize("tile", POINTS)
 @pytest.mark.parametrize("padding", ["none", "zeros", "reflect"])
 @pytest.mark.parametrize(("height", "width"), [(5, 13), (12, 8), (3, 3)])

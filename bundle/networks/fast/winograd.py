@@ -190,7 +190,8 @@ def _workspace(number: int, shape: tuple[int, ...]) -> Tensor:
     buffers = _own.__dict__.setdefault("buffers", {})
     size = int(np.prod(shape))
     if number not in buffers or len(buffers[number]) < size:
-        buffers[number] = torch.empty(size)
+        with torch.inference_mode(False):  # what is made in that mode could not be written to outside of it
+            buffers[number] = torch.empty(size)
     return buffers[number][:size].view(shape)
 
 

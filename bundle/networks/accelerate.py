@@ -198,7 +198,7 @@ def most_contrast(x: Tensor, side: int) -> Tensor:
     for top in range(0, max(1, x.shape[2] - side + 1), side):
         for left in range(0, max(1, x.shape[3] - side + 1), side):
             parts = x[:, :, top : top + side, left : left + side]
-            deviation, place = parts.flatten(1).std(1).max(0)
+            deviation, place = parts.flatten(2).std(2).mean(1).max(0)  # within channels, which may be of other levels
             if float(deviation) > most:
                 best, most = parts[place][None], float(deviation)
     return best

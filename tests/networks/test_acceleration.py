@@ -44,6 +44,13 @@ def test_the_smallest_transform_is_the_published_one() -> None:
     np.testing.assert_array_equal(output @ ((weight @ [1, 0, 2]) * (data @ [1, 2, 3, 4])), [7, 10])
 
 
+def test_channels_of_other_levels_are_no_contrast() -> None:
+    x = torch.zeros(1, 2, 16, 32)
+    x[:, 0, :, :16], x[:, 1, :, :16] = -1, 1  # flat in each channel
+    x[:, :, :, 16::2] = 0.5
+    assert torch.equal(most_contrast(x, 16), x[..., 16:])
+
+
 def test_what_inference_mode_began_goes_on_without_it() -> None:  # a volume learns in it, and then chooses
     convolution, x = WinogradConv2d(nn.Conv2d(64, 64, 3).requires_grad_(False), 4, "zeros"), torch.ones(1, 64, 96, 96)
     with torch.inference_mode():

@@ -13,6 +13,7 @@ import imagecodecs
 import numpy as np
 from PIL import Image
 
+from bundle.common.errors import InputError
 from bundle.images.turning import ORIENTATIONS, UPRIGHT
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -131,15 +132,22 @@ def encoded(pixels: np.ndarray, pixel_um: float | None = None) -> bytes:
     (0.5 to 1.04 of it), in a third of the time (docs/performance.md).
 
     Args:
-        pixels: (rows, columns) or (rows, columns, 3), uint8 or uint16.
+        pixels: (rows, columns) or (rows, columns, 3), uint8 or uint16, in any order of bytes and with any strides.
         pixel_um: pixel size in µm; none is stated for None.
+
+    Raises:
+        InputError: if a PNG cannot state such a pixel size.
     """
+    density = 0 if pixel_um is None else round(1e6 / pixel_um)  # pixels in a metre
+    if density >= 2**31:
+        raise InputError(f"pixels are of {pixel_um:g} µm, and a PNG states none so small; write a .tif.")
+    plain = pixels.astype(pixels.dtype.newbyteorder("="), order="C", copy=False)
     kind = imagecodecs.PNG
     options = {"level": kind.COMPRESSION.SPEED, "strategy": kind.STRATEGY.RLE, "filter": kind.FILTER.PAETH}
-    content = bytes(imagecodecs.png_encode(pixels, **options))
-    if pixel_um is None:
+    room = 9 * (plain.nbytes + len(plain)) // 8 + 4096  # imagecodecs leaves none for the filter's byte of narrow rows
+    content = bytes(imagecodecs.png_encode(plain, out=room, **options))
+    if not density:
         return content
-    density = round(1e6 / pixel_um)  # pixels in a metre
     chunk = b"pHYs" + struct.pack(">IIB", density, density, 1)
     stated = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
     return content[:HEADER] + stated + content[HEADER:]

@@ -20,6 +20,7 @@ from bundle.common.errors import InputError
 from bundle.common.memory import keep_freed
 from bundle.common.trained_bundle import ENGINES, SPEEDS
 from bundle.networks.engines import engine, engines, fast
+from bundle.networks.shifted_norm import is_instance_norm
 from bundle.networks.threads import share_out
 
 logger = logging.getLogger("bundle")
@@ -203,7 +204,7 @@ def most_contrast(x: Tensor, side: int) -> Tensor:
     for top in range(0, max(1, x.shape[2] - side + 1), side):
         for left in range(0, max(1, x.shape[3] - side + 1), side):
             parts = x[:, :, top : top + side, left : left + side]
-            deviation, place = parts.flatten(1).std(1).max(0)
+            deviation, place = parts.flatten(2).std(2).mean(1).max(0)  # within channels, which may be of other levels
             if float(deviation) > most:
                 best, most = parts[place][None], float(deviation)
     return best
@@ -220,6 +221,10 @@ def _candidates(network: nn.Module, device: torch.device) -> list[str]:
     if fast is not None and not fast.half.has_wide(network):
         left_out.add("winograd_bf16")  # which is bf16 then
     return [_exact(network, device), *(name for name in engines(network, device) if name not in left_out)]
+
+
+def _has_norms(network: nn.Module) -> bool:
+    return any(is_instance_norm(module) for module in network.modules())
 
 
 def accelerate(
@@ -256,6 +261,11 @@ def accelerate(
     made = Accelerated(network, Choice(speed, device))
     if speed in ENGINES or speed == "exact":
         made.settle(_exact(network, device) if speed == "exact" else speed)
+        assert made.engine is not None
+        if normalisation == "dense" and _has_norms(network) and not _has_norms(made.engine):
+            raise InputError(
+                f"speed is {speed!r}, whose norms take no statistics, but normalisation is 'dense'; give --speed exact."
+            )
     elif normalisation == "dense":
         made.settle("fp16" if "fp16" in engines(network, device) else _exact(network, device))
     return made

@@ -14,6 +14,7 @@ from monai.transforms import Compose
 from torch import Tensor, nn
 
 from bundle.common.errors import InputError
+from bundle.networks.engines import engines
 from bundle.networks.halo import HaloInferer
 from bundle.networks.sections import Sections
 from bundle.networks.specimen_norm import SpecimenInferer, SpecimenNetwork
@@ -131,9 +132,19 @@ class Stainer:
         return {**vars(network.choice), "device": str(self.device), "arithmetic": network.arithmetic}
 
     def take(self, name: str) -> None:
-        """Compute in an arithmetic that another process has chosen."""
-        choice: Any = getattr(self.network, "choice", None)
-        choice.name = name
+        """Compute in an arithmetic that another process has chosen.
+
+        Raises:
+            InputError: if this machine has none of that name.
+        """
+        network: Any = self.network
+        device = network.choice.device
+        if name not in engines(getattr(network, "given", network), device):
+            raise InputError(
+                f"the volume was begun in {name!r}, which this {device.type} has not; go on where it was begun, or "
+                "choose another --output_dir."
+            )
+        network.choice.name = name
 
     def _prepared(self, pixels: np.ndarray) -> Tensor:
         return self.preprocessing({"image": torch.from_numpy(pixels)})["image"].as_tensor()

@@ -91,6 +91,17 @@ def discs():
     return np.uint8(255) * ((np.hypot(row - 90, column - 90) < 60) | (np.hypot(row - 200, column - 180) < 30))
 
 
+def test_a_png_takes_narrow_images_any_strides_and_byte_orders():
+    noise = np.random.default_rng(0).integers(0, 2**16, (513, 4), dtype=np.uint16)
+    for pixels in (noise[:, :1], noise[:, :2].astype(np.uint8), noise[::-2, ::-1], noise.astype(">u2"), noise.T):
+        assert np.array_equal(np.asarray(Image.open(io.BytesIO(encoded(pixels)))), pixels)
+
+
+def test_a_pixel_too_small_for_a_png_is_told(tmp_path):
+    with pytest.raises(InputError, match="pixels are of 0.0001 µm, and a PNG states none so small; write a .tif"):
+        write_slide(tmp_path / "slide.png", channel_first(random(np.uint8)), 1e-4)
+
+
 @pytest.mark.parametrize("pixels", [skimage.data.immunohistochemistry(), skimage.data.camera(), discs()])
 def test_a_png_is_no_larger_than_pillow_makes_it(pixels):
     theirs = io.BytesIO()

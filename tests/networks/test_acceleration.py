@@ -8,7 +8,6 @@ import os
 import re
 import subprocess
 import sys
-from threading import Thread
 
 import numpy as np
 import pytest
@@ -46,6 +45,21 @@ def test_the_smallest_transform_is_the_published_one() -> None:
     np.testing.assert_array_equal(output @ ((weight @ [1, 0, 2]) * (data @ [1, 2, 3, 4])), [7, 10])
 
 
+def test_channels_of_other_levels_are_no_contrast() -> None:
+    x = torch.zeros(1, 2, 16, 32)
+    x[:, 0, :, :16], x[:, 1, :, :16] = -1, 1  # flat in each channel
+    x[:, :, :, 16::2] = 0.5
+    assert torch.equal(most_contrast(x, 16), x[..., 16:])
+
+
+def test_what_inference_mode_began_goes_on_without_it() -> None:  # a volume learns in it, and then chooses
+    convolution, x = WinogradConv2d(nn.Conv2d(64, 64, 3).requires_grad_(False), 4, "zeros"), torch.ones(1, 64, 96, 96)
+    with torch.inference_mode():
+        expected = convolution(x)
+    with torch.no_grad():
+        assert torch.equal(convolution(x), expected)
+
+
 @pytest.mark.parametrize("tile", POINTS)
 @pytest.mark.parametrize("padding", ["none", "zeros", "reflect"])
 @pytest.mark.parametrize(("height", "width"), [(5, 13), (12, 8), (3, 3)])
@@ -65,24 +79,6 @@ def test_winograd_enlarges_by_nearest_neighbour() -> None:
     x = torch.randn(1, 4, 5, 6)
     expected = convolution(nn.Upsample(scale_factor=2.0)(x))
     torch.testing.assert_close(WinogradConv2d(convolution, 6, "zeros", 2)(x), expected, atol=2e-5, rtol=0)
-
-
-def test_buffers_of_inference_mode_serve_outside_of_it_too() -> None:
-    convolution, x = nn.Conv2d(4, 4, 3), torch.randn(1, 4, 30, 30)
-    winograd = WinogradConv2d(convolution, 4, "none")
-    code = Thread(target=lambda: made.extend(_in_both_modes(winograd, x)))  # a thread has buffers of its own
-    made: list[torch.Tensor] = []
-    code.start()
-    code.join()
-    assert len(made) == 2
-    assert torch.equal(*made)
-
-
-def _in_both_modes(winograd: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
-    with torch.inference_mode():
-        first = winograd(x)
-    with torch.no_grad():
-        return [first, winograd(x)]
 
 
 def test_blocks_of_tiles_make_one_image(monkeypatch: pytest.MonkeyPatch) -> None:

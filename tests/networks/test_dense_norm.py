@@ -17,6 +17,7 @@ from bundle.evaluation.truth import seam_index
 from bundle.networks import FieldGenerator, ResnetGenerator, UnetGenerator, engines, instance_norm
 from bundle.networks.accelerate import accelerate
 from bundle.networks.dense_norm import DenseInferer, Statistics, instance_norms, normalised
+from bundle.networks.engines import cpu_has_bf16
 from bundle.staining.model import load_model
 from bundle.staining.stainer import Windows
 from tests.conftest import ROOT
@@ -99,6 +100,12 @@ def test_where_all_windows_are_alike_nothing_changes(network) -> None:
     x = image(16, 16).repeat(1, 1, 5, 4)
     plain = windows(step=16)
     assert apart(DenseInferer(plain)(x, accelerate(network)), plain(x, accelerate(network))) < 1e-5
+
+
+@pytest.mark.skipif(not cpu_has_bf16(), reason="this CPU has no bf16")
+def test_an_arithmetic_whose_norms_take_no_statistics_is_refused(network) -> None:
+    with pytest.raises(InputError, match="speed is 'bf16', whose norms take no statistics.*give --speed exact"):
+        accelerate(network, "bf16", normalisation="dense")
 
 
 @pytest.mark.parametrize("speed", ["exact", "stock"])

@@ -11,13 +11,17 @@ import sys
 import numpy as np
 import pytest
 import torch
+from monai.transforms import Compose
 
 from bundle.common.errors import InputError
 from bundle.images.slides import write_slide
 from bundle.images.stained.stored import open_stain
+from bundle.networks import ResnetGenerator
+from bundle.networks.accelerate import accelerate
 from bundle.staining import run as run_module
 from bundle.staining.job import WORK
 from bundle.staining.slices import SliceStore
+from bundle.staining.stainer import Stainer
 from tests.helpers.volumes import SHAPE, files_of, result, stain, stained_whole, write_scan
 
 
@@ -175,3 +179,12 @@ def test_two_processes_of_torchrun_share_the_work_and_give_the_same(trained, sca
     assert files_of(tmp_path / "one" / "stained.ome.zarr") == files_of(tmp_path / "two" / "stained.ome.zarr")
     assert "70/70" in done.stderr
     assert not (tmp_path / "two" / WORK).exists()
+
+
+def test_an_arithmetic_that_this_machine_has_not_is_told():
+    network = accelerate(ResnetGenerator(width=4, blocks=1), "fast")
+    stainer = Stainer(Compose([]), network, None, None, torch.device("cpu"), 64, 32, 1)
+    with pytest.raises(InputError, match="begun in 'autocast', which this cpu has not; go on where it was begun, or"):
+        stainer.take("autocast")
+    stainer.take("fp32")
+    assert not stainer.undecided

@@ -144,18 +144,19 @@ def folded(network: nn.Module, statistics: Tensor) -> nn.Module:
         if isinstance(parent, nn.Sequential):
             layers = list(parent.named_children())
             for (_, first), (name, second) in zip(layers, layers[1:], strict=False):
-                if isinstance(first, nn.Conv2d) and isinstance(second, SpecimenNorm):
+                if isinstance(first, (nn.Conv2d, nn.ConvTranspose2d)) and isinstance(second, SpecimenNorm):
                     _fold(first, second)
                     setattr(parent, name, nn.Identity())
     return own
 
 
 @torch.no_grad()
-def _fold(convolution: nn.Conv2d, norm: SpecimenNorm) -> None:
+def _fold(convolution: nn.Conv2d | nn.ConvTranspose2d, norm: SpecimenNorm) -> None:
     """Let a convolution do the work of the norm after it, in float64 and rounded once."""
     mean, deviation = norm.mean.double().flatten(), norm.deviation.double().flatten()
     offset = 0.0 if convolution.bias is None else convolution.bias.double()
-    weight = convolution.weight.double() / deviation[:, None, None, None]
+    outputs = (-1, 1, 1, 1) if isinstance(convolution, nn.Conv2d) else (1, -1, 1, 1)
+    weight = convolution.weight.double() / deviation.view(outputs)
     convolution.weight = nn.Parameter(weight.to(convolution.weight))
     convolution.bias = nn.Parameter(((offset - mean) / deviation).to(convolution.weight))
 

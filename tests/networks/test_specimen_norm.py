@@ -103,8 +103,9 @@ def test_what_learnt_in_fp32_stains_in_half_precision_with_these_statistics_too(
         assert (network(x) - exact(x)).abs().max() > 0.5
 
 
-def test_convolutions_do_the_work_of_norms_with_given_statistics():
-    network, x, other = generator(), image(), image(seed=2, scale=0.3)
+@pytest.mark.parametrize("upsampling", ["nearest", "transposed"])
+def test_convolutions_do_the_work_of_norms_with_given_statistics(upsampling):
+    network, x, other = generator(upsampling=upsampling), image(), image(seed=2, scale=0.3)
     specimen = SpecimenNetwork(network)
     statistics = specimen.learn(other)
     specimen.settle(statistics)

@@ -13,9 +13,9 @@ from bundle.networks.fast.half_inference import (
     Half,
     HalfConv2d,
     HalfNarrowConv2d,
-    HalfNorm,
     HalfWinograd2d,
 )
+from bundle.networks.fast.half_norm import HalfNorm
 
 pytestmark = pytest.mark.skipif(not cpu_has_bf16(), reason="this CPU does not compute in bf16")
 ROUNDED = 2**-8  # of a value, in bf16

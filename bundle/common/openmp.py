@@ -22,19 +22,21 @@ class Team:
     """
 
     def __init__(self) -> None:
-        self._over: threading.Event | None = None
+        self._held: tuple[threading.Thread, threading.Event] | None = None
 
     def hold(self, wanted: bool) -> None:
         """Begin the team if it is wanted and not there, and end it if it is there and not wanted."""
-        if not wanted and self._over is not None:
-            self._over.set()
-            self._thread.join()
-            self._over = None
-        if wanted and self._over is None:
-            begun, self._over = threading.Event(), threading.Event()
-            self._thread = threading.Thread(target=_stay, args=(begun, self._over), daemon=True)
-            self._thread.start()
+        if not wanted and self._held is not None:
+            thread, over = self._held
+            over.set()
+            thread.join()
+            self._held = None
+        if wanted and self._held is None:
+            begun, over = threading.Event(), threading.Event()
+            thread = threading.Thread(target=_stay, args=(begun, over), daemon=True)
+            thread.start()
             begun.wait()
+            self._held = thread, over
 
 
 def _stay(begun: threading.Event, over: threading.Event) -> None:

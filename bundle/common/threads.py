@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -13,7 +13,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def in_order(do: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+def in_order(do: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
     """``map(do, items)`` by as many threads as may compute here; what ``do`` raises ends the work, in its place.
 
     Args:

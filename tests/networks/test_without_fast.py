@@ -93,4 +93,4 @@ def test_plain_arithmetic_is_the_network_itself():
     network, x = ResnetGenerator(width=4, blocks=1).eval(), torch.rand(2, 3, 32, 32)
     assert arithmetic.apply(network, "fp32") is network
     arithmetic.refresh(network)
-    torch.testing.assert_close(accelerate.accelerate(network)(x), network(x).detach(), atol=1e-5, rtol=0)
+    torch.testing.assert_close(accelerate.accelerate(network)(x), network(x).detach(), atol=1e-4, rtol=0)

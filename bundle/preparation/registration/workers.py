@@ -6,6 +6,7 @@ SciPy and the compiled loops of this folder release the interpreter's lock, so t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from typing import TypeVar
 
 from bundle.common.threads import in_order
@@ -30,7 +31,8 @@ def share_out(
         The results, in the order of the items.
     """
     results = []
-    for result in in_order(do, items):
-        results.append(result)
-        done()
+    with closing(in_order(do, items)) as made:
+        for result in made:
+            results.append(result)
+            done()
     return results

@@ -100,7 +100,8 @@ def test_a_number_of_threads_that_is_none_is_refused_before_anything_is_read(mon
 
 
 SHARED = """
-import time
+import signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background ignores
 from bundle.common.command_line import command
 from bundle.preparation.registration.workers import share_out
 def work() -> None:

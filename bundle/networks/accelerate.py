@@ -20,7 +20,7 @@ from bundle.common.errors import InputError
 from bundle.common.memory import keep_freed
 from bundle.common.trained_bundle import ENGINES, SPEEDS
 from bundle.networks.engines import engine, engines, fast
-from bundle.networks.shifted_norm import is_instance_norm
+from bundle.networks.layers import is_instance_norm
 from bundle.networks.threads import share_out
 
 logger = logging.getLogger("bundle")
@@ -30,7 +30,6 @@ LEAST_PSNR, MOST_APART = 55.0, 0.03  # dB, and of [−1, 1]: what `fast` must ke
 ROUNDS = 3  # timed, after one that compiles and warms up
 TRIED_PX = 256  # a side at most, of what is timed
 WITHOUT_FAST = ", as bundle/networks/fast is missing"
-STOCK = "fp32, PyTorch's own layers"
 
 _choosing = threading.Lock()
 
@@ -185,7 +184,7 @@ class Unchanged(nn.Module):
         network: in fp32.
     """
 
-    arithmetic = STOCK
+    arithmetic = "fp32, PyTorch's own layers"
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from bundle.common.errors import InputError
 from bundle.common.trained_bundle import NORMALISATIONS
+from bundle.networks.layers import is_instance_norm
 from bundle.networks.sections import Sections
-from bundle.networks.specimen_norm import SpecimenInferer, is_instance_norm, statistics_of
+from bundle.networks.specimen_norm import SpecimenInferer, statistics_of
 from bundle.networks.threads import share_out
 
 Place = Sequence[slice]  # of a window: image, channels, rows, columns, as MONAI's ``with_coord`` gives it

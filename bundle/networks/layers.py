@@ -53,6 +53,13 @@ def instance_norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(channels, channels, affine=False)
 
 
+def is_instance_norm(layer: nn.Module) -> bool:
+    """Whether a layer normalises each channel of each image, without a learnt scale or a memory."""
+    if isinstance(layer, nn.GroupNorm):
+        return layer.num_groups == layer.num_channels and not layer.affine
+    return isinstance(layer, nn.InstanceNorm2d) and not layer.affine and not layer.track_running_stats
+
+
 def check_positive(**numbers: int) -> None:
     """See that arguments are whole numbers of at least 1.
 

@@ -6,12 +6,7 @@ import copy
 
 from torch import Tensor, nn
 
-
-def is_instance_norm(layer: nn.Module) -> bool:
-    """Whether a layer normalises each channel of each image, without a learnt scale or a memory."""
-    if isinstance(layer, nn.GroupNorm):
-        return layer.num_groups == layer.num_channels and not layer.affine
-    return isinstance(layer, nn.InstanceNorm2d) and not layer.affine and not layer.track_running_stats
+from bundle.networks.layers import is_instance_norm
 
 
 class ShiftedNorm(nn.Module):

@@ -17,6 +17,7 @@ from torch.nn import functional as F  # noqa: N812
 from bundle.common.errors import InputError
 from bundle.networks.accelerate import Accelerated, Choice
 from bundle.networks.halo import HaloInferer
+from bundle.networks.layers import is_instance_norm
 from bundle.networks.sections import Sections, warn_if_far
 
 TILE = 12  # px, which the tiles of 4 and of 6 px divide
@@ -86,11 +87,6 @@ class SpecimenNorm(nn.Module):
     def unsettle(self) -> None:
         """Be plain instance norm again."""
         self.settled = False
-
-
-def is_instance_norm(module: nn.Module) -> bool:
-    """Whether a module is instance norm without learnt scale, as :func:`bundle.networks.instance_norm` makes it."""
-    return isinstance(module, nn.GroupNorm) and module.num_groups == module.num_channels and not module.affine
 
 
 def statistics_of(network: nn.Module) -> int:

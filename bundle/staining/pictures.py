@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -15,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from bundle.common.atomic import whole_file
 from bundle.common.palette import INK, PALE, PAPER, PLANES
+from bundle.common.threads import in_order
 from bundle.staining.raycast import REFERENCE, STEP, Camera, busy_blocks, cast, opacities, shades
 
 AZIMUTH, ELEVATION = -35.0, 25.0  # degrees; three faces are seen, slice 0 the widest
@@ -175,9 +174,7 @@ def render(
         step,
     )
     tops = range(0, height, ROWS)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        parts = pool.map(lambda top: rows(top, min(ROWS, height - top), width), tops)
-        picture = np.concatenate(list(parts))
+    picture = np.concatenate(list(in_order(lambda top: rows(top, min(ROWS, height - top), width), tops)))
     to_screen = lambda points: (camera.on_screen(points) - corner) / pixel_um
     return _framed(picture, box, camera, cut, to_screen, pixel_um), pixel_um
 

@@ -9,6 +9,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable
+from typing import Any
 
 import fire
 import torch
@@ -16,7 +17,7 @@ from monai.inferers import Inferer, SlidingWindowInferer
 from torch import Tensor
 
 from bundle.networks import FieldGenerator, ResnetGenerator
-from bundle.networks.accelerate import accelerate
+from bundle.networks.accelerate import Accelerated, accelerate
 from bundle.networks.halo import HaloInferer
 from bundle.networks.specimen_norm import SpecimenInferer, SpecimenNetwork
 from bundle.staining.model import load_model
@@ -32,6 +33,26 @@ def psnr(found: Tensor, expected: Tensor) -> float:
     """Of images in 8 bits, dB."""
     error = float((found - expected).square().mean())
     return 10 * math.log10(255**2 / error) if error else math.inf
+
+
+class Inside:
+    """Seconds of a processor that are spent in a network."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        for owner, name in ((Accelerated, "_translate"), (SpecimenNetwork, "learn")):
+            self._watch(owner, name)
+
+    def _watch(self, owner: Any, name: str) -> None:
+        do = getattr(owner, name)
+
+        def watched(*given: Any) -> Any:
+            began = time.process_time()
+            made = do(*given)
+            self.seconds += time.process_time() - began
+            return made
+
+        setattr(owner, name, watched)
 
 
 def main(
@@ -75,6 +96,8 @@ def main(
     def settled(size: int) -> HaloInferer:
         return SpecimenInferer(size, resnet.reach, resnet.multiple).settled()
 
+    itself, alone = SpecimenInferer(1024, resnet.reach, resnet.multiple), accelerate(resnet, "fast")
+    itself(x, alone)  # so that its arithmetic is chosen
     one, other = "`ResnetGenerator`, one section's statistics, ", "`FieldGenerator`, "
     ways: dict[str, tuple[Inferer, Callable[[Tensor], Tensor], str]] = {
         "`ResnetGenerator`, MONAI alone, 256 px every 64 px": (sliding, resnet, ""),
@@ -84,6 +107,8 @@ def main(
         f"{one}`exact`, 256 px": (settled(256), specimen, one),
         f"{one}`fast`, 1024 px": (settled(1024), quick, one),
         f"{one}`stock`, 1024 px": (settled(1024), plain, one),
+        f"{one}`exact`, a slide by itself": (itself, accelerate(resnet), one),
+        f"{one}`fast`, a slide by itself": (itself, alone, one),
         f"{other}`exact`, 1024 px": (windows(1024), exact, other),
         f"{other}`exact`, 512 px": (windows(512), exact, other),
         f"{other}`exact`, 256 px": (windows(256), exact, other),
@@ -91,26 +116,30 @@ def main(
     }
     if blended:
         ways[f"{other}`exact`, 256 px every 64 px, blended"] = (sliding, exact, other)
-    made, seconds = {}, dict.fromkeys(ways, math.inf)
+    made, seconds, shares, inside = {}, dict.fromkeys(ways, math.inf), dict.fromkeys(ways, 0.0), Inside()
     for _, (name, (inferer, translate, _)) in itertools.product(range(rounds), ways.items()):
-        began = time.process_time()
+        began, inside.seconds = time.process_time(), 0.0
         with torch.inference_mode():
             made[name] = levels(inferer(x, translate))
-        seconds[name] = min(seconds[name], time.process_time() - began)
+        spent = time.process_time() - began
+        seconds[name], shares[name] = min(seconds[name], spent), max(shares[name], inside.seconds / spent)
     slowest = next(iter(ways))
     first = {kind: next(name for name in ways if ways[name][2] == kind) for kind in (one, other)}
     print(f"width {width}, {side}² px, {threads} thread(s); `exact`: {specimen.arithmetic}, {exact.arithmetic}; ")
     print(f"`fast`: {quick.arithmetic}, {fast.arithmetic}\n")
     differ = "values that differ from its network's first row, of 100,000"
-    print(f"| | seconds of a processor | × the first | {differ} | by at most | PSNR, dB |")
-    print("|---|---|---|---|---|---|")
+    print(f"| | seconds of a processor | × the first | in the network | {differ} | by at most | PSNR, dB |")
+    print("|---|---|---|---|---|---|---|")
     for name, (_, _, kind) in ways.items():
         quality = "| |"
         if kind:
             apart = (made[name] - made[first[kind]]).abs()
             share, most = 1e5 * float((apart > 0).float().mean()), int(apart.max())
             quality = f"{share:.1f} | {most} | {psnr(made[name], made[first[kind]]):.1f}"
-        print(f"| {name} | {seconds[name]:.1f} | {seconds[slowest] / seconds[name]:.1f} | {quality} |")
+        print(
+            f"| {name} | {seconds[name]:.1f} | {seconds[slowest] / seconds[name]:.1f} "
+            f"| {100 * shares[name]:.0f} % | {quality} |"
+        )
 
 
 if __name__ == "__main__":

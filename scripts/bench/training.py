@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from bundle.networks import score
 from bundle.networks.arithmetic import candidates
-from bundle.networks.shifted_norm import is_instance_norm
+from bundle.networks.layers import is_instance_norm
 from bundle.training.losses import Objective, least_squares
 from bundle.training.trainers import CycleTrainer
 from bundle.training.translation import Networks, Translation

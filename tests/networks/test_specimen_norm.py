@@ -18,13 +18,13 @@ from bundle.networks import FieldGenerator, ResnetGenerator, UnetGenerator
 from bundle.networks.accelerate import accelerate
 from bundle.networks.dense_norm import normalised
 from bundle.networks.engines import cpu_has_bf16
+from bundle.networks.layers import is_instance_norm
 from bundle.networks.sections import Sections, distance, regions, spread_over, starts
 from bundle.networks.specimen_norm import (
     SpecimenInferer,
     SpecimenNetwork,
     SpecimenNorm,
     folded,
-    is_instance_norm,
     statistics_of,
     tiles,
 )

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from bundle.networks.fast.bf16_rows import kernel, load, rows_of, words
+from bundle.networks.fast.columns import FEW_CHANNELS, by_column
 from bundle.networks.fast.half_norm import HalfNorm
 from bundle.networks.fast.winograd import BLOCK_TILES, tile_indices
 from bundle.networks.fast.winograd_gradients import SIZE, TILE, gather, scatter, weight_matrix
-from bundle.networks.shifted_norm import is_instance_norm
+from bundle.networks.layers import is_instance_norm
 
-FEW_CHANNELS = 8  # of output: so few leave most of the CPU's vector unused
 WINOGRAD_CHANNELS = 96  # of input and output, from which Winograd pays beside bf16's own convolution
 
 f32 = np.float32
@@ -104,7 +104,7 @@ class DoublingConv2d(nn.Module):
 
 
 @kernel
-def add_columns(parts: np.ndarray, offset: np.ndarray, out: np.ndarray) -> None:
+def add_half_columns(parts: np.ndarray, offset: np.ndarray, out: np.ndarray) -> None:
     """(H, W + n − 1, n C), bf16 → (C, H, W), fp32: column by column shifted and added."""
     channels, height, width = out.shape
     columns = parts.shape[2] // channels
@@ -126,7 +126,7 @@ def add_columns(parts: np.ndarray, offset: np.ndarray, out: np.ndarray) -> None:
 
 
 class HalfNarrowConv2d(nn.Module):
-    """A convolution to few channels: one with its columns as channels, whose results are shifted and added in fp32.
+    """:class:`bundle.networks.fast.inference.NarrowConv2d` in bf16, whose results are added in fp32.
 
     Args:
         layer: what it replaces, of stride 1 and without padding.
@@ -138,7 +138,7 @@ class HalfNarrowConv2d(nn.Module):
     def __init__(self, layer: nn.Conv2d) -> None:
         super().__init__()
         self.channels = layer.out_channels
-        weight = layer.weight.detach().permute(3, 0, 1, 2).flatten(0, 1)[..., None]
+        weight = by_column(layer.weight.detach())
         self.register_buffer("weight", weight.to(torch.bfloat16, memory_format=torch.channels_last))
         self.register_buffer("none", torch.zeros(len(weight)))
         self.register_buffer("offset", offset_of(layer))
@@ -149,7 +149,7 @@ class HalfNarrowConv2d(nn.Module):
         parts = rows_of(convolved(x, self.weight, self.none, ([0, 0], [1, 1], [1, 1], 1), False))  # type: ignore[arg-type]
         out = torch.empty(len(x), self.channels, parts.shape[1], parts.shape[2] - self.columns + 1)
         for image, place in zip(words(parts), out.numpy(), strict=True):
-            add_columns(image, self.offset.numpy(), place)
+            add_half_columns(image, self.offset.numpy(), place)
         return out
 
 

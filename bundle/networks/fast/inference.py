@@ -7,25 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from bundle.networks.fast import half_inference as half  # noqa: F401  what is behind this door besides
+from bundle.networks.fast.columns import FEW_CHANNELS, add_columns, by_column
 from bundle.networks.fast.winograd import InstanceNorm, WinogradConv2d
 
 LEAST_CHANNELS = 32  # of input and output, from which Winograd pays here
-FEW_CHANNELS = 8  # of output: so few leave most of the CPU's vector unused
-
-
-def by_column(weight: Tensor) -> Tensor:
-    """A kernel (O, C, k, n) with its columns as channels, (n O, C, k, 1): many channels where there were few."""
-    return weight.permute(3, 0, 1, 2).flatten(0, 1)[..., None]
-
-
-def add_columns(parts: Tensor, columns: int, channels: int) -> Tensor:
-    """What a convolution by :func:`by_column` gave, (B, n O, H, W + n − 1), shifted and added: (B, O, H, W)."""
-    parts = parts.contiguous().unflatten(1, (columns, channels))
-    width = parts.shape[-1] - columns + 1
-    out = parts[:, 0, ..., :width].clone()
-    for column in range(1, columns):
-        out += parts[:, column, ..., column : column + width]
-    return out
 
 
 class NarrowConv2d(nn.Module):

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from bundle.networks.fast.inference import add_columns, by_column, is_narrow
+from bundle.networks.fast.columns import add_columns, by_column
+from bundle.networks.fast.inference import is_narrow
 from bundle.networks.fast.instance_norm import NormFunction
 from bundle.networks.fast.winograd_gradients import TransformedWeight, WinogradFunction, is_suited
-from bundle.networks.shifted_norm import copied, is_instance_norm
+from bundle.networks.layers import is_instance_norm
+from bundle.networks.shifted_norm import copied
 
 
 class Derived(nn.Module):

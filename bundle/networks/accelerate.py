@@ -74,6 +74,12 @@ class Accelerated(nn.Module):
         """The network that it computes."""
         return self._given[0]
 
+    @property
+    def learner(self) -> nn.Module:
+        """What meets statistics as the arithmetic does, where its norms tell them; ``exact`` else, as beside fp16."""
+        met = [norms_of(each) for each in (self.engine, self.given)]
+        return self.engine if self.engine is not None and met[0] == met[1] else self.exact
+
     def like(self, network: nn.Module) -> Accelerated:
         """Another network in the same arithmetic."""
         return Accelerated(network, self.choice)
@@ -220,6 +226,12 @@ def _candidates(network: nn.Module, device: torch.device) -> list[str]:
     if fast is not None and not fast.half.has_wide(network):
         left_out.add("winograd_bf16")  # which is bf16 then
     return [_exact(network, device), *(name for name in engines(network, device) if name not in left_out)]
+
+
+def norms_of(network: nn.Module | None) -> int:
+    """How many norms of a network tell what they meet."""
+    modules = [] if network is None else list(network.modules())
+    return sum(is_instance_norm(module) or hasattr(module, "learnt") for module in modules)
 
 
 def _has_norms(network: nn.Module) -> bool:

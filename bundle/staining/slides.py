@@ -142,17 +142,15 @@ def check(
         print(notes[0] + more)
 
 
-def choose(network: Any, speed: str, images: Sequence[Mapping[str, Any]], normalisation: str) -> None:
-    """Say how a model computes; where that is to be found out, by the first image, once it is stained by specimen.
+def choose(network: Any, speed: str, images: Sequence[Mapping[str, Any]]) -> None:
+    """Say how a model computes, which the first image may have to tell.
 
     Args:
         network: of :func:`bundle.networks.accelerate.accelerate`.
         speed: as asked for.
         images: prepared for the model.
-        normalisation: one of ``NORMALISATIONS``.
     """
-    undecided = getattr(getattr(network, "choice", None), "name", "decided") == ""
-    if undecided and normalisation != "specimen":
+    if getattr(getattr(network, "choice", None), "name", "decided") == "":
         network.choose(images[0]["image"][None])
     print(f"speed {speed}: {network.arithmetic}")
 

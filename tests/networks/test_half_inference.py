@@ -16,6 +16,7 @@ from bundle.networks.fast.half_inference import (
     HalfWinograd2d,
 )
 from bundle.networks.fast.half_norm import HalfNorm
+from bundle.networks.specimen_norm import SpecimenNorm
 
 pytestmark = pytest.mark.skipif(not cpu_has_bf16(), reason="this CPU does not compute in bf16")
 ROUNDED = 2**-8  # of a value, in bf16
@@ -112,3 +113,15 @@ def test_a_u_net_too():
     network, x = UnetGenerator(width=4, patch_size=32).eval(), image(3, 32, 32, 1).clamp(-1, 1)
     with torch.no_grad():
         assert float((Half(network, True)(x) - network(x)).square().mean().sqrt()) < 0.03
+
+
+def test_a_norm_learns_what_it_meets_as_in_fp32():
+    norm, known, images = HalfNorm(1e-5, True, False), SpecimenNorm(5), image(5) * 3 + 40
+    images = images.bfloat16()
+    norm.begin()
+    norm(images)
+    known.begin()
+    for each in images.split(1):
+        known(each.float())
+    torch.testing.assert_close(norm.learnt(), known.learnt(), atol=1e-5, rtol=1e-5)
+    assert norm.met is None

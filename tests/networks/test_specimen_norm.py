@@ -25,6 +25,7 @@ from bundle.networks.specimen_norm import (
     SpecimenNetwork,
     SpecimenNorm,
     folded,
+    moments,
     statistics_of,
     tiles,
 )
@@ -101,6 +102,24 @@ def test_what_learnt_in_fp32_stains_in_half_precision_with_these_statistics_too(
     torch.testing.assert_close(specimen(x), exact(x), atol=0.08, rtol=0)
     with torch.no_grad():
         assert (network(x) - exact(x)).abs().max() > 0.5
+
+
+@pytest.mark.skipif(not cpu_has_bf16(), reason="this CPU does not compute in bf16")
+def test_a_slide_by_itself_is_learnt_in_the_arithmetic_that_stains_it():
+    network, x = generator(), image(150, 130)
+    half = accelerate(network, "bf16")
+    assert half.learner is half.engine
+    found = SpecimenInferer(48, 48, 4)(x, half)
+    torch.testing.assert_close(found, SpecimenInferer(48, 48, 4)(x, accelerate(network)), atol=0.08, rtol=0)
+    torch.testing.assert_close(found, half(x), atol=0.08, rtol=0)  # its own statistics are those of all of it
+
+
+@pytest.mark.parametrize("channels", [3, 40])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_moments_of_any_layout(channels, layout):
+    x = (torch.randn(2, channels, 9, 7) + 100).contiguous(memory_format=layout)
+    variance, mean = torch.var_mean(x.double(), (0, 2, 3), correction=0)
+    torch.testing.assert_close(moments(x, 100), torch.stack([mean, variance]), atol=1e-5, rtol=1e-6)
 
 
 @pytest.mark.parametrize("upsampling", ["nearest", "transposed"])

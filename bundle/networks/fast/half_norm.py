@@ -49,28 +49,6 @@ def scale_lanes(rows: np.ndarray, mean: np.ndarray, scale: np.ndarray, slope: fl
         store(line, bits, out[r])
 
 
-def normalise(image: Tensor, eps: float, slope: float, out: Tensor) -> None:
-    """Instance norm of an image (P, C) in bf16, several pixels a row: few channels leave most of a vector unused.
-
-    Args:
-        image: what is normalised.
-        eps: added to the variance.
-        slope: of what is negative.
-        out: (P, C), where to; may be the image.
-    """
-    pixels, channels = image.shape
-    beside = math.gcd(pixels, max(1, LANES // channels))
-    rows, sums = words(image.view(-1, beside * channels)), np.zeros((2, beside * channels))
-    shift = image[0].float().repeat(beside).numpy()  # so that a flat channel is exactly 0
-    lane_sums(rows, shift, sums)
-    first, second = sums.reshape(2, beside, channels).sum(1) / pixels
-    variance = np.maximum(second - first * first, 0)
-    scale = np.where(variance > 0, 1 / np.sqrt(variance + eps), 0)
-    mean = shift + np.tile(first, beside)
-    tiled = np.tile(scale, beside).astype(f32)
-    scale_lanes(rows, mean.astype(f32), tiled, slope, words(out.view(-1, beside * channels)))
-
-
 class HalfNorm(nn.Module):
     """Instance norm, and the ReLU after it.
 
@@ -83,11 +61,51 @@ class HalfNorm(nn.Module):
     def __init__(self, eps: float, relu: bool, in_place: bool) -> None:
         super().__init__()
         self.eps, self.slope, self.in_place = eps, 0.0 if relu else 1.0, in_place
+        self.met: list[tuple[np.ndarray, np.ndarray]] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) → the same."""
         rows = rows_of(x)
         out = rows if self.in_place else torch.empty_like(rows)
         for image, place in zip(rows.flatten(1, 2), out.flatten(1, 2), strict=True):
-            normalise(image, self.eps, self.slope, place)
+            found = normalise(image, self.eps, self.slope, place)
+            if self.met is not None:
+                self.met.append(found)
         return out.permute(0, 3, 1, 2)
+
+    def begin(self) -> None:
+        """Learn from the images that follow, as :class:`bundle.networks.specimen_norm.SpecimenNorm` does."""
+        self.met = []
+
+    def learnt(self) -> Tensor:
+        """End that; mean and logarithm of the deviation of each channel over these images, (2 C)."""
+        assert self.met
+        means, variances = (np.stack(each) for each in zip(*self.met, strict=True))
+        self.met, mean = None, means.mean(0)
+        variance = np.maximum((variances + means**2).mean(0) - mean**2, 0)
+        return torch.from_numpy(np.concatenate([mean, np.log(variance + self.eps) / 2])).float()
+
+
+def normalise(image: Tensor, eps: float, slope: float, out: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Instance norm of an image (P, C) in bf16, several pixels a row: few channels leave most of a vector unused.
+
+    Args:
+        image: what is normalised.
+        eps: added to the variance.
+        slope: of what is negative.
+        out: (P, C), where to; may be the image.
+
+    Returns:
+        Mean and variance of each channel, (C), float64.
+    """
+    pixels, channels = image.shape
+    beside = math.gcd(pixels, max(1, LANES // channels))
+    rows, sums = words(image.view(-1, beside * channels)), np.zeros((2, beside * channels))
+    shift = image[0].float().repeat(beside).numpy()  # so that a flat channel is exactly 0
+    lane_sums(rows, shift, sums)
+    first, second = sums.reshape(2, beside, channels).sum(1) / pixels
+    mean, variance = shift[:channels] + first, np.maximum(second - first * first, 0)
+    scale = np.where(variance > 0, 1 / np.sqrt(variance + eps), 0)
+    each_mean, each_scale = (np.tile(each, beside).astype(f32) for each in (mean, scale))
+    scale_lanes(rows, each_mean, each_scale, slope, words(out.view(-1, beside * channels)))
+    return mean, variance

@@ -139,6 +139,8 @@ INFERENCE = {
     "bone_intensity": either(number(-math.inf), NULL),
     "background_intensity": either(number(-math.inf), NULL),
     "background_rgb": either(numbers("a list of numbers, one a channel", 0), NULL),
+    "error_map": either(PATH, NULL),
+    "refuse_unlike": SWITCH,
     "invert_source": SWITCH,
     "halo": either(whole(), NULL),
     "multiple": either(whole(1), NULL),

@@ -20,6 +20,7 @@ from bundle.common.errors import InputError
 from bundle.common.memory import keep_freed
 from bundle.common.trained_bundle import ENGINES, SPEEDS
 from bundle.networks.engines import engine, engines, fast
+from bundle.networks.error_map import has_error
 from bundle.networks.layers import is_instance_norm
 from bundle.networks.threads import share_out
 
@@ -141,8 +142,8 @@ class Accelerated(nn.Module):
             except (RuntimeError, NotImplementedError, TypeError) as error:
                 logger.warning("%s does not work here (%s); it is left out.", name, str(error).split("\n")[0])
                 continue
-            apart = float((found - expected).abs().max())
-            square = float((found - expected).square().mean(dtype=torch.float64))
+            off = (found - expected)[:, : -1 if has_error(self.given) else None]  # of the stain
+            apart, square = float(off.abs().max()), float(off.square().mean(dtype=torch.float64))
             psnr = 10 * math.log10(4 / square) if square else math.inf
             if psnr >= LEAST_PSNR and apart <= MOST_APART:
                 tried[name], self.choice.psnr[name] = made, min(psnr, 200.0)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from bundle.common.errors import InputError
-from bundle.networks.layers import check_positive, padded
+from bundle.networks.layers import check_positive, padded, with_error
 
 FIRST_SHARE = 0.2  # of a block's output at the start, so that a deep network begins near the identity
 LAST_SHARE = 0.1  # of the last layer's, so that tanh begins where it is steep
@@ -95,6 +95,8 @@ class FieldGenerator(nn.Module):
     Attributes:
         multiple: of the pixels that windows must begin at.
         halo: px beyond which the source does not matter to a pixel, rounded up to ``multiple``.
+        features: channels of what the last block at half resolution gives, which an error map is made of.
+        error: makes it of them (:mod:`bundle.networks.error_map`); None makes none.
 
     Raises:
         InputError: if a number of channels, levels or blocks is no positive integer, or the deviation not above 0.
@@ -139,6 +141,8 @@ class FieldGenerator(nn.Module):
         )
         self.multiple = 2**levels
         self.halo = self._halo(levels, middle)
+        self.features = sizes[0]
+        self.error: nn.Module | None = None
 
     def _halo(self, levels: int, middle: int) -> int:
         """px: how far the first pixel of a window that begins at a multiple looks back, layer by layer."""
@@ -174,4 +178,7 @@ class FieldGenerator(nn.Module):
         y = self.middle(y)
         for lift, block in zip(self.lift, self.up):  # noqa: B905
             y = block(lift(y) + kept.pop())
-        return self.last(self.spread(y) + self.detail(x))[..., :height, :width]
+        stain = self.last(self.spread(y) + self.detail(x))
+        if self.error is not None:
+            stain = with_error(stain, self.error(y))
+        return stain[..., :height, :width]

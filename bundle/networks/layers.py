@@ -84,6 +84,19 @@ def padded(x: Tensor, multiple: int) -> Tensor:
     return F.pad(x, [0, -x.shape[-1] % multiple, 0, -x.shape[-2] % multiple], mode="replicate")
 
 
+def with_error(stain: Tensor, error: Tensor) -> Tensor:
+    """A stain with the error that is expected of it as one more channel.
+
+    Args:
+        stain: (B, C, H, W).
+        error: (B, 1, h, w), of squares of pixels.
+
+    Returns:
+        (B, C + 1, H, W).
+    """
+    return torch.cat([stain, F.interpolate(error, size=[stain.shape[2], stain.shape[3]], mode="nearest")], 1)
+
+
 def activation(slope: float) -> nn.Module:
     """ReLU, or LeakyReLU where what is negative keeps a slope."""
     return nn.LeakyReLU(slope, inplace=True) if slope else nn.ReLU(inplace=True)

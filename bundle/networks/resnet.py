@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bundle.common.errors import InputError
-from bundle.networks.layers import activation, check_positive, initialise, instance_norm, padded
+from bundle.networks.layers import activation, check_positive, initialise, instance_norm, padded, with_error
 
 
 class ResidualBlock(nn.Module):
@@ -72,6 +72,8 @@ class ResnetGenerator(nn.Module):
         multiple: of the pixels that windows must begin at, if they are to be parts of one image.
         reach: px beyond which the source does not matter to a pixel but by the statistics of instance norm, rounded up
             to ``multiple``.
+        features: channels of what the last residual block gives, which an error map is made of.
+        error: makes it of them (:mod:`bundle.networks.error_map`); None makes none.
 
     Raises:
         InputError: if ``width``, ``blocks`` or ``halvings`` is not a positive integer, ``slope`` not from 0 to 1, or
@@ -107,6 +109,8 @@ class ResnetGenerator(nn.Module):
             kept.append(len(layers) - 1)
             layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), instance_norm(after), activation(slope)]
         layers += [ResidualBlock(sizes[-1], slope) for _ in range(blocks)]
+        self.seen, self.features = len(layers) - 1, sizes[-1]
+        self.error: nn.Module | None = None
         for level in range(halvings, 0, -1):
             before = sizes[level] * (1 if level == halvings else joined)
             layers += [*up(before, sizes[level - 1]), instance_norm(sizes[level - 1]), activation(slope)]
@@ -140,13 +144,16 @@ class ResnetGenerator(nn.Module):
         """
         height, width = x.shape[-2], x.shape[-1]
         x = padded(x, self.multiple)
-        if not self.skips:
-            return self.layers(x)[..., :height, :width]
+        features = x
         encoded: list[Tensor] = []
         for place, layer in enumerate(self.layers):
-            if place in self.joins:
+            if self.skips and place in self.joins:
                 x = torch.cat([x, encoded.pop()], dim=1)
             x = layer(x)
-            if place in self.kept:
+            if self.skips and place in self.kept:
                 encoded.append(x)
+            if place == self.seen:
+                features = x
+        if self.error is not None:
+            x = with_error(x, self.error(features))
         return x[..., :height, :width]

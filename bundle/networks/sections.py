@@ -13,12 +13,12 @@ from torch import Tensor
 
 from bundle.common.atomic import whole_file
 from bundle.common.errors import InputError
+from bundle.common.verdicts import UNLIKE_FROM
 
 logger = logging.getLogger("bundle")
 
 FEW = 3  # sections, below which it cannot be said how far they lie from each other
 LEAST_SPREAD = 1e-3  # of a statistic over the sections
-FAR = 2.5  # times as far from the nearest section as these usually lie from each other
 MOST = 64  # sections: more say no more, and the file and every comparison grow with them
 LEAST_PX = 8  # a side, of a section
 SLICES = 24  # of a volume, that are compared with the sections
@@ -150,7 +150,7 @@ def _without(statistics: Tensor, number: int) -> Tensor:
 
 def warn_if_far(far: float, sections: Sections, what: str) -> None:
     """Say so where the nearest section of the training is farther than these are from each other."""
-    if far > FAR * sections.usual:
+    if far > UNLIKE_FROM * sections.usual:
         logger.warning(
             "%s is unlike every section of the training: %.1f from the nearest, which are usually %.1f from each "
             "other; its stain may be wrong.",

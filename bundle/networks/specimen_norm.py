@@ -18,7 +18,7 @@ from bundle.common.errors import InputError
 from bundle.networks.accelerate import Accelerated, Choice
 from bundle.networks.halo import HaloInferer
 from bundle.networks.layers import is_instance_norm
-from bundle.networks.sections import Sections, warn_if_far
+from bundle.networks.sections import Sections
 
 AT_ONCE = 2**18  # values that are summed in fp32
 TILE = 12  # px, which the tiles of 4 and of 6 px divide
@@ -254,10 +254,16 @@ class SpecimenInferer(HaloInferer):
         window: side of a window at most, px; taken to the multiple below it, if it is not smaller than one.
         reach: of the network, px: beyond it the source does not matter to a pixel if the statistics are given.
         multiple: of the network: px to one at its lowest resolution.
-        sections: of the training; an image that is unlike them is warned of.
+        sections: of the training; None where they are not known.
         with_coord: see :class:`bundle.networks.halo.HaloInferer`.
         progress: likewise.
+
+    Attributes:
+        ratio: distance of the images that were stained last from the nearest section, the largest of them, in units of
+            what sections usually have from each other; None where they are not known, 0 where that is not.
     """
+
+    ratio: float | None
 
     def __init__(
         self,
@@ -271,7 +277,7 @@ class SpecimenInferer(HaloInferer):
         grid = TILE * multiple
         window, halo = max(1, window // grid) * grid, math.ceil(reach / grid) * grid
         super().__init__(window, halo, grid, with_coord, progress)
-        self.sections = sections
+        self.sections, self.ratio = sections, None
         self._own: tuple[nn.Module, SpecimenNetwork] | None = None
 
     def settled(self) -> HaloInferer:
@@ -296,13 +302,12 @@ class SpecimenInferer(HaloInferer):
                 network.choose(inputs)
                 learner = network.learner
             self._own = (network, SpecimenNetwork(network, learner))
-        own, made = self._own[1], []
-        names = getattr(inputs, "meta", {}).get("filename_or_obj", "an image")  # MONAI's, of the files of a batch
-        names = [names] * len(inputs) if isinstance(names, str) else names
-        for image, name in zip(inputs.split(1), names, strict=True):
+        own, made, far = self._own[1], [], [0.0]
+        for image in inputs.split(1):
             statistics = own.learn(image)
             own.settle(statistics)
             if self.sections is not None:
-                warn_if_far(self.sections.distance(statistics), self.sections, name)
+                far.append(self.sections.distance(statistics) / self.sections.usual)
             made.append(super().__call__(image, own))
+        self.ratio = None if self.sections is None else max(far)
         return torch.cat(made)

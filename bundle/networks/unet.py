@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from bundle.common.errors import InputError
-from bundle.networks.layers import check_positive, initialise, instance_norm, padded
+from bundle.networks.layers import check_positive, initialise, instance_norm, padded, with_error
 
 LEAST_LEVELS, MOST_LEVELS = 5, 8  # of a U-Net: as many as 32 and 256 px can be halved
 
@@ -59,6 +59,11 @@ class UnetGenerator(nn.Module):
         patch_size: side of the training patches, px; decides how often it halves them (:func:`unet_levels`).
         dropout: share of activations dropped in the inner levels, while training.
 
+    Attributes:
+        multiple: of the pixels that a side is padded to.
+        features: channels at half resolution, before the last layers, which an error map is made of.
+        error: makes it of them (:mod:`bundle.networks.error_map`); None makes none.
+
     Raises:
         InputError: if ``width`` makes no sense, or this U-Net cannot take such patches.
     """
@@ -71,6 +76,8 @@ class UnetGenerator(nn.Module):
         levels = unet_levels(patch_size)
         self.multiple = 2**levels
         sizes = [min(2**level, 8) * width for level in range(levels)]
+        self.features = 2 * width
+        self.error: nn.Module | None = None
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         for level, size in enumerate(sizes):
             before = sizes[level - 1] if level else in_channels
@@ -107,7 +114,10 @@ class UnetGenerator(nn.Module):
             skips.append(x)
         for up, skip in zip(self.up, skips[-2::-1], strict=True):
             x = up(x, skip)
-        return self.final(x)[..., :height, :width]
+        stain = self.final(x)
+        if self.error is not None:
+            stain = with_error(stain, self.error(x))
+        return stain[..., :height, :width]
 
 
 def unet_levels(patch_size: int) -> int:

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bundle.common.atomic import check_writable
 from bundle.common.checks import sha256_of
 from bundle.common.config import merged_config
@@ -18,17 +20,19 @@ from bundle.common.html import RESEARCH
 from bundle.common.machine import code_version
 from bundle.common.run_folder import read_record
 from bundle.common.trained_bundle import levels_of, recalibrated, size_note
+from bundle.common.verdicts import UNLIKE, in_words, summary
 from bundle.data.datalist import Modality
 from bundle.images.volumes.channels import all_with_air, named, open_channels, places_note
 from bundle.images.volumes.fill import Fill
 from bundle.images.volumes.geometry import SAME
 from bundle.images.volumes.volume import Volume, described
-from bundle.staining.job import Settings, begin, is_first, room_faults, scan_faults, survey
+from bundle.networks.sections import spread_over
+from bundle.staining.job import Settings, begin, explained, is_first, room_faults, scan_faults, survey
 from bundle.staining.model import modality
 from bundle.staining.outcome import show
 from bundle.staining.progress import bar
 from bundle.staining.reference import reference_faults
-from bundle.staining.run import Run, explained
+from bundle.staining.run import Run
 from bundle.staining.seen import Grey, Shown
 from bundle.staining.slides import colour_faults, setting_faults
 from bundle.staining.stainer import Stainer
@@ -267,10 +271,28 @@ def _finish(run: Run, grey: Grey | None, finished: bool) -> None:
         faults = room_faults(run.folder, bricks)
         if faults:
             raise InputError("\n".join(faults))
+        if run.shown and run.stainer.trust.missing:
+            print(run.stainer.trust.missing)
+        _refuse(run)
         run.go()
     run.clear()
     if run.shown:
         show(run, grey)
+
+
+def _refuse(run: Run) -> None:
+    """See whether a volume may be stained although it is unlike the training, by some of its slices across z.
+
+    Raises:
+        InputError: if most of them are, where that is to be refused.
+    """
+    trust, places = run.stainer.trust, spread_over(run.volume.shape[0])
+    if not trust.refuse:
+        return
+    verdicts = [run.stainer.judge(np.stack([scan.slab("z", at, at + 1)[0] for scan in run.smoothed])) for at in places]
+    told = summary(verdict for verdict in verdicts if verdict is not None)
+    if told["slices"].get(UNLIKE, 0) * 2 > len(places):
+        raise InputError(f"{named(run.channels)} is unlike the training data: {in_words(told)}; refuse_unlike is true.")
 
 
 def _digest(part: Any) -> str:

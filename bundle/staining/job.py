@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 RECORD = "volume.json"  # of a finished run
 WORK = ".work"  # what an unfinished run has done so far
 BEGUN = "begun.json"  # in it: the fingerprint
+FULL = (errno.ENOSPC, errno.EDQUOT)
 SHOWN = 5  # faults of one kind that are listed
 LEAST_PX = 8  # that the network takes
 
@@ -207,6 +211,21 @@ def own_device() -> torch.device:
     if not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+
+
+@contextmanager
+def explained(folder: Path) -> Iterator[None]:
+    """Turn a full disk and Ctrl-C into one line each; what is done stays in any case."""
+    again = "what is done is kept, and the same command goes on from there"
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"\nstopped; {again}", file=sys.stderr)
+        sys.exit(130)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise InputError(f"the disk of output_dir {folder} is full ({error.strerror}); make room: {again}.") from error
 
 
 def reference_in_words(reference: Mapping[str, Any]) -> str:

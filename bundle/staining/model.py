@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,11 @@ from torch import Tensor, nn
 
 from bundle.common.errors import InputError
 from bundle.common.trained_bundle import no_bundle
+from bundle.common.verdicts import Verdict
 from bundle.data.datalist import Modality
 from bundle.data.datalist import modality as read_modality
+from bundle.staining.error_map import error_of
+from bundle.staining.trust import Trust, known_of, statistics_of
 
 
 def modality(declared: Any, side: str) -> Modality:
@@ -87,6 +90,7 @@ class TrainedModel:
         step: between windows, px; None where they lie side by side.
         network: with its weights.
         accelerated: the same function as ``speed`` wants it.
+        trust: what it knows of where to believe it.
     """
 
     source: Modality
@@ -100,6 +104,7 @@ class TrainedModel:
     inferer: Inferer
     postprocessing: Callable
     device: torch.device
+    trust: Trust = field(default_factory=Trust)
 
     @torch.no_grad()
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
@@ -111,9 +116,40 @@ class TrainedModel:
         Returns:
             (C', H, W), uint8, or uint16 where a source with more than 8 bits is made.
         """
-        image = self.preprocessing({"image": torch.from_numpy(pixels.astype(np.float32))})["image"]
-        pred = self.inferer(image[None].to(self.device), self.accelerated)[0]
-        return as_integers(self.postprocessing({"pred": pred})["pred"])
+        return self.with_error(pixels)[0]
+
+    @torch.no_grad()
+    def with_error(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Stain one image, as by calling it, and say what error is to be expected.
+
+        Args:
+            pixels: as there.
+
+        Returns:
+            The stain; and of cells of 4×4 px, (1, ⌈H/4⌉, ⌈W/4⌉), float32, the mean absolute error over its channels
+            that is expected there, in levels of 255 (:mod:`bundle.networks.error_map`), or None without an error map.
+        """
+        pred = self.inferer(self.prepared(pixels)[None].to(self.device), self.accelerated)[0]
+        made = self.postprocessing({"pred": pred})
+        return as_integers(made["pred"]), error_of(made)
+
+    def judged(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None, Verdict | None]:
+        """Stain one image, and say where to believe it.
+
+        Args:
+            pixels: as of :meth:`with_error`.
+
+        Returns:
+            Stain and expected error as there, which is NaN where the image is unlike the training; and how like it is,
+            None where that cannot be said.
+        """
+        stain, error = self.with_error(pixels)
+        verdict = self.trust.judge(self.prepared(pixels), statistics_of(self.inferer))
+        return stain, None if error is None else known_of(error, verdict), verdict
+
+    def prepared(self, pixels: np.ndarray) -> Tensor:
+        """What the network is shown of an image (C, H, W), in the units of ``source``: the same in [−1, 1]."""
+        return self.preprocessing({"image": torch.from_numpy(pixels.astype(np.float32))})["image"].as_tensor()
 
 
 def load_model(bundle_root: str | Path, device: str | torch.device = "cpu", **ids: Any) -> TrainedModel:
@@ -136,7 +172,8 @@ def load_model(bundle_root: str | Path, device: str | torch.device = "cpu", **id
         parser.read_config(str(config))
     except (ValueError, AttributeError) as error:  # no JSON, or a list
         raise InputError(f"{config} is no JSON of a config ({error}); copy it from the run again.") from error
-    return parsed_model(parser, device, bundle_root=str(root), **ids)
+    model = parsed_model(parser, device, bundle_root=str(root), **ids)
+    return replace(model, trust=parser.get_parsed_content("trust")) if "trust" in parser else model
 
 
 def parsed_model(parser: ConfigParser, device: str | torch.device, **ids: Any) -> TrainedModel:
@@ -171,20 +208,24 @@ def model_in_memory(
     weights: Mapping[str, Tensor],
     device: str | torch.device,
     direction: str = "forward",
+    error: nn.Module | None = None,
     **ids: Any,
 ) -> TrainedModel:
-    """What a trained bundle with these weights would be.
+    """What a trained bundle with these weights would be, without its error map.
 
     Args:
         inference: content of its ``inference.json``.
         weights: of its network, or of ``g_yx`` in the direction ``reverse``; they are copied.
         device: where to run it.
         direction: ``forward`` or ``reverse``.
+        error: takes the place of an error head; None makes the stain alone.
         ids: other ids of ``inference.json`` to set.
     """
     described = {**inference, "direction": direction}
     network = ConfigParser(described).get_parsed_content("network_def")
     network.load_state_dict(weights)
+    if error is not None:
+        network.error = error
     network.to(torch.device(device)).eval()
     parser = ConfigParser({**described, "network_def": network, "network": "@network_def"})
     return parsed_model(parser, device, **ids)

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from bundle.common.errors import InputError
-from bundle.networks.sections import FAR, Sections, regions, spread_over, warn_if_far
+from bundle.common.verdicts import UNLIKE_FROM
+from bundle.networks.sections import Sections, regions, spread_over, warn_if_far
 from bundle.staining.stainer import Stainer
 
 Read = Callable[[str, int], np.ndarray]  # axis, number of a slice: (C, H, W), in the scan's units
@@ -80,7 +81,7 @@ def _told(axis: str, place: int, region: tuple[int, ...]) -> dict[str, Any]:
 
 def _distance(statistics: torch.Tensor, sections: Sections) -> dict[str, Any]:
     usual, far = None if np.isinf(sections.usual) else sections.usual, sections.distance(statistics)
-    return {"distance": far, "usual": usual, "unlike": far > FAR * sections.usual}
+    return {"distance": far, "usual": usual, "unlike": far > UNLIKE_FROM * sections.usual}
 
 
 def reference_faults(place: int | None, depth: int, axis: str, sections: Sections | None) -> None:

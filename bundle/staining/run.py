@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
 import shutil
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -20,12 +17,13 @@ import numpy as np
 import torch
 
 from bundle.common.atomic import whole_file, write_json
-from bundle.common.errors import InputError
 from bundle.images.stained import stored
 from bundle.images.stained.spec import StainSpec
 from bundle.images.stained.stored import DEPTH
 from bundle.images.volumes.volume import Volume
 from bundle.networks.sections import spread_over
+from bundle.staining.error_layer import ErrorLayer
+from bundle.staining.errors import ErrorStore
 from bundle.staining.fusion import FUSIONS
 from bundle.staining.hull import Hull, find_hull
 from bundle.staining.job import RECORD, WORK, Settings, reference_in_words
@@ -44,7 +42,6 @@ ARITHMETIC = "arithmetic"  # task that chooses it
 SOURCE, HULL = "source", "hull"  # whose box means are kept beside those of the stains
 REFERENCE = "reference.npy"  # statistics of the region that all is stained with
 COUNTED = ("seconds", "reading_seconds", "windows", "windows_skipped")
-FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -100,6 +97,12 @@ class Run:
         return SliceStore(self.work / "slices", self.volume.shape)
 
     @cached_property
+    def layer(self) -> ErrorLayer:
+        """What is left besides the stain."""
+        store = ErrorStore(self.work / "errors", self.volume.shape)
+        return ErrorLayer(self.stainer.trust, self.spec, self.work / self.result, self.settings.axes, store)
+
+    @cached_property
     def boxes(self) -> BoxStore:
         """What of scan, stains and hull their stripes are measured by; kept when a slab is in memory."""
         return BoxStore(self.work / "boxes")
@@ -122,8 +125,8 @@ class Run:
     @cached_property
     def bricks(self) -> list[Bricks]:
         """Their copies on disk."""
-        names = [f"smoothed{place or ''}.zarr" for place in range(len(self.channels))]
-        return [Bricks(self.work / name, self.volume.shape) for name in names]
+        places = range(len(self.channels))
+        return [Bricks(self.work / f"smoothed{place or ''}.zarr", self.volume.shape) for place in places]
 
     @cached_property
     def hull(self) -> Hull | None:
@@ -181,7 +184,7 @@ class Run:
             joining.append(Task(f"join-{number:04d}", partial(self._join, start, stop), needs))
         if self.direct:  # each slab is joined when it is stained, so that its slices do not pile up
             joining = [
-                replace(task, tidy=partial(self.store.remove, "z", range(start, stop)))
+                replace(task, tidy=partial(self._remove, range(start, stop)))
                 for task, (_, start, stop) in zip(joining, along_z.values(), strict=True)
             ]
             tasks += [task for both in zip(staining, joining, strict=True) for task in both]
@@ -189,6 +192,10 @@ class Run:
             tasks += staining + joining
         joined = [task.name for task in joining]
         return [*tasks, Task("stripes", self._measure, joined), Task("finish", self._finish, ["stripes"])]
+
+    def _remove(self, numbers: Sequence[int]) -> None:
+        self.store.remove("z", numbers)
+        self.layer.store.remove("z", numbers)
 
     def _find_hull(self) -> dict[str, Any]:
         assert self.levels is not None
@@ -198,7 +205,6 @@ class Run:
         return {"planes": len(hull.planes)}
 
     def _slice(self, axis: str, place: int) -> np.ndarray:
-        """All channels of one slice, (C, H, W), in the scan's units."""
         return np.stack([source.slab(axis, place, place + 1)[0] for source in self.sources])
 
     def _find_reference(self) -> dict[str, Any]:
@@ -235,6 +241,7 @@ class Run:
 
     def _create(self) -> dict[str, Any]:
         stored.create(self.work / self.result, self.settings.output_format, self.spec)
+        self.layer.create()
         return {}
 
     def _create_bricks(self) -> dict[str, Any]:
@@ -269,14 +276,15 @@ class Run:
                 places = [number - start for number in numbers]
                 slices = np.stack([slab[places] for slab in slabs], axis=1)
                 stained = self.stainer(slices, None if inside is None else inside[places])
-                for number, pixels in zip(numbers, stained, strict=True):
+                self.layer.keep(axis, numbers, stained)  # first: what is stained is done
+                for number, pixels in zip(numbers, stained.pixels, strict=True):
                     self.store.write(axis, number, pixels)
                 counts = (self.stainer.done - before[0], self.stainer.skipped - before[1])
                 took = (time.perf_counter() - began, 0, *counts)
                 now = {each: spent[each] + more for each, more in zip(COUNTED, took, strict=True)}
                 write_json(kept, now)
                 report()
-        return now
+        return {**now, "distances": self.layer.store.distances(axis, start, stop)}
 
     def _join(self, start: int, stop: int) -> dict[str, Any]:
         began = time.perf_counter()
@@ -284,8 +292,10 @@ class Run:
         stained = FUSIONS[self.settings.fusion](slabs)
         for name, slab in zip(self.measured, [*slabs, stained], strict=False):
             self.boxes.write(name, start, slab)
-        if self.hull is not None:
-            self.boxes.write(HULL, start, self.hull.slab("z", start, stop, self.volume.shape))
+        inside = None if self.hull is None else self.hull.slab("z", start, stop, self.volume.shape)
+        if inside is not None:
+            self.boxes.write(HULL, start, inside)
+        self.layer.join(start, stop, inside)
         if self.settings.alpha:
             stained = np.concatenate([stained, alpha(stained)[..., None]], axis=-1)
         stored.write_slab(self.work / self.result, self.settings.output_format, self.spec, start, stained)
@@ -294,6 +304,7 @@ class Run:
     def _measure(self) -> dict[str, Any]:
         """Flicker from slice to slice, of the stain across each axis and of what was made of them."""
         stored.finish(self.work / self.result, self.settings.output_format, self.spec)
+        self.layer.finish()
         beside = [SOURCE] if self.hull is None else [SOURCE, HULL]
         starts = range(0, self.volume.shape[0], DEPTH)
         return {
@@ -302,10 +313,12 @@ class Run:
         }
 
     def _finish(self) -> dict[str, Any]:
+        self.layer.move(self.folder)
         if (self.work / self.result).exists():  # else an earlier try was stopped after this line
             os.rename(self.work / self.result, self.folder / self.result)
         stripes = self._remembered("stripes")
         record = {**self.record, "result": self.result, "stripes": stripes, "spent": self._spent()}
+        record |= self.layer.told(self._distances())
         if (self.work / REFERENCE).exists():
             record["reference"] = self._remembered("reference")
         if self.board.is_done(ARITHMETIC):
@@ -313,8 +326,11 @@ class Run:
         write_json(self.folder / RECORD, record)
         return {}
 
+    def _distances(self) -> dict[str, list[float]]:
+        known = [(axis, self._remembered(name)["distances"]) for name, (axis, *_) in self.slabs.items()]
+        return {axis: [one for own, each in known if own == axis for one in each] for axis in self.settings.axes}
+
     def _remembered(self, name: str) -> dict[str, Any]:
-        """What a task that is done left to be remembered."""
         return json.loads((self.board.folder / name / DONE).read_text(encoding="utf-8"))
 
     def _spent(self) -> dict[str, float]:
@@ -332,18 +348,3 @@ class Run:
         """Remove what only an unfinished run needs."""
         if (self.folder / RECORD).exists():
             shutil.rmtree(self.work, ignore_errors=True)
-
-
-@contextmanager
-def explained(folder: Path) -> Iterator[None]:
-    """Turn a full disk and Ctrl-C into one line each; what is done stays in any case."""
-    again = "what is done is kept, and the same command goes on from there"
-    try:
-        yield
-    except KeyboardInterrupt:
-        print(f"\nstopped; {again}", file=sys.stderr)
-        sys.exit(130)
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        raise InputError(f"the disk of output_dir {folder} is full ({error.strerror}); make room: {again}.") from error

@@ -10,10 +10,13 @@ import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from monai.data import MetaTensor
+from monai.inferers import Inferer
 from monai.transforms import Compose
 from torch.utils.data import Dataset
 
+from bundle.common.atomic import write_json
 from bundle.common.errors import InputError
+from bundle.common.run_folder import read_record
 from bundle.common.trained_bundle import (
     NORMALISATIONS,
     SPEEDS,
@@ -28,9 +31,13 @@ from bundle.common.trained_bundle import (
 from bundle.data.datalist import Modality
 from bundle.data.load import image_faults
 from bundle.images.slides import SUFFIXES, TIFF, read_mask, read_slide, suffix_of, write_slide
+from bundle.networks.cells import at_pixels
+from bundle.staining.error_map import error_of, rounded
 from bundle.staining.model import as_integers, modality, on_background, window_faults, without_loading
+from bundle.staining.trust import Trust, known_of, statistics_of, tell
 
 FORMATS = ("png", "tif")
+RECORD = "stained.json"
 RGB = 3
 PICTURE_CHANNELS = (1, RGB)  # what PNG holds
 
@@ -258,6 +265,8 @@ class SlideSaver:
         postfix: added to the file's name.
         mask: a mask file or folder; None replaces nothing.
         background_rgb: what pixels outside the mask become.
+        trust: what the model knows of where to believe it.
+        inferer: which stains the slides, and may know more of that.
     """
 
     def __init__(
@@ -267,12 +276,15 @@ class SlideSaver:
         postfix: str = "stained",
         mask: str | None = None,
         background_rgb: Sequence[float] | None = None,
+        trust: Trust | None = None,
+        inferer: Inferer | None = None,
     ) -> None:
         self.output_dir = output_dir
         self.output_format = output_format
         self.postfix = postfix
         self.mask = mask
         self.background_rgb = background_rgb
+        self.trust, self.inferer = trust or Trust(), inferer
 
     def attach(self, engine: Engine) -> None:
         """Register with the evaluator."""
@@ -284,12 +296,37 @@ class SlideSaver:
         for item in items:
             file = Path(item["image"].meta["filename_or_obj"])
             pixels = as_integers(item["pred"])
-            mask = mask_of(file, self.mask)
+            named = mask_of(file, self.mask)
+            mask = None if named is None else read_mask(named)
             if mask is not None:
-                pixels = on_background(pixels, read_mask(mask), self.background_rgb)
+                pixels = on_background(pixels, mask, self.background_rgb)
             path = output_path(file, self.output_dir, format_of(self.output_format, len(pixels)), self.postfix)
-            write_slide(path, pixels, float(item["image"].meta["pixel_um"]) or None)
+            pixel_um = float(item["image"].meta["pixel_um"]) or None
+            write_slide(path, pixels, pixel_um)
             print(path)
+            verdict, error = self.trust.judge(item["image"], statistics_of(self.inferer)), error_of(item)
+            if error is not None:
+                error = at_pixels(torch.from_numpy(known_of(error, verdict)), *pixels.shape[1:]).numpy()
+                error = rounded(error if mask is None else np.where(mask, error, np.nan))
+                beside = error_path(path)
+                write_slide(beside, error, pixel_um)
+                print(beside)
+            tell(str(file), verdict)
+            told = self.trust.record(verdict, error)
+            if told:
+                add_to_record(path, {"source": str(file), **told})
+
+
+def error_path(stained: Path) -> Path:
+    """Where the expected error of a stained slide goes: ``<name>_expected_error.tif``, on its grid."""
+    return stained.with_name(f"{stained.stem}_expected_error.tif")
+
+
+def add_to_record(stained: Path, told: Mapping[str, Any]) -> None:
+    """Write what is known of a stained slide to ``stained.json`` beside it, which keeps what it says of others."""
+    path = stained.with_name(RECORD)
+    others = read_record(path) if path.is_file() else {}
+    write_json(path, {**others, stained.name: dict(told)})
 
 
 def format_of(output_format: str | None, channels: int) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,13 +14,16 @@ from monai.transforms import Compose
 from torch import Tensor, nn
 
 from bundle.common.errors import InputError
+from bundle.common.verdicts import Verdict
 from bundle.networks.engines import engines
 from bundle.networks.halo import HaloInferer
 from bundle.networks.sections import Sections
 from bundle.networks.specimen_norm import SpecimenInferer, SpecimenNetwork
+from bundle.staining.error_map import error_of
 from bundle.staining.model import as_integers, on_background, without_loading
+from bundle.staining.trust import Trust, known_of
 
-FEW_BATCHES = 20
+FEW_BATCHES, RGB = 20, 3
 
 
 class Windows(nn.Module):
@@ -29,13 +32,14 @@ class Windows(nn.Module):
     What it gives for those is never seen: no pixel of the sample lies in them, and all others become background.
 
     Args:
-        network: (B, C, H, W) → (B, 3, H, W).
+        network: (B, C, H, W) → (B, ``channels``, H, W).
         inside: (N, H, W), bool, where the sample is in each image; None for everywhere.
+        channels: of the stain, and of its error map.
     """
 
-    def __init__(self, network: nn.Module, inside: np.ndarray | None = None) -> None:
+    def __init__(self, network: nn.Module, inside: np.ndarray | None = None, channels: int = RGB) -> None:
         super().__init__()
-        self.network, self.inside = network, inside
+        self.network, self.inside, self.channels = network, inside, channels
         self.wanted: list[bool] = []  # of each window so far; threads may add to it together
 
     def forward(self, batch: Tensor, places: Sequence[Sequence[slice]] | None = None) -> Tensor:
@@ -46,10 +50,24 @@ class Windows(nn.Module):
         self.wanted.extend(wanted)
         if all(wanted):
             return self.network(batch)
-        result = torch.ones(len(batch), 3, *batch.shape[2:], device=batch.device)
+        result = torch.ones(len(batch), self.channels, *batch.shape[2:], device=batch.device)
         if any(wanted):
             result[wanted] = self.network(batch[wanted]).to(result.dtype)
         return result
+
+
+class Stained(NamedTuple):
+    """What became of slices.
+
+    Attributes:
+        pixels: (N, H, W, 3), uint8.
+        errors: expected, of cells of 4×4 px, (N, ⌈H/4⌉, ⌈W/4⌉), levels; None without an error map.
+        distances: of each slice from the sources of the training; None where these are not known.
+    """
+
+    pixels: np.ndarray
+    errors: np.ndarray | None
+    distances: list[float] | None
 
 
 @dataclass
@@ -66,6 +84,7 @@ class Stainer:
         step: between windows, px; None where they lie side by side.
         batch: windows that the device computes at once.
         background_rgb: what is outside the sample becomes.
+        trust: what the model knows of where to believe it.
         done: windows that went through the network.
         skipped: windows that were left out.
     """
@@ -79,6 +98,7 @@ class Stainer:
     step: int | None
     batch: int
     background_rgb: Sequence[float] | None = None
+    trust: Trust = field(default_factory=Trust)
     done: int = field(default=0, init=False)
     skipped: int = field(default=0, init=False)
     _specimen: SpecimenNetwork | None = field(default=None, init=False)
@@ -110,6 +130,10 @@ class Stainer:
         if self._specimen is None:
             self._specimen = SpecimenNetwork(self.network)
         return self._specimen.learn(self._prepared(pixels)[None].to(self.device))
+
+    def judge(self, pixels: np.ndarray) -> Verdict | None:
+        """How like the training a slice (C, H, W) is, in the scan's units; None if that cannot be said."""
+        return self.trust.judge(self._prepared(pixels))
 
     def settle(self, statistics: Tensor) -> None:
         """Stain with these from now on, in windows that need not overlap."""
@@ -150,25 +174,29 @@ class Stainer:
         return self.preprocessing({"image": torch.from_numpy(pixels)})["image"].as_tensor()
 
     @torch.inference_mode()
-    def __call__(self, slices: np.ndarray, inside: np.ndarray | None = None) -> np.ndarray:
+    def __call__(self, slices: np.ndarray, inside: np.ndarray | None = None) -> Stained:
         """Stain slices; each comes out the same whatever is stained with it.
 
         Args:
             slices: (N, C, H, W), in the scan's units.
             inside: (N, H, W), bool, where the sample is; None for everywhere.
-
-        Returns:
-            (N, H, W, 3), uint8.
         """
         # a slice smaller than a window is padded, so places in it would not be the slice's
         padded = not isinstance(self.inferer, HaloInferer) and min(slices.shape[2:]) < (self.window or 0)
-        windows = Windows(self.network, None if padded else inside)
-        made = self.inferer(torch.stack([self._prepared(each) for each in slices]).to(self.device), windows)
+        windows = Windows(self.network, None if padded else inside, RGB + (self.trust.calibration is not None))
+        prepared = [self._prepared(each) for each in slices]
+        made = self.inferer(torch.stack(prepared).to(self.device), windows)
         self.done += windows.wanted.count(True)
         self.skipped += windows.wanted.count(False)
-        stained = [as_integers(self.postprocessing({"pred": each})["pred"]) for each in made]
+        processed = [self.postprocessing({"pred": each}) for each in made]
+        stained = [as_integers(each["pred"]) for each in processed]
         if inside is not None:
             stained = [
                 on_background(each, where, self.background_rgb) for each, where in zip(stained, inside, strict=True)
             ]
-        return np.stack(stained).transpose(0, 2, 3, 1)
+        likeness = self.trust.likeness
+        distances = None if likeness is None else [likeness.distance(each) for each in prepared]
+        verdicts = [None] * len(slices) if likeness is None else [likeness.verdict(each) for each in distances or ()]
+        expected = [(error_of(each), verdict) for each, verdict in zip(processed, verdicts, strict=True)]
+        errors = [known_of(error, verdict)[0] for error, verdict in expected if error is not None]
+        return Stained(np.stack(stained).transpose(0, 2, 3, 1), np.stack(errors) if errors else None, distances)

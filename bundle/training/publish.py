@@ -25,6 +25,7 @@ from bundle.common.trained_bundle import ALL_AT_ONCE
 from bundle.data.datalist import Datalist, Modality
 from bundle.networks.checkpoints import check_finite, load_tensors, save_tensors
 from bundle.networks.specimen_volume import SpecimenVolume
+from bundle.training.error_map import error_map_of, likeness_of
 from bundle.training.sections import sections_of
 from bundle.training.weight_average import deployable
 
@@ -61,7 +62,7 @@ def publish(
             ``volume.json`` and ``series.json`` say.
         method: what reports call it.
         normalisation: of the bundle's ``inference.json``, where nobody says otherwise.
-        device: where what its norms meet in the training's sections is computed.
+        device: where what its norms meet in the training's sections is computed, and its error map.
 
     Raises:
         InputError: if there is no such checkpoint.
@@ -72,6 +73,8 @@ def publish(
     sections = None
     if reach_of(resolved("g_xy")) is not None:
         sections = sections_of(data, own_inference() | facts, generators["g_xy"], device)
+    likeness = likeness_of(data, own_inference() | facts, generators["g_xy"])
+    error_map = error_map_of(data, own_inference() | facts, generators["g_xy"], device)
     with whole_folder(run / "bundle") as folder:
         write_config(folder / "configs" / "inference.json", own_inference(), facts)
         write_config(
@@ -88,6 +91,9 @@ def publish(
         for page in (HOME / "README.md", HOME / "CHANGELOG.md", *(HOME / "docs").glob("*.md")):
             copy_text(page, folder / page.relative_to(HOME))
         save_tensors(generators["g_xy"], folder / "models" / "model.pt")
+        likeness.save(folder / "models" / "likeness.npz")
+        if error_map is not None:
+            error_map.save(folder / "models" / "error_map.pt")
         if sections is not None:
             sections.save(folder / "models" / "sections.npz")
         around = partial(SpecimenVolume, sections=sections) if sections is not None and by_specimen else None

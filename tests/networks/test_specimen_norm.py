@@ -235,15 +235,15 @@ def test_distances_by_hand():
     assert Sections(learnt[:2], known.sizes[:2]).usual == float("inf")
 
 
-def test_an_image_unlike_the_sections_is_warned_of(caplog):
+def test_how_far_an_image_is_from_the_sections_is_noted():
     network = generator()
     known = sections(network, *(image(seed=seed) for seed in range(6)))
     windows = SpecimenInferer(96, 48, 4)
     windows.sections = known
     windows(image(seed=9), network)
-    assert not caplog.records
-    windows(image(seed=9, scale=0.2) + 0.7, network)
-    assert "an image is unlike every section of the training" in caplog.text
+    assert windows.ratio < 2.5
+    windows(torch.cat([image(seed=9), image(seed=9, scale=0.2) + 0.7]), network)
+    assert windows.ratio > 2.5  # the farthest counts
 
 
 def test_sections_are_kept_and_broken_ones_are_refused(tmp_path):

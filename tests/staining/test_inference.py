@@ -52,7 +52,10 @@ def test_a_folder_of_png_and_tiff_is_stained_with_geometry_kept(trained, slide, 
     assert tif.pixel_um == pytest.approx(2.5, rel=1e-3)
     assert Image.open(tmp_path / "out" / "a_stained.png").mode == "RGB"
     assert np.array_equal(png.pixels, model(grey))
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a_stained.png", "b_stained.tif"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        *("a_stained.png", "b_stained.tif"),
+        "stained.json",  # says how like the training data they are
+    ]
 
 
 def test_from_another_folder_without_this_repository(trained, slide, tmp_path, model):

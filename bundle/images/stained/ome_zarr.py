@@ -21,12 +21,14 @@ import numpy as np
 from bundle.images.slides import reading
 from bundle.images.stained.formats import DEPTH, Box, Format, Stain, geometry_of, register
 from bundle.images.stained.spec import StainSpec
+from bundle.images.volumes.geometry import Geometry
 
 SIDE = 128  # a chunk's height and width: 1.5 MB of RGB, at a third of it packed one request over a network
 COARSER = 5  # coarser levels at most
 SMALL = 256  # a level whose longest axis is no longer needs no coarser one: a viewer loads it at once
 # level 3 takes seven times as long for a tenth fewer bytes, on smooth random colours
 BLOSC: dict[str, Any] = {"id": "blosc", "cname": "zstd", "clevel": 1, "shuffle": 0, "blocksize": 0}
+COLOUR = np.dtype("|u1")
 COLOURS = {"Red": "FF0000", "Green": "00FF00", "Blue": "0000FF", "Alpha": "FFFFFF"}
 
 
@@ -57,20 +59,22 @@ def halve(slab: np.ndarray) -> np.ndarray:
     return (total >> 3).astype(np.uint8)
 
 
-def _chunk(shape: tuple[int, int, int], level: int) -> tuple[int, int, int]:
-    """Shape (Z, Y, X) of a level's chunks: those of a slab are no other slab's."""
-    return DEPTH >> level, min(SIDE, shape[1]), min(SIDE, shape[2])
+def chunk_of(shape: tuple[int, int, int], level: int, depth: int = DEPTH) -> tuple[int, int, int]:
+    """Shape (Z, Y, X) of a level's chunks: those of a slab, of so many slices, are no other slab's."""
+    return depth >> level, min(SIDE, shape[1]), min(SIDE, shape[2])
 
 
-def _array(shape: tuple[int, int, int], level: int, channels: int) -> dict[str, Any]:
+def array_of(
+    shape: tuple[int, int, int], level: int, channels: int, kind: np.dtype = COLOUR, depth: int = DEPTH
+) -> dict[str, Any]:
     """The ``.zarray`` of a level."""
     return {
         "zarr_format": 2,
         "shape": [channels, *shape],
-        "chunks": [channels, *_chunk(shape, level)],
-        "dtype": "|u1",
+        "chunks": [channels, *chunk_of(shape, level, depth)],
+        "dtype": kind.str,
         "compressor": BLOSC,
-        "fill_value": 0,
+        "fill_value": 0 if kind == COLOUR else "NaN",
         "order": "C",
         "filters": None,
         "dimension_separator": "/",
@@ -79,10 +83,32 @@ def _array(shape: tuple[int, int, int], level: int, channels: int) -> dict[str, 
 
 def _attributes(spec: StainSpec) -> dict[str, Any]:
     """The ``.zattrs`` of the group."""
-    steps_um = spec.geometry.spacing_um
-    place_um = [1000.0 * place for place in spec.geometry.origin_mm[::-1]]
+    window = {"start": 0, "end": 255, "min": 0, "max": 255}
+    channels = [
+        {"label": label, "color": colour, "window": window, "active": label != "Alpha", "coefficient": 1}
+        | {"family": "linear", "inverted": False}
+        for label, colour in list(COLOURS.items())[: spec.channels]
+    ]
+    return attributes_of("stained", spec.geometry, len(level_shapes(spec.shape)), channels, "color", spec.stamp())
+
+
+def attributes_of(
+    name: str, geometry: Geometry, levels: int, channels: list[dict[str, Any]], shown: str, stamp: dict[str, Any]
+) -> dict[str, Any]:
+    """The ``.zattrs`` of a group.
+
+    Args:
+        name: of the image.
+        geometry: of its finest level.
+        levels: how many it has.
+        channels: how each is shown, as OMERO has it.
+        shown: ``color`` or ``greyscale``.
+        stamp: of the voxels' origin.
+    """
+    steps_um = geometry.spacing_um
+    place_um = [1000.0 * place for place in geometry.origin_mm[::-1]]
     datasets = []
-    for level in range(len(level_shapes(spec.shape))):
+    for level in range(levels):
         scale = [step * 2**level for step in steps_um]
         # the centre of the first of the larger voxels lies further in
         centre = [at + (2**level - 1) / 2 * step for at, step in zip(place_um, steps_um, strict=True)]
@@ -91,41 +117,35 @@ def _attributes(spec: StainSpec) -> dict[str, Any]:
             {"type": "translation", "translation": [0.0, *centre]},
         ]
         datasets.append({"path": str(level), "coordinateTransformations": transformations})
-    space = [{"name": name, "type": "space", "unit": "micrometer"} for name in "zyx"]
-    window = {"start": 0, "end": 255, "min": 0, "max": 255}
-    channels = [
-        {"label": label, "color": colour, "window": window, "active": label != "Alpha", "coefficient": 1}
-        | {"family": "linear", "inverted": False}
-        for label, colour in list(COLOURS.items())[: spec.channels]
-    ]
+    space = [{"name": axis, "type": "space", "unit": "micrometer"} for axis in "zyx"]
     return {
         "multiscales": [
             {
                 "version": "0.4",
-                "name": "stained",
+                "name": name,
                 "type": "mean",
                 "axes": [{"name": "c", "type": "channel"}, *space],
                 "datasets": datasets,
             }
         ],
-        "omero": {"name": "stained", "version": "0.4", "channels": channels, "rdefs": {"model": "color"}},
-        "virtual_staining": spec.stamp(),
+        "omero": {"name": name, "version": "0.4", "channels": channels, "rdefs": {"model": shown}},
+        "virtual_staining": stamp,
     }
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
+def write_json_in_place(path: Path, content: dict[str, Any]) -> None:
     """In place, and not through a second file: one left by a kill would stay in the result."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")
 
 
-def _write_level(folder: Path, chunk: tuple[int, int, int], row: int, slab: np.ndarray) -> None:
-    """Write the chunks of one level that a slab fills; those at the far edges are filled up with zeros."""
+def write_level(folder: Path, chunk: tuple[int, int, int], row: int, slab: np.ndarray) -> None:
+    """Write the chunks of one level that a slab (D, Y, X, C) fills; those at the far edges are filled up with zeros."""
     channels = slab.shape[3]
     rows, columns = (-(-size // side) for size, side in zip(slab.shape[1:3], chunk[1:], strict=True))
     for y, x in itertools.product(range(rows), range(columns)):
         part = slab[:, y * chunk[1] : (y + 1) * chunk[1], x * chunk[2] : (x + 1) * chunk[2]]
-        block = np.zeros((channels, *chunk), np.uint8)
+        block = np.zeros((channels, *chunk), slab.dtype)
         block[:, : part.shape[0], : part.shape[1], : part.shape[2]] = part.transpose(3, 0, 1, 2)
         file = folder / "0" / str(row) / str(y) / str(x)
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -139,14 +159,14 @@ def _packed(block: np.ndarray) -> bytes:
         level=BLOSC["clevel"],
         compressor=BLOSC["cname"],
         shuffle=BLOSC["shuffle"],
-        typesize=1,
+        typesize=block.itemsize,
         blocksize=BLOSC["blocksize"],
         numthreads=1,
     )
     return bytes(packed)
 
 
-def _read_header(path: Path) -> tuple[dict[str, Any], tuple[int, int, int], int]:
+def read_header(path: Path) -> tuple[dict[str, Any], tuple[int, int, int], int]:
     """The stamp, shape (Z, Y, X) and channels of a finished OME-Zarr.
 
     Raises:
@@ -159,29 +179,39 @@ def _read_header(path: Path) -> tuple[dict[str, Any], tuple[int, int, int], int]
     return stamp, (z, y, x), channels
 
 
-def _read_box(path: Path, shape: tuple[int, int, int], channels: int, level: int, box: Box) -> np.ndarray:
+def read_box(
+    path: Path,
+    shape: tuple[int, int, int],
+    channels: int,
+    level: int,
+    box: Box,
+    kind: np.dtype = COLOUR,
+    depth: int = DEPTH,
+) -> np.ndarray:
     """Read a box of a level.
 
     Args:
         path: the OME-Zarr.
         shape: (Z, Y, X) of the level.
-        channels: 3 or 4.
+        channels: of the image.
         level: its number.
         box: z, y and x from start to stop, within the shape.
+        kind: of the values.
+        depth: of a slab, slices.
 
     Returns:
-        (D, H, W, C), uint8.
+        (D, H, W, C), of that kind.
 
     Raises:
         InputError: if a chunk is missing or corrupt.
     """
-    chunk = _chunk(shape, level)
-    pixels = np.empty((*(part.stop - part.start for part in box), channels), np.uint8)
+    chunk = chunk_of(shape, level, depth)
+    pixels = np.empty((*(part.stop - part.start for part in box), channels), kind)
     for place in itertools.product(*(_chunks_of(part, side) for part, side in zip(box, chunk, strict=True))):
         file = path / str(level) / "0" / Path(*map(str, place))
         with reading(str(file)):
             content = imagecodecs.blosc_decode(file.read_bytes())
-            block = np.frombuffer(content, np.uint8).reshape(channels, *chunk)
+            block = np.frombuffer(content, kind).reshape(channels, *chunk)
         inner, outer = zip(*_overlaps(place, chunk, box), strict=True)
         for channel, values in enumerate(block):  # faster than all of them at once
             pixels[(*outer, channel)] = values[inner]
@@ -212,33 +242,33 @@ class OmeZarr(Format):
 
     def create(self, path: Path, spec: StainSpec) -> None:
         """Make the arrays, without what makes them an OME-Zarr."""
-        _write_json(path / ".zgroup", {"zarr_format": 2})
+        write_json_in_place(path / ".zgroup", {"zarr_format": 2})
         for level, shape in enumerate(level_shapes(spec.shape)):
-            _write_json(path / str(level) / ".zarray", _array(shape, level, spec.channels))
+            write_json_in_place(path / str(level) / ".zarray", array_of(shape, level, spec.channels))
 
     def write_slab(self, path: Path, spec: StainSpec, start: int, slab: np.ndarray) -> None:
         """Write a slab's chunks of every level."""
         for level in range(len(level_shapes(spec.shape))):
             if level:
                 slab = halve(slab)
-            _write_level(path / str(level), _chunk(slab.shape[:3], level), (start >> level) // (DEPTH >> level), slab)
+            write_level(path / str(level), chunk_of(slab.shape[:3], level), (start >> level) // (DEPTH >> level), slab)
 
     def finish(self, path: Path, spec: StainSpec) -> None:
         """Write what makes the arrays an OME-Zarr, and all metadata in one file for readers over a network."""
         attributes = _attributes(spec)
         metadata: dict[str, Any] = {".zattrs": attributes, ".zgroup": {"zarr_format": 2}}
         for level, shape in enumerate(level_shapes(spec.shape)):
-            metadata[f"{level}/.zarray"] = _array(shape, level, spec.channels)
-        _write_json(path / ".zmetadata", {"zarr_consolidated_format": 1, "metadata": metadata})
-        _write_json(path / ".zattrs", attributes)
+            metadata[f"{level}/.zarray"] = array_of(shape, level, spec.channels)
+        write_json_in_place(path / ".zmetadata", {"zarr_consolidated_format": 1, "metadata": metadata})
+        write_json_in_place(path / ".zattrs", attributes)
 
     def open(self, path: Path) -> Stain:
         """As of :class:`Format`."""
-        stamp, shape, channels = _read_header(path)
+        stamp, shape, channels = read_header(path)
         levels = level_shapes(shape)
 
         def boxes(level: int, box: Box) -> np.ndarray:
-            return _read_box(path, levels[level], channels, level, box)
+            return read_box(path, levels[level], channels, level, box)
 
         return Stain(path, shape, channels, geometry_of(path, stamp), stamp["about"], levels, boxes)
 

@@ -1,0 +1,156 @@
+"""A number for each cube of voxels of a stained volume, such as its expected error, as an OME-Zarr of its own.
+
+NGFF 0.4 on Zarr 2 as the stain's: a multiscale with one channel of float32, NaN where nothing is known. It lies in a
+stained OME-Zarr, or beside a stain of another format.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bundle.common.errors import InputError
+from bundle.images.slides import reading
+from bundle.images.stained.formats import DEPTH, Stain, geometry_of
+from bundle.images.stained.ome_zarr import (
+    array_of,
+    attributes_of,
+    chunk_of,
+    level_shapes,
+    read_box,
+    read_header,
+    write_json_in_place,
+    write_level,
+)
+from bundle.images.stained.spec import StainSpec
+from bundle.images.volumes.geometry import Geometry
+
+FLOAT = np.dtype("<f4")
+
+
+@dataclass(frozen=True)
+class MapSpec:
+    """What is to be written.
+
+    Attributes:
+        stain: what the map is of.
+        cube: side of a cube, voxels of the stain; divides ``DEPTH``.
+        name: of the map.
+        label: what the numbers are, and their unit.
+        shown: between which values a viewer begins.
+    """
+
+    stain: StainSpec
+    cube: int
+    name: str
+    label: str
+    shown: tuple[float, float]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(Z, Y, X), cubes."""
+        z, y, x = (-(-size // self.cube) for size in self.stain.shape)
+        return z, y, x
+
+    @property
+    def depth(self) -> int:
+        """Cubes along z that are written together."""
+        return DEPTH // self.cube
+
+    @property
+    def levels(self) -> list[tuple[int, int, int]]:
+        """Shapes of all levels, finest first: no more than a slab can be halved."""
+        return level_shapes(self.shape)[: self.depth.bit_length()]
+
+    @property
+    def geometry(self) -> Geometry:
+        """Where the cubes' centres lie."""
+        given = self.stain.geometry
+        z, y, x = given.spacing_um
+        inward_mm = np.array([x, y, z]) * (self.cube - 1) / 2 / 1000
+        place = np.array(given.origin_mm) + np.asarray(given.direction, float) @ inward_mm
+        return Geometry((z * self.cube, y * self.cube, x * self.cube), (place[0], place[1], place[2]), given.direction)
+
+    def attributes(self) -> dict[str, Any]:
+        """The ``.zattrs`` of the group."""
+        least, most = self.shown
+        window = {"start": least, "end": most, "min": least, "max": most}
+        channel = {"label": self.label, "color": "FFFFFF", "window": window, "active": True, "coefficient": 1}
+        channels = [{**channel, "family": "linear", "inverted": False}]
+        stamp = replace(self.stain, geometry=self.geometry).stamp()
+        return attributes_of(self.name, self.geometry, len(self.levels), channels, "greyscale", stamp)
+
+
+def halve(slab: np.ndarray) -> np.ndarray:
+    """Mean of cubes 2×2×2 of what is known in each, (D, Y, X) float32 → (⌈D/2⌉, ⌈Y/2⌉, ⌈X/2⌉); NaN where nothing is."""
+    padded = np.pad(slab, [(0, size % 2) for size in slab.shape], constant_values=np.nan)
+    z, y, x = (size // 2 for size in padded.shape)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of a mean of nothing
+        return np.asarray(np.nanmean(padded.reshape(z, 2, y, 2, x, 2), (1, 3, 5), dtype=np.float64), FLOAT)
+
+
+def create(path: Path, spec: MapSpec) -> None:
+    """Make the arrays, without what makes them an OME-Zarr; one process does it before any writes a slab."""
+    write_json_in_place(path / ".zgroup", {"zarr_format": 2})
+    for level, shape in enumerate(spec.levels):
+        write_json_in_place(path / str(level) / ".zarray", array_of(shape, level, 1, FLOAT, spec.depth))
+
+
+def write_slab(path: Path, spec: MapSpec, start: int, slab: np.ndarray) -> None:
+    """Write cubes, in any order and from any process; writing anew repairs what was cut short.
+
+    Args:
+        path: as given to :func:`create`.
+        spec: likewise.
+        start: the first along z, a multiple of ``spec.depth``.
+        slab: (D, Y, X), float32, of ``spec.depth`` cubes or those up to the last.
+    """
+    expected = (min(spec.depth, spec.shape[0] - start), *spec.shape[1:])
+    if start % spec.depth or slab.shape != expected or slab.dtype != FLOAT:
+        raise ValueError(f"slab {slab.shape} of {slab.dtype} at {start}; it is {expected} of float32")
+    for level in range(len(spec.levels)):
+        if level:
+            slab = halve(slab)
+        chunk = chunk_of(slab.shape, level, spec.depth)  # type: ignore[arg-type]
+        write_level(path / str(level), chunk, start // spec.depth, slab[..., None])
+
+
+def finish(path: Path, spec: MapSpec) -> None:
+    """Write what makes the arrays an OME-Zarr, and all metadata in one file for readers over a network."""
+    attributes = spec.attributes()
+    metadata: dict[str, Any] = {".zattrs": attributes, ".zgroup": {"zarr_format": 2}}
+    for level, shape in enumerate(spec.levels):
+        metadata[f"{level}/.zarray"] = array_of(shape, level, 1, FLOAT, spec.depth)
+    write_json_in_place(path / ".zmetadata", {"zarr_consolidated_format": 1, "metadata": metadata})
+    write_json_in_place(path / ".zattrs", attributes)
+
+
+def open_map(path: Path, cube: int) -> Stain:
+    """Open a finished map.
+
+    Args:
+        path: its folder.
+        cube: side of a cube, voxels of the stain.
+
+    Returns:
+        Boxes of it are (D, H, W, 1), float32.
+
+    Raises:
+        InputError: if it is missing, not finished or corrupt.
+    """
+    if not path.is_dir():
+        raise InputError(f"{path} does not exist.")
+    depth = DEPTH // cube
+    with reading(str(path)):
+        stamp, shape, channels = read_header(path)
+        levels = level_shapes(shape)[: depth.bit_length()]
+
+        def boxes(level: int, box: tuple[slice, slice, slice]) -> np.ndarray:
+            return read_box(path, levels[level], channels, level, box, FLOAT, depth)
+
+        return Stain(path, shape, channels, geometry_of(path, stamp), stamp["about"], levels, boxes)

@@ -1,0 +1,121 @@
+"""What a run on a volume leaves besides the stain: its expected error, and which slices are unlike the training."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bundle.common.verdicts import summary
+from bundle.images.stained import number_map
+from bundle.images.stained.number_map import MapSpec
+from bundle.images.stained.spec import StainSpec
+from bundle.networks.cells import CELL
+from bundle.staining.error_map import rounded
+from bundle.staining.errors import ErrorStore
+from bundle.staining.stainer import Stained
+from bundle.staining.trust import Trust
+
+NAME = "expected_error"
+LABEL = "expected colour error (levels of 255)"
+SHOWN = 4  # times the mean error, that a viewer shows as white
+
+
+def map_of(stain: Path) -> Path:
+    """Where the expected error of a stained volume lies: in one that is a folder, beside any other."""
+    return stain / NAME if stain.name.endswith(".zarr") else stain.with_name(f"{NAME}.ome.zarr")
+
+
+@dataclass(frozen=True)
+class ErrorLayer:
+    """Of one volume that is being stained.
+
+    Attributes:
+        trust: what the model knows of where to believe it.
+        stain: what is written of the stain.
+        result: the stained volume, while it is being made.
+        axes: across which slices are stained.
+        store: of what is known of single slices.
+    """
+
+    trust: Trust
+    stain: StainSpec
+    result: Path
+    axes: str
+    store: ErrorStore
+
+    @cached_property
+    def spec(self) -> MapSpec | None:
+        """What is written; None where the model has no error map."""
+        calibration = self.trust.calibration
+        if calibration is None:
+            return None
+        stain = replace(self.stain, about={**self.stain.about, "expected_error": self.trust.bound})
+        return MapSpec(stain, CELL, NAME, LABEL, (0.0, float(np.ceil(SHOWN * calibration.mean))))
+
+    def create(self) -> None:
+        """Make room for it, once the stain's is made."""
+        if self.spec is not None:
+            number_map.create(map_of(self.result), self.spec)
+
+    def keep(self, axis: str, numbers: Sequence[int], stained: Stained) -> None:
+        """Keep what is known of slices."""
+        for place, number in enumerate(numbers):
+            distance = None if stained.distances is None else stained.distances[place]
+            self.store.write(axis, number, distance, None if stained.errors is None else stained.errors[place])
+
+    def join(self, start: int, stop: int, inside: np.ndarray | None) -> None:
+        """Write a slab: of several stains the mean of their errors, which that of their mean does not exceed.
+
+        Args:
+            start: the first slice along z.
+            stop: behind the last.
+            inside: (stop − start, Y, X), bool, the hull; None for everywhere.
+        """
+        if self.spec is None:
+            return
+        error = np.stack([self.store.slab(axis, start, stop) for axis in self.axes]).mean(0, np.float64)
+        if inside is not None:
+            error[~any_in_cubes(inside, CELL)] = np.nan
+        number_map.write_slab(map_of(self.result), self.spec, start // CELL, rounded(error))
+
+    def finish(self) -> None:
+        """Make it readable."""
+        if self.spec is not None:
+            number_map.finish(map_of(self.result), self.spec)
+
+    def move(self, folder: Path) -> None:
+        """Move it to the folder of the finished stain, unless it lies within that or an earlier try has done so."""
+        path = map_of(self.result)
+        if path.parent == self.result.parent and path.exists():
+            os.rename(path, folder / path.name)
+
+    def told(self, distances: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+        """What is known, for the record.
+
+        Args:
+            distances: from the training, by axis, of its slices in order.
+        """
+        told: dict[str, Any] = {}
+        judge = self.trust.likeness
+        if judge is not None:
+            verdicts = {axis: [judge.verdict(distance) for distance in each] for axis, each in distances.items()}
+            told["likeness"] = {
+                axis: {**summary(each), "distance": [one.ratio and round(one.ratio, 3) for one in each]}
+                for axis, each in verdicts.items()
+            }
+        if self.spec is not None:
+            told["expected_error"] = {"result": str(map_of(Path(self.result.name))), **self.trust.bound}
+        return told
+
+
+def any_in_cubes(inside: np.ndarray, cube: int) -> np.ndarray:
+    """Whether anything of each cube is true: (D, Y, X) → (⌈D/cube⌉, ⌈Y/cube⌉, ⌈X/cube⌉), bool."""
+    for axis, size in enumerate(inside.shape):
+        inside = np.logical_or.reduceat(inside, np.arange(0, size, cube), axis)
+    return inside

@@ -1,0 +1,89 @@
+"""What is known of stained slices besides their colours, on disk until they are joined."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bundle.common.atomic import whole_file
+from bundle.networks.cells import CELL, cells_of
+from bundle.staining.source import slice_shape
+
+KIND = np.dtype("<f4")
+
+
+@dataclass(frozen=True)
+class ErrorStore:
+    """A folder with a file for each slice: its distance from the training, and the expected error of its cells.
+
+    Attributes:
+        folder: where they are.
+        shape: (Z, Y, X) of the volume.
+    """
+
+    folder: Path
+    shape: tuple[int, int, int]
+
+    def path(self, axis: str, number: int) -> Path:
+        """The file of a slice across an axis."""
+        return self.folder / axis / f"{number:06d}.f4"
+
+    def write(self, axis: str, number: int, distance: float | None, cells: np.ndarray | None) -> None:
+        """Keep what is known of a slice, whole or not at all; nothing, if nothing is.
+
+        Args:
+            axis: across which it lies.
+            number: its place along it.
+            distance: from the training; None where that is not known.
+            cells: (⌈H/4⌉, ⌈W/4⌉), levels; None without an error map.
+        """
+        if distance is None and cells is None:
+            return
+        known = [np.array([np.nan if distance is None else distance], KIND)]
+        with whole_file(self.path(axis, number)) as partial:
+            partial.write_bytes(np.concatenate([*known, *([] if cells is None else [cells.ravel()])]).astype(KIND).data)
+
+    def distances(self, axis: str, start: int, stop: int) -> list[float]:
+        """Those of slices from the training; none where they are not known."""
+        paths = [self.path(axis, number) for number in range(start, stop)]
+        return [float(np.fromfile(path, KIND, 1)[0]) for path in paths if path.exists()]
+
+    def slab(self, axis: str, start: int, stop: int) -> np.ndarray:
+        """Expected error of slices ``start`` to ``stop`` along z in cubes of 4 voxels, from slices across any axis.
+
+        Args:
+            axis: across which the slices were stained.
+            start: a multiple of 4.
+            stop: likewise, or the end of the volume.
+
+        Returns:
+            (⌈(stop − start)/4⌉, ⌈Y/4⌉, ⌈X/4⌉), float32: at the ends, the mean of the slices that are there.
+        """
+        if axis == "z":
+            return _by_cells(np.stack([self._cells(axis, number) for number in range(start, stop)]), 0)
+        rows, place = slice(start // CELL, cells_of(stop)), "zyx".index(axis)
+        return _by_cells(
+            np.stack([self._cells(axis, number)[rows] for number in range(self.shape[place])], place), place
+        )
+
+    def _cells(self, axis: str, number: int) -> np.ndarray:
+        height, width = slice_shape(self.shape, axis)
+        return np.memmap(self.path(axis, number), KIND, "r", KIND.itemsize, (cells_of(height), cells_of(width)))
+
+    def remove(self, axis: str, numbers: Sequence[int]) -> None:
+        """Remove slices; some may be gone."""
+        for number in numbers:
+            self.path(axis, number).unlink(missing_ok=True)
+
+
+def _by_cells(values: np.ndarray, axis: int) -> np.ndarray:
+    """Mean of every 4 along an axis, of the last of what is there."""
+    starts = np.arange(0, values.shape[axis], CELL)
+    counts = np.minimum(CELL, values.shape[axis] - starts)
+    totals = np.add.reduceat(values.astype(np.float64), starts, axis)
+    return (totals / np.expand_dims(counts, [other for other in range(values.ndim) if other != axis])).astype(
+        np.float32
+    )

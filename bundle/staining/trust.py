@@ -1,0 +1,164 @@
+"""Where a stain is not to be believed: what is unlike the training, and what error is to be expected elsewhere."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from bundle.common.errors import InputError
+from bundle.common.verdicts import FEW, LIKE, UNKNOWN, UNLIKE, UNLIKE_FROM, Verdict
+from bundle.networks.error_map import Calibration, ErrorMap
+from bundle.networks.likeness import Likeness
+
+logger = logging.getLogger("bundle")
+
+LIKENESS = "likeness.npz"  # beside the weights
+NO_ERROR_MAP = (
+    "no error map: this bundle has none; train with --fold 0, which holds a fifth of the pairs back (docs/trust.md)"
+)
+NEITHER = (
+    "no error map, and nothing to say whether an image is like the training data: this bundle was made before there "
+    "were any; its training command with --resume changed writes them (docs/trust.md)"
+)
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What a trained bundle knows of where to believe it.
+
+    Attributes:
+        likeness: to its training's sources; None in bundles of before there was any, and where a stain is taken off.
+        calibration: of its error map; None where it has none.
+        missing: what to tell of what there is not, a line; empty where nothing is to be told.
+        refuse: whether what is unlike the training is refused.
+    """
+
+    likeness: Likeness | None = None
+    calibration: Calibration | None = None
+    missing: str = ""
+    refuse: bool = False
+
+    def judge(self, source: Tensor, statistics: float | None = None) -> Verdict | None:
+        """How like the training an image is.
+
+        Args:
+            source: (C, H, W) in [−1, 1], as the network is shown it.
+            statistics: see :class:`bundle.common.verdicts.Verdict`; None where the network was not asked.
+
+        Returns:
+            None if nothing can be said.
+        """
+        if self.likeness is None:
+            return None if (statistics or 0) < UNLIKE_FROM else Verdict(None, statistics)
+        return replace(self.likeness.judge(source), statistics=statistics)
+
+    def record(self, verdict: Verdict | None, error: np.ndarray | None) -> dict[str, Any]:
+        """What a record says of one image, plain JSON.
+
+        Args:
+            verdict: of :meth:`judge`.
+            error: expected, levels; NaN where nothing is.
+        """
+        told: dict[str, Any] = {}
+        if verdict is not None:
+            told["likeness"] = {"is": verdict.word, "distance": _rounded(verdict.ratio)}
+        if error is not None and self.calibration is not None:
+            told["expected_error"] = {"mean": _rounded(mean_of(error)), **self.bound}
+        return told
+
+    @property
+    def bound(self) -> dict[str, float]:
+        """What an expected error is multiplied with for a bound, and for which share of the pixels that holds."""
+        told = self.calibration
+        return {} if told is None else {"bound": _rounded(told.bound) or 0.0, "level": told.level}
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None or not np.isfinite(value) else round(float(value), 3)
+
+
+def known_of(error: np.ndarray, verdict: Verdict | None) -> np.ndarray:
+    """What is expected of an image, as far as the training's sections can tell: of one that is unlike them nothing."""
+    return np.full_like(error, np.nan) if verdict is not None and verdict.word == UNLIKE else error
+
+
+def statistics_of(inferer: Any) -> float | None:
+    """How far the image that an inferer has stained last is from the training's sections, where it takes note."""
+    return getattr(inferer, "ratio", None)
+
+
+def mean_of(error: np.ndarray) -> float:
+    """Mean of what is expected; NaN if nothing is anywhere."""
+    known = np.isfinite(error)
+    return float(error[known].mean()) if known.any() else float("nan")
+
+
+def load_trust(
+    bundle_root: str, error_map: str | None = None, refuse_unlike: bool = False, direction: str = "forward"
+) -> Trust:
+    """What a trained bundle knows of where to believe it.
+
+    Args:
+        bundle_root: the bundle.
+        error_map: the file of its error map; None makes none, and says nothing of it.
+        refuse_unlike: refuse what is unlike the training; else it is warned of.
+        direction: in ``reverse`` nothing is known.
+
+    Raises:
+        InputError: if a file is corrupt, or there is nothing to judge by although what is unlike is to be refused.
+    """
+    if direction != "forward":
+        if refuse_unlike:
+            raise InputError("refuse_unlike is true, but it goes with direction 'forward' only; leave it out.")
+        return Trust()
+    path = Path(bundle_root) / "models" / LIKENESS
+    likeness = Likeness.load(path) if path.is_file() else None
+    if refuse_unlike and (likeness is None or not np.isfinite(likeness.usual)):
+        why = f"has no models/{LIKENESS}" if likeness is None else f"was trained on fewer than {FEW} sources"
+        raise InputError(
+            f"refuse_unlike is true, but {bundle_root} {why}, so nothing can be called unlike; leave it out."
+        )
+    if error_map is None or Path(error_map).is_file():
+        calibration = None if error_map is None else ErrorMap.load(error_map).calibration
+        return Trust(likeness, calibration, "", refuse_unlike)
+    return Trust(likeness, None, NEITHER if likeness is None else NO_ERROR_MAP, refuse_unlike)
+
+
+def begin(trust: Trust, images: Sequence[Mapping[str, Any]] = ()) -> None:
+    """Say what is not known; and where what is unlike the training is refused, look at all images before the first.
+
+    Args:
+        trust: of the bundle.
+        images: prepared for the network, with their files in their meta data.
+
+    Raises:
+        InputError: with a line for each image that is refused.
+    """
+    if trust.missing:
+        print(trust.missing)
+    if not trust.refuse:
+        return
+    faults = []
+    for number in range(len(images)):
+        image = images[number]["image"]
+        verdict = trust.judge(image)
+        if verdict is not None and verdict.word == UNLIKE:
+            faults.append(f"{image.meta['filename_or_obj']} is {verdict}; it is refused, as refuse_unlike is true.")
+    if faults:
+        raise InputError("\n".join(faults))
+
+
+def tell(name: str, verdict: Verdict | None) -> None:
+    """Say in one line how like the training an image is; a warning where its stain may be wrong."""
+    if verdict is None:
+        return
+    if verdict.word in (LIKE, UNKNOWN):
+        logger.info("%s is %s", name, verdict)
+    else:
+        logger.warning("%s is %s; its stain may be wrong%s.", name, verdict, " everywhere" * (verdict.word == UNLIKE))

@@ -13,7 +13,8 @@ from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from bundle.common.palette import EACH, GENERATED, HATCHED, MEDIAN, REAL, SERIES
+from bundle.common.html import Key
+from bundle.common.palette import EACH, GENERATED, HATCHED, HEAT, MEDIAN, REAL, SERIES
 
 LINES = ("-", "--", "-.", ":")
 HATCHES = (None, "///", "xxx", "...")  # when there are more boxes than colours
@@ -33,6 +34,17 @@ STYLE: dict[Any, Any] = {
     "lines.linewidth": 1.2,
     "text.parse_math": False,  # names are told as they are
 }
+
+
+def heat_bar(label: str) -> Key:
+    """The colours of differences and errors, from none on the left, with what they mean.
+
+    Args:
+        label: what they go up to.
+    """
+    shades = matplotlib.colormaps[HEAT](np.linspace(0, 1, 9))
+    stops = ", ".join(matplotlib.colors.to_hex(shade) for shade in shades)
+    return Key("heat", f"background:linear-gradient(to right, {stops})", label)
 
 
 def as_svg(figure: Figure, name: str, description: str) -> Markup:

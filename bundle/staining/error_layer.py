@@ -18,17 +18,12 @@ from bundle.images.stained.spec import StainSpec
 from bundle.networks.cells import CELL
 from bundle.staining.error_map import rounded
 from bundle.staining.errors import ErrorStore
+from bundle.staining.job import ERROR_MAP, map_of
 from bundle.staining.stainer import Stained
 from bundle.staining.trust import Trust
 
-NAME = "expected_error"
 LABEL = "expected colour error (levels of 255)"
 SHOWN = 4  # times the mean error, that a viewer shows as white
-
-
-def map_of(stain: Path) -> Path:
-    """Where the expected error of a stained volume lies: in one that is a folder, beside any other."""
-    return stain / NAME if stain.name.endswith(".zarr") else stain.with_name(f"{NAME}.ome.zarr")
 
 
 @dataclass(frozen=True)
@@ -56,7 +51,7 @@ class ErrorLayer:
         if calibration is None:
             return None
         stain = replace(self.stain, about={**self.stain.about, "expected_error": self.trust.bound})
-        return MapSpec(stain, CELL, NAME, LABEL, (0.0, float(np.ceil(SHOWN * calibration.mean))))
+        return MapSpec(stain, CELL, ERROR_MAP, LABEL, (0.0, float(np.ceil(SHOWN * calibration.mean))))
 
     def create(self) -> None:
         """Make room for it, once the stain's is made."""

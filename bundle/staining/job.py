@@ -35,10 +35,16 @@ if TYPE_CHECKING:
 
 RECORD = "volume.json"  # of a finished run
 WORK = ".work"  # what an unfinished run has done so far
+ERROR_MAP = "expected_error"
 BEGUN = "begun.json"  # in it: the fingerprint
 FULL = (errno.ENOSPC, errno.EDQUOT)
 SHOWN = 5  # faults of one kind that are listed
 LEAST_PX = 8  # that the network takes
+
+
+def map_of(stain: Path) -> Path:
+    """Where the expected error of a stained volume lies: in one that is a folder, beside any other."""
+    return stain / ERROR_MAP if stain.name.endswith(".zarr") else stain.with_name(f"{ERROR_MAP}.ome.zarr")
 
 
 @dataclass(frozen=True)

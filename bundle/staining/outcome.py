@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from bundle.common.run_folder import read_record
+from bundle.common.verdicts import in_words
 from bundle.images.stained.stored import open_stain
-from bundle.staining.job import RECORD
+from bundle.staining.job import RECORD, map_of
 from bundle.staining.page import PAGE, write_page
 from bundle.staining.progress import bar
 from bundle.staining.run import Run
@@ -27,5 +28,8 @@ def show(run: Run, scan: Grey | None) -> None:
     skipped = f", {spent['windows_skipped']} more lay outside the sample" if spent["windows_skipped"] else ""
     if new:
         print(f"{spent['windows']} windows in {spent['seconds']:.0f} s of computing{skipped}")
-    for name in (run.result, PAGE):
-        print(run.folder / name)
+    for axis, told in record.get("likeness", {}).items():
+        print(f"across {axis}, {in_words(told)}")
+    for path in (run.folder / run.result, map_of(run.folder / run.result), run.folder / PAGE):
+        if path.exists():
+            print(path)

@@ -14,18 +14,24 @@ from PIL import Image
 
 from bundle.common import run_folder
 from bundle.common.atomic import whole_file
+from bundle.common.charts import heat_bar
 from bundle.common.errors import InputError
 from bundle.common.html import Picture, code, fill, webp
+from bundle.common.verdicts import in_words
+from bundle.images.stained.number_map import open_map
 from bundle.images.stained.stored import FORMATS, Stain, open_stain
 from bundle.images.volumes.channels import open_channels
 from bundle.images.volumes.volume import Volume
-from bundle.staining.job import RECORD, reference_in_words
+from bundle.staining.error_pictures import error_planes, in_colours
+from bundle.staining.job import RECORD, map_of, reference_in_words
 from bundle.staining.pictures import CLEAR, alpha, orthogonal_views, render, save_png
-from bundle.staining.seen import SHOWN, Grey, Report, Seen, look, look_at_scan
+from bundle.staining.seen import SHOWN, STAIN, Grey, Report, Seen, look, look_at_scan
 from bundle.staining.viewer import SCRIPT, viewer
 
 VIEWS, RENDERING, PAGE = "views.png", "rendering.png", "report.html"
 NOT = "not recorded"
+ERROR, MOST_ERROR = "expected error of the stain", 64  # levels, that are shown brightest
+ERRORS = f"0 to {MOST_ERROR} or more of 255"
 NOISE = 13  # of alpha: what a stained background differs by from its declared colour
 WIDEST = 1400  # px, of a picture on the page
 FILES = {
@@ -89,13 +95,24 @@ def write_page(folder: Path, stain: Stain, scan: Grey | None, report: Report | N
         rendered = beside.submit(render, seen.copy, seen.copy_um, clear=clear_alpha(record))
         views = orthogonal_views(seen.views, at, seen.view_um)
         save_png(folder / VIEWS, views, seen.view_um)
-        axes = list(viewer(seen.frames, seen.places, seen.shape, seen.spacing_um, seen.frame_um))
+        shown = {**seen.frames, **_errors(stain, seen)}
+        axes = list(viewer(shown, seen.places, seen.shape, seen.spacing_um, seen.frame_um, {ERROR: heat_bar(ERRORS)}))
         rendering, pixel_um = rendered.result()
     save_png(folder / RENDERING, rendering, pixel_um)
     text = fill("staining/templates/volume.html", _values(folder, record, seen, axes, views, rendering), SCRIPT)
     with whole_file(folder / PAGE) as partial:
         partial.write_text(text, encoding="utf-8")
     return folder / PAGE
+
+
+def _errors(stain: Stain, seen: Seen) -> dict[str, list[np.ndarray]]:
+    """The planes of the expected error as those of the stain, by its title; nothing where there is none."""
+    path = map_of(stain.path)
+    if not path.exists():
+        return {}
+    planes = error_planes(open_map(path), seen.shape, seen.places)
+    sizes = [frames.shape[1:3] for frames in seen.frames[STAIN]]
+    return {ERROR: [in_colours(each, size, MOST_ERROR) for each, size in zip(planes, sizes, strict=True)]}
 
 
 def remake(folder: Path) -> Path:
@@ -168,6 +185,7 @@ def _values(
             ]
             for name, values in (record.get("stripes") or {}).items()
         ],
+        "trust": _trust(record),
         "origin": list(_origin(record, seen)),
         "files": list(_files(folder)),
     }
@@ -217,6 +235,15 @@ def _origin(record: Mapping[str, Any], seen: Seen) -> Iterable[tuple[str, str]]:
     yield "blur before", f"Gaussian, σ = {made['sigma']:g} voxels" if "sigma" in made else NOT
     yield "sample hull", _hull(made)
     yield "time spent", _spent(record) or NOT
+
+
+def _trust(record: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What is known of where to believe the stain; None if nothing is."""
+    likeness, error = _get(record, "likeness", {}), _get(record, "expected_error", {})
+    if not likeness and not error:
+        return None
+    lines = [f"Across {axis}: {in_words(told)}." for axis, told in likeness.items()]
+    return {"likeness": lines, "bound": error.get("bound"), "level": error.get("level"), "most": MOST_ERROR}
 
 
 def _when(record: Mapping[str, Any]) -> str:

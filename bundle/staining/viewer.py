@@ -1,4 +1,4 @@
-"""Planes of a volume on a page, two volumes beside each other, with a slider along each axis."""
+"""Planes of volumes on a page, beside each other, with a slider along each axis."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from bundle.common.html import data_uri, scale_bar
+from bundle.common.html import Key, data_uri, scale_bar
 from bundle.images.volumes.planes import ACROSS
 from bundle.staining.pictures import written_length
 
 AXES = "zyx"
 SHOWN_PX = 440  # of the longest side of a volume on the screen
+SIDE_BY_SIDE = 2  # volumes of that size; more are shown smaller
 BUDGET = 6_000_000  # bytes of all frames, a third more on the page; 150 of a noisy scan take 3 MB at the best quality
 QUALITIES = (80, 60, 40, 20)  # WebP; the first that keeps to the budget
 
@@ -30,6 +31,7 @@ def viewer(
     shape: Sequence[int],
     spacing_um: Sequence[float],
     pixel_um: float,
+    keys: Mapping[str, Key] | None = None,
 ) -> Iterable[dict[str, Any]]:
     """Three rows, one for each axis: a slider and the plane there of each volume.
 
@@ -39,12 +41,14 @@ def viewer(
         shape: (Z, Y, X) of the volumes, voxels.
         spacing_um: their voxel size along (z, y, x), µm.
         pixel_um: pixel size of the planes, µm.
+        keys: by name of a volume, what stands below it in place of a scale bar.
 
     Yields:
         What ``viewer.html`` names, of each axis.
     """
     encoded = encode(volumes)
-    zoom = SHOWN_PX * pixel_um / max(size * step for size, step in zip(shape, spacing_um, strict=True))
+    longest_um = max(size * step for size, step in zip(shape, spacing_um, strict=True))
+    zoom = SHOWN_PX * min(1, SIDE_BY_SIDE / len(volumes)) * pixel_um / longest_um
     shares = [[100 * (place + 0.5) / size for place in along] for along, size in zip(places, shape, strict=True)]
     for axis, name in enumerate(AXES):
         down, along = ACROSS[axis]
@@ -61,7 +65,7 @@ def viewer(
                     "shown_px": max(1, round(width * zoom)),
                     "width": width,
                     "height": height,
-                    "bar": scale_bar(width, pixel_um),
+                    "bar": (keys or {}).get(title) or scale_bar(width, pixel_um),
                     "uris": map(data_uri, encoded[title][axis]),
                 }
             )

@@ -6,6 +6,7 @@ stained OME-Zarr, or beside a stain of another format.
 
 from __future__ import annotations
 
+import json
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -130,12 +131,11 @@ def finish(path: Path, spec: MapSpec) -> None:
     write_json_in_place(path / ".zattrs", attributes)
 
 
-def open_map(path: Path, cube: int) -> Stain:
+def open_map(path: Path) -> Stain:
     """Open a finished map.
 
     Args:
         path: its folder.
-        cube: side of a cube, voxels of the stain.
 
     Returns:
         Boxes of it are (D, H, W, 1), float32.
@@ -145,9 +145,9 @@ def open_map(path: Path, cube: int) -> Stain:
     """
     if not path.is_dir():
         raise InputError(f"{path} does not exist.")
-    depth = DEPTH // cube
     with reading(str(path)):
         stamp, shape, channels = read_header(path)
+        depth = int(json.loads((path / "0" / ".zarray").read_text(encoding="utf-8"))["chunks"][1])
         levels = level_shapes(shape)[: depth.bit_length()]
 
         def boxes(level: int, box: tuple[slice, slice, slice]) -> np.ndarray:

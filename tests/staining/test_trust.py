@@ -1,0 +1,206 @@
+"""What is said of where not to believe a stain: slides and volumes, old bundles, refusals."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import nibabel
+import numpy as np
+import pytest
+import tifffile
+import torch
+from scipy.ndimage import gaussian_filter
+
+from bundle.common.errors import InputError
+from bundle.images.slides import write_slide
+from bundle.images.stained.number_map import open_map
+from bundle.networks.cells import at_pixels
+from bundle.networks.likeness import Likeness
+from bundle.staining.error_map import rounded
+from bundle.staining.job import RECORD, WORK
+from bundle.staining.model import load_model
+from bundle.staining.page import PAGE
+from bundle.staining.trust import NEITHER, NO_ERROR_MAP, load_trust
+from tests.conftest import run_bundle
+from tests.helpers.believed import make_believed
+from tests.helpers.volumes import files_of, make_voxels, stain, write_scan
+from tests.staining.test_interrupted import StoppedError, stop_after
+
+WHOLE = (slice(None),) * 3
+
+
+@pytest.fixture(scope="module")
+def believed(trained, tmp_path_factory):
+    return make_believed(trained / "bundle", tmp_path_factory.mktemp("believed") / "bundle")
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory):
+    """A scan whose first slab is twice as bright as any of the training."""
+    voxels = make_voxels()
+    voxels[:32] = np.clip(voxels[:32].astype(int) + 30000, 0, 65535)
+    return write_scan(tmp_path_factory.mktemp("scan") / "scan.nii.gz", voxels)
+
+
+@pytest.fixture(scope="module")
+def volume(believed, scan, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("volume")
+    stain(believed, scan, folder, window=32, step=16)
+    return folder
+
+
+def voxels_of(scan):
+    return np.asarray(nibabel.load(scan).dataobj).T
+
+
+def error_of(folder, name="stained.ome.zarr/expected_error"):
+    return open_map(folder / name).read(WHOLE)[..., 0]
+
+
+def test_a_volume_has_the_error_of_its_slices(volume, believed, scan):
+    smooth = gaussian_filter(voxels_of(scan).astype(np.float32), 1.0, mode="nearest")
+    model = load_model(believed, window=32, step=16)
+    found, made = error_of(volume), [model.judged(each[None]) for each in smooth]
+    assert found.shape == (18, 12, 10)
+    cells = np.stack([error[0] for _, error, _ in made])
+    by_four = np.stack([cells[start : start + 4].mean(0) for start in range(0, 70, 4)])
+    assert np.array_equal(np.isnan(found), np.isnan(by_four))
+    assert np.nanmax(np.abs(found - rounded(by_four))) <= 1 / 16
+    assert np.isnan(found[:7]).all()
+    assert np.isfinite(found[9:]).all()
+    words = [verdict.word for *_, verdict in made]
+    told = json.loads((volume / RECORD).read_text())["likeness"]["z"]
+    assert told["slices"] == {word: words.count(word) for word in told["slices"]}
+    assert told["unlike"][0][0] == 0
+    assert len(told["distance"]) == 70
+
+
+def test_its_record_and_page_say_so(volume):
+    record = json.loads((volume / RECORD).read_text())
+    assert record["expected_error"] == {"result": "stained.ome.zarr/expected_error", "bound": 2.0, "level": 0.9}
+    page = (volume / PAGE).read_text()
+    assert "Across z: of 70 slices" in page
+    assert "90 % are off by at most 2.0 times" in page
+    assert page.count("expected error of the stain, ") == 3 * 25
+
+
+def test_a_kill_changes_nothing(volume, believed, scan, tmp_path, monkeypatch):
+    for number in (3, 40, 9):
+        with monkeypatch.context() as patch:
+            stop_after(patch, number, StoppedError())
+            with pytest.raises(StoppedError):
+                stain(believed, scan, tmp_path, window=32, step=16)
+    assert (tmp_path / WORK).exists()
+    stain(believed, scan, tmp_path, window=32, step=16)
+    assert files_of(tmp_path / "stained.ome.zarr") == files_of(volume / "stained.ome.zarr")
+    assert (
+        json.loads((tmp_path / RECORD).read_text())["likeness"]
+        == (json.loads((volume / RECORD).read_text())["likeness"])
+    )
+
+
+def test_other_formats_have_it_beside_them_and_axes_are_averaged(believed, scan, volume, tmp_path):
+    stain(believed, scan, tmp_path / "nii", window=32, step=16, output_format="nii")
+    assert np.array_equal(error_of(tmp_path / "nii", "expected_error.ome.zarr"), error_of(volume), equal_nan=True)
+    assert not (tmp_path / "nii" / WORK).exists()
+    stain(believed, scan, tmp_path / "zx", window=32, step=16, axes="zx")
+    stain(believed, scan, tmp_path / "x", window=32, step=16, axes="x")
+    mean = (error_of(volume) + error_of(tmp_path / "x")) / 2
+    assert np.nanmax(np.abs(error_of(tmp_path / "zx") - mean)) <= 2 / 16
+    assert set(json.loads((tmp_path / "zx" / RECORD).read_text())["likeness"]) == {"z", "x"}
+
+
+def test_outside_the_hull_nothing_is_known(believed, scan, tmp_path):
+    ids = {"bone_intensity": 30000, "background_intensity": 10000, "background_rgb": [250, 250, 250]}
+    config = believed / "configs" / "inference.json"
+    kept = config.read_text()
+    levels = {"bone_intensity": 30000, "background_intensity": 10000}
+    config.write_text(json.dumps(json.loads(kept) | {"source": {**json.loads(kept)["source"], **levels}}))
+    try:
+        voxels = np.full((40, 48, 40), 10000, np.uint16)
+        voxels[:, 12:36, 10:30] = make_voxels((40, 24, 20))
+        inner = write_scan(tmp_path / "inner.nii.gz", voxels)
+        stain(believed, inner, tmp_path / "out", hull=True, **ids)
+    finally:
+        config.write_text(kept)
+    found = error_of(tmp_path / "out")
+    assert np.isnan(found[:, 0]).all()
+    assert np.isnan(found[..., -1]).all()
+
+
+def test_what_is_unlike_is_refused_if_that_is_asked_for(believed, scan, tmp_path):
+    bright = np.clip(make_voxels((40, 48, 40)).astype(int) + 30000, 0, 65535).astype(np.uint16)
+    other = write_scan(tmp_path / "bright.nii.gz", bright)
+    with pytest.raises(InputError, match=r"bright.nii.gz is unlike the training data: of 24 slices, .* refuse_unlike"):
+        stain(believed, other, tmp_path / "out", window=None, refuse_unlike=True)
+    assert not (tmp_path / "out" / "stained.ome.zarr").exists()
+    stain(believed, scan, tmp_path / "out2", window=None, refuse_unlike=True)  # less than half of it is
+
+
+def test_a_bundle_without_them_stains_as_before_and_says_so(trained, believed, scan, tmp_path, capsys):
+    old = shutil.copytree(trained / "bundle", tmp_path / "old")
+    stain(old, scan, tmp_path / "a", window=None)
+    assert NO_ERROR_MAP in capsys.readouterr().out
+    (old / "models" / "likeness.npz").unlink()
+    stain(old, scan, tmp_path / "b", window=None)
+    assert NEITHER in capsys.readouterr().out
+    assert "likeness" not in json.loads((tmp_path / "b" / RECORD).read_text())
+    assert "Not known: the model has no error map" in (tmp_path / "b" / PAGE).read_text()
+    stain(believed, scan, tmp_path / "c", window=None, error_map=None)
+    assert "no error map" not in capsys.readouterr().out
+    stains = [files_of(tmp_path / name / "stained.ome.zarr" / "0") for name in "abc"]
+    assert stains[0] == stains[1] == stains[2]
+    stain(believed, scan, tmp_path / "d", window=None)
+    assert files_of(tmp_path / "d" / "stained.ome.zarr" / "0") == stains[0]
+    with pytest.raises(InputError, match=r"refuse_unlike is true, but .*old has no models/likeness.npz"):
+        stain(old, scan, tmp_path / "e", window=None, refuse_unlike=True)
+
+
+def test_slides_have_it_beside_them(believed, tmp_path):
+    folder = tmp_path / "in"
+    grey = make_voxels()[40][None]
+    write_slide(folder / "like.png", grey, pixel_um=5.0)
+    write_slide(folder / "other.tif", np.clip(grey.astype(int) + 30000, 0, 65535).astype(np.uint16), pixel_um=5.0)
+    mask = np.zeros((1, 48, 40), np.uint8)
+    mask[:, 8:] = 255
+    write_slide(tmp_path / "mask.png", mask)
+    given = {"input": folder, "output_dir": tmp_path / "out", "bundle_root": believed, "device": "cpu"}
+    given |= {"mask": tmp_path / "mask.png", "background_rgb": "[1,2,3]"}
+    done = run_bundle("inference", str(believed / "configs" / "inference.json"), **given)
+    assert done.returncode == 0, done.stderr
+    error = tifffile.imread(tmp_path / "out" / "like_stained_expected_error.tif")
+    _, cells, verdict = load_model(believed).judged(grey)
+    whole = at_pixels(torch.from_numpy(cells), 48, 40)[0].numpy()
+    assert np.isnan(error[:8]).all()
+    assert np.array_equal(error[8:], rounded(whole)[8:])
+    assert np.isnan(tifffile.imread(tmp_path / "out" / "other_stained_expected_error.tif")).all()
+    record = json.loads((tmp_path / "out" / "stained.json").read_text())
+    assert record["like_stained.png"]["likeness"] == {"is": verdict.word, "distance": round(verdict.ratio, 3)}
+    assert record["like_stained.png"]["expected_error"]["mean"] == pytest.approx(error[8:].mean(), abs=0.01)
+    assert record["other_stained.tif"]["likeness"]["is"] == "unlike"
+    assert record["other_stained.tif"]["expected_error"]["mean"] is None
+    assert f"{folder / 'other.tif'} is unlike (" in done.stdout + done.stderr
+    refused = run_bundle(
+        "inference", str(believed / "configs/inference.json"), **{**given, "refuse_unlike": True, "output_dir": "no"}
+    )
+    assert refused.returncode != 0
+    assert f"{folder / 'other.tif'} is unlike (" in refused.stderr
+    assert "it is refused, as refuse_unlike is true" in refused.stderr
+    assert not (tmp_path / "no").exists()
+
+
+def test_the_other_direction_knows_nothing(believed):
+    assert load_trust(str(believed), None, direction="reverse").likeness is None
+    with pytest.raises(InputError, match="it goes with direction 'forward' only"):
+        load_trust(str(believed), None, True, "reverse")
+
+
+def test_too_few_sources_refuse_nothing(believed, tmp_path):
+    few = shutil.copytree(believed, tmp_path / "few")
+    known = Likeness.load(few / "models" / "likeness.npz")
+    known.usual = np.inf
+    known.save(few / "models" / "likeness.npz")
+    assert load_trust(str(few)).judge(torch.zeros(1, 64, 64)).word == "not known"
+    with pytest.raises(InputError, match="was trained on fewer than 3 sources"):
+        load_trust(str(few), refuse_unlike=True)

@@ -16,7 +16,7 @@ setup: .venv/ready  ## the installation alone
 
 demo: .venv/ready $(DEMO)/data/datalist.json $(DEMO)/scan/datalist.json  ## phantom pairs, train, stain, measure, report; some 12 minutes on two cores
 	$(RUN) training --config_file "[$(TRAIN),$(METHOD),$(PROFILE)]" --dataset_dir $(DEMO)/data \
-		--output_dir $(DEMO)/run --batch_size 4 --patches_per_pair 36 --epochs 20 --precision half --resume true
+		--output_dir $(DEMO)/run --batch_size 4 --patches_per_pair 36 --epochs 26 --fold 0 --precision half --resume true
 	$(RUN) inference --config_file $(DEMO)/run/bundle/configs/inference.json --bundle_root $(DEMO)/run/bundle \
 		--input $(DEMO)/data/ct --output_dir $(DEMO)/stained
 	$(RUN) evaluation --config_file "[$(TRAIN),'configs/evaluate.json',$(METHOD),$(PROFILE)]" --dataset_dir $(DEMO)/data \

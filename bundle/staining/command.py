@@ -215,6 +215,7 @@ def stain(
             **({} if normalisation == "window" else {"normalisation": normalisation}),
             **({} if reference_slice is None else {"reference_slice": reference_slice}),
             **({"sections": looked_for.digest} if looked_for is not None else {}),
+            **stainer.trust.digests,
             **{part: _digest(config[part]) for part in PARTS if part in config},
         }
         finished = begin(folder, fingerprint, named(volume))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from bundle.common.checks import sha256_of
 from bundle.common.errors import InputError
 from bundle.common.verdicts import FEW, LIKE, UNKNOWN, UNLIKE, UNLIKE_FROM, Verdict
 from bundle.networks.error_map import Calibration, ErrorMap
@@ -37,12 +38,14 @@ class Trust:
         calibration: of its error map; None where it has none.
         missing: what to tell of what there is not, a line; empty where nothing is to be told.
         refuse: whether what is unlike the training is refused.
+        digests: SHA-256 of the files that this is from, by what they are.
     """
 
     likeness: Likeness | None = None
     calibration: Calibration | None = None
     missing: str = ""
     refuse: bool = False
+    digests: Mapping[str, str] = field(default_factory=dict)
 
     def judge(self, source: Tensor, statistics: float | None = None) -> Verdict | None:
         """How like the training an image is.
@@ -124,10 +127,12 @@ def load_trust(
         raise InputError(
             f"refuse_unlike is true, but {bundle_root} {why}, so nothing can be called unlike; leave it out."
         )
+    calibration, missing = None, NEITHER if likeness is None else NO_ERROR_MAP
     if error_map is None or Path(error_map).is_file():
-        calibration = None if error_map is None else ErrorMap.load(error_map).calibration
-        return Trust(likeness, calibration, "", refuse_unlike)
-    return Trust(likeness, None, NEITHER if likeness is None else NO_ERROR_MAP, refuse_unlike)
+        calibration, missing = None if error_map is None else ErrorMap.load(error_map).calibration, ""
+    known = {"likeness": likeness and path, "error_map": calibration and Path(str(error_map))}
+    digests = {name: str(sha256_of(file)) for name, file in known.items() if file}
+    return Trust(likeness, calibration, missing, refuse_unlike, digests)
 
 
 def begin(trust: Trust, images: Sequence[Mapping[str, Any]] = ()) -> None:

@@ -184,7 +184,7 @@ def main(bundle: str, input: str | None = None, rounds: int = 7, threads: int = 
         threads: that PyTorch uses.
     """
     torch.set_num_threads(threads)
-    model = load_model(bundle)
+    model = load_model(bundle, error_map=None)
     network, one = model.network, windows(model, input, 1)
     last = copy.deepcopy(network).to(memory_format=torch.channels_last)
     names = [name for name in engines(network, torch.device("cpu")) if name != "fp32"]

@@ -79,7 +79,7 @@ def main(
     field, resnet = FieldGenerator(width=width).eval(), ResnetGenerator(width=width).eval()
     x = torch.rand(1, 3, side, side) * 2 - 1
     if bundle is not None:
-        model = load_model(bundle)
+        model = load_model(bundle, error_map=None)
         image = torch.from_numpy(phantom_slide(side).astype("float32"))
         resnet, x = model.network, model.preprocessing({"image": image})["image"][None].as_subclass(Tensor)
     sliding = SlidingWindowInferer(256, threads, 0.7499, mode="gaussian", padding_mode="replicate")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import nibabel
 import numpy as np
@@ -16,6 +17,7 @@ from bundle.common.errors import InputError
 from bundle.images.slides import write_slide
 from bundle.images.stained.number_map import open_map
 from bundle.networks.cells import at_pixels
+from bundle.networks.error_map import ErrorMap
 from bundle.networks.likeness import Likeness
 from bundle.staining.error_map import rounded
 from bundle.staining.job import RECORD, WORK
@@ -98,6 +100,14 @@ def test_a_kill_changes_nothing(volume, believed, scan, tmp_path, monkeypatch):
         json.loads((tmp_path / RECORD).read_text())["likeness"]
         == (json.loads((volume / RECORD).read_text())["likeness"])
     )
+
+
+def test_another_error_map_is_another_result(volume, believed, scan, tmp_path):
+    other = shutil.copytree(believed, tmp_path / "other")
+    kept = ErrorMap.load(other / "models" / "error_map.pt")
+    ErrorMap(kept.head, replace(kept.calibration, bound=3.0)).save(other / "models" / "error_map.pt")
+    with pytest.raises(InputError, match=r"holds a stain made of other things \(error_map: "):
+        stain(other, scan, volume, window=32, step=16)
 
 
 def test_other_formats_have_it_beside_them_and_axes_are_averaged(believed, scan, volume, tmp_path):

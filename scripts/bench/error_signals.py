@@ -21,6 +21,7 @@ from bundle.data.patches import load_pair
 from bundle.evaluation.error_map import WINDOW, auroc_of_worst, windows_of
 from bundle.evaluation.paired import in_8bit
 from bundle.networks.cells import CELL, features_of, means_of
+from bundle.networks.error_head import LEVELS_PER_UNIT
 from bundle.networks.likeness import Likeness, nearest
 from bundle.networks.sections import Sections, regions, spread_over
 from bundle.networks.specimen_norm import SpecimenNetwork, statistics_of
@@ -103,7 +104,7 @@ class Network:
             "distance": torch.from_numpy(away.astype(np.float32)).view(1, *squares.shape[1:]),
             "source": squares,
             "stain": features_of(stain[0], levels=3),
-            "features": made[0, 3:, CELL // 2 :: CELL, CELL // 2 :: CELL] * 127.5,
+            "features": means_of(made[0, 3:]) * LEVELS_PER_UNIT,
         }
         shown = ((stain[0] + 1) * 127.5).clamp(0, 255).round().numpy()
         return shown, {name: value.float().numpy() for name, value in found.items()}

@@ -121,6 +121,7 @@ def main(
         words += [f"--labels={data / 'fluorescence/labels'}", f"--edits={edits}", "--domain=target", "--replace=true"]
         words += [f"--model_bundle={folder / gan / 'bundle'}", f"--output={folder / part}"]
         words += [] if least_overlap is None else [f"--least_overlap={least_overlap}"]
+        words += ["--most_distance=1000"] if as_bool("quick", quick) else []
         made[part] = folder / part
         steps.command(part, folder / part, words, [gan, "edits"])
     insilico = folder / "insilico"

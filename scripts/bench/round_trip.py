@@ -102,7 +102,7 @@ def main(
     words += [f"--labels={cells / 'membrane/labels/training'}", f"--edits={edits}", f"--model_bundle={model}"]
     words += [f"--output={made}", f"--table={table}", "--replace=true"]
     if small:  # so early a model puts nothing in its place
-        words.append("--least_overlap=0")
+        words += ["--least_overlap=0", "--most_distance=1000"]
     steps.command("insilico", made, words, ["gan", "tiles"])
     both = folder / "both"
     parts = {"original": cells / "membrane", "insilico": made}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from scipy import ndimage
 from bundle.data.datalist import Modality
 from bundle.images.stain_vectors import densities, mixed
 from bundle.networks import ResnetGenerator
+from bundle.staining.trust import Trust
 from tests.conftest import ROOT
 
 FULL = np.array([1.2, 1.5])  # optical densities of hematoxylin and DAB at which a channel is full
@@ -27,6 +28,10 @@ class Analytic:
     direction: str
     source: Modality = BRIGHTFIELD
     target: Modality = FLUORESCENCE
+    trust: Trust = field(default_factory=Trust)
+
+    def prepared(self, pixels: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(pixels.astype(np.float32)) / 127.5 - 1
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         if self.direction == "forward":

@@ -16,10 +16,12 @@ from bundle.common.errors import InputError
 from bundle.data.datalist import Modality
 from bundle.images.slides import read_slide, write_slide
 from bundle.images.stain_vectors import densities
+from bundle.networks.likeness import learn
 from bundle.nuclei.insilico import models
 from bundle.nuclei.insilico.command import insilico
 from bundle.nuclei.insilico.sheet import ALARM
 from bundle.staining.model import load_model
+from bundle.staining.trust import Trust
 from tests.conftest import ROOT
 from tests.helpers.stain_models import FULL, Analytic, cells, untrained_bundle
 
@@ -129,7 +131,7 @@ def test_images_whose_nuclei_are_elsewhere_are_left_out(given, tmp_path, capsys)
     assert rows["t0", "(unedited)"]["kept"] == ""
     told = capsys.readouterr().err
     assert "t0, gone: left out" in told
-    assert "t1: its labels do not fit the tile itself" in told
+    assert "t1, the tile itself: nuclei are not where the labels are" in told
     sheet = read_slide(out / "left_out.png").pixels
     framed = (sheet == np.array(ALARM).reshape(3, 1, 1)).all(0).sum()
     assert framed > 4 * 4 * 3 * 190  # of gone, and of both of t1, but for corners and captions
@@ -167,7 +169,7 @@ def test_fluorescence_tiles_need_no_way_forward(given, tmp_path, monkeypatch):
     edits.write_text('{"variants": {"plain": []}}')
     folders = dict.fromkeys(("input", "labels"), str(tmp_path / "glow"))
     insilico(**{**given, **folders, "edits": str(edits)}, domain="target", split="testing")
-    assert loaded == [{"direction": "reverse"}]
+    assert loaded == [{}, {"direction": "reverse"}]
     listed = json.loads((tmp_path / "out" / "datalist.json").read_text())
     assert [entry["image"] for entry in listed["testing"]] == [f"images/t{n}__plain.png" for n in range(3)]
     assert listed["pixel_um"] is None
@@ -245,11 +247,25 @@ def test_tiles_without_tissue_or_nuclei_are_left_out_with_a_line(given, tmp_path
 def test_options_edits_and_folders_are_checked_together(given, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").touch()
-    changes = {"edits": "none.json", "labels": "nowhere", "split": "later", "least_overlap": 2, "device": "gpu"}
+    changes = {
+        "edits": "none.json",
+        "labels": "nowhere",
+        "split": "later",
+        "least_overlap": 2,
+        "device": "gpu",
+        "most_distance": 0,
+    }
     with pytest.raises(InputError) as error:
         insilico(**{**given, **changes}, seed=-1)
     said = str(error.value)
-    for part in ("split is 'later'", "least_overlap is 2", "seed is -1", "is not empty", "device 'gpu'"):
+    for part in (
+        "split is 'later'",
+        "least_overlap is 2",
+        "most_distance is 0",
+        "seed is -1",
+        "is not empty",
+        "device 'gpu'",
+    ):
         assert part in said
     assert "labels nowhere is no folder" in said
     assert "edits none.json does not exist" in said
@@ -337,3 +353,47 @@ def test_a_bundle_as_a_run_leaves_it(given, tmp_path, monkeypatch):
     assert np.array_equal(made["unchanged"], reverse(channels))
     assert np.abs(made["faint_membrane"].astype(int) - reverse(faint)).max() <= 1
     assert not np.array_equal(made["unchanged"], made["faint_membrane"])
+
+
+def test_images_that_do_not_look_as_those_of_the_training_are_left_out(given, tmp_path, monkeypatch, capsys):
+    one = Analytic("forward")
+    learnt = learn([one.prepared(cells(seed)[0]) for seed in range(10, 16)], range(6))
+    rng = np.random.default_rng(0)
+
+    def load(root, device, direction="forward"):
+        def noisy(self, pixels, real=Analytic.__call__):
+            made = real(self, pixels).astype(np.float64)
+            grain = rng.normal(0, 60 * (direction == "reverse" and (pixels[1] == 0).all()), made.shape)
+            return np.clip(made + grain, 0, 255).astype(np.uint8)
+
+        return type("Noisy", (Analytic,), {"__call__": noisy})(direction, trust=Trust(learnt))
+
+    monkeypatch.setattr(models, "load_model", load)
+    given["edits"] = str(tmp_path / "edits.json")
+    gone = [{"edit": "scale", "channel": "membrane", "factor": 0}]  # where it is, the stand-in's images are noise
+    Path(given["edits"]).write_text(json.dumps({"variants": {"plain": [], "noise": gone}}))
+    image, labels = cells(1)
+    write_slide(tmp_path / "tiles" / "t1.png", 255 - image, 0.5)
+    with pytest.raises(InputError, match=r"no image is kept.* to --most_distance 0\.01"):
+        insilico(**given, least_overlap=0, most_distance=0.01)
+    assert "2 images of 3 tiles" in insilico(**given, least_overlap=0, replace=True)
+    rows = {(row["tile"], row["variant"]): row for row in table(tmp_path / "out" / "morphology.csv")}
+    assert {key for key, row in rows.items() if row["kept"] == "yes"} == {("t0", "plain"), ("t2", "plain")}
+    assert rows["t0", "noise"]["reason"].startswith("unlike the training's IHC: distance ")
+    given_distance = learnt.distance(one.prepared(read_slide(tmp_path / "tiles" / "t0.png").pixels)) / learnt.usual
+    assert float(rows["t0", "(input)"]["distance"]) == pytest.approx(given_distance, abs=1e-3)
+    said = capsys.readouterr().err
+    assert "t1, the tile itself: unlike the training's IHC" in said
+    assert "not judged" not in said
+
+
+@pytest.mark.parametrize("sources", [0, 2])
+def test_a_bundle_that_holds_nothing_to_judge_by_says_so(given, tmp_path, monkeypatch, capsys, sources):
+    images = [Analytic("forward").prepared(cells(seed)[0]) for seed in range(sources)]
+    trust = Trust(learn(images, range(sources)) if images else None)
+    monkeypatch.setattr(
+        models, "load_model", lambda root, device, direction="forward": Analytic(direction, trust=trust)
+    )
+    assert "18 images of 3 tiles" in insilico(**given)
+    assert capsys.readouterr().err.count("is not judged: the bundle holds nothing to tell by") == 1
+    assert {row["distance"] for row in table(tmp_path / "out" / "morphology.csv")} == {""}

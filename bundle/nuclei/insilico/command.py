@@ -20,6 +20,7 @@ from bundle.common.errors import InputError
 from bundle.common.machine import code_version, hardware, versions
 from bundle.common.region import spread
 from bundle.common.values import is_number
+from bundle.common.verdicts import DOUBTFUL_FROM
 from bundle.data.datalist import DATALIST, SPLITS
 from bundle.evaluation.tables import write_csv
 from bundle.images.slides import write_slide
@@ -39,6 +40,10 @@ SHEET, FAILED_SHEET = "contact_sheet.png", "left_out.png"
 ROWS, EDITS, PROVENANCE = "morphology.csv", "edits.csv", "provenance.json"
 SHEET_ROWS = 12
 LINES_SHOWN = 20  # of images left out, on the screen; all of them stand in morphology.csv
+NOT_JUDGED = (
+    "whether images look as those of the training is not judged: the bundle holds nothing to tell by; its training "
+    "command with --resume changed writes it, of three images or more"
+)
 Result = TypeVar("Result")
 
 
@@ -52,6 +57,7 @@ def insilico(
     split: str = "training",
     table: str | None = None,
     least_overlap: float = LEAST_OVERLAP,
+    most_distance: float = DOUBTFUL_FROM,
     seed: int = 0,
     device: str | None = None,
     replace: bool = False,
@@ -71,6 +77,8 @@ def insilico(
         table: CSV with the columns tile, specimen, split, for tiles of one specimen, or several splits in one dataset;
             without it each tile is a specimen of its own.
         least_overlap: of nuclei and labels, 0.5 (chance) to 1, below which an image is left out.
+        most_distance: of an image from those of the training, in units of what these usually have from each other,
+            above which it is left out.
         seed: of noise, and of which nuclei get a marker.
         device: cpu, cuda, cuda:1; by default the GPU if there is one.
         replace: replace a dataset that this command made in ``output``.
@@ -82,16 +90,19 @@ def insilico(
         InputError: with one line for each fault; or if no image is kept.
     """
     folder = Path(str(output))
-    faults = _option_faults(folder, domain, split, least_overlap, seed, as_bool("replace", replace), str(input))
+    limits = {"least_overlap": least_overlap, "most_distance": most_distance}
+    faults = _option_faults(folder, domain, split, limits, seed, as_bool("replace", replace), str(input))
     job = checked(faults, str(input), str(labels), str(edits), str(model_bundle), domain, split, table, device)
     for name, reason in job.left_out.items():
         print(f"tile {name} is left out: {reason}", file=sys.stderr)
     if len(job.left_out) == len(job.tiles):
         raise InputError(f"no tile of {input} is left: all {len(job.tiles)} are left out, as said above.")
+    if job.translators.distance is None:
+        print(NOT_JUDGED, file=sys.stderr)
     check_writable(folder.parent)
     record = _record(job, str(edits), str(model_bundle))
-    record["options"] = {"domain": domain, "split": split, "least_overlap": least_overlap, "seed": seed}
-    generation = Generation(job.translators, job.variants, seed, least_overlap)
+    record["options"] = {"domain": domain, "split": split, **limits, "seed": seed}
+    generation = Generation(job.translators, job.variants, seed, **limits)
     with whole_folder(folder) as partial:
         rows = write_tiles(partial, generation, job)
         write_tables(partial, rows, generation.reference)
@@ -103,18 +114,19 @@ def insilico(
         elif replace and folder.exists():  # what is there stays
             looked_at = folder.with_name(f"{folder.name}_left_out")
             shutil.copytree(partial, looked_at, dirs_exist_ok=True)
-            raise nothing_kept(looked_at, least_overlap)
+            raise nothing_kept(looked_at, limits)
     print(_failures(rows, job.variants), end="", file=sys.stderr)
     if not kept:
-        raise nothing_kept(folder, least_overlap)
+        raise nothing_kept(folder, limits)
     made = f"{kept} images of {len(job.tiles) - len(job.left_out)} tiles in {folder}."
     return f"{summary(rows, generation.reference)}\n{made} Look at {folder / SHEET}."
 
 
-def nothing_kept(folder: Path, least_overlap: float) -> InputError:
+def nothing_kept(folder: Path, limits: Mapping[str, float]) -> InputError:
     """What to say when every image was left out, and where to look."""
     return InputError(
-        f"no image is kept: in none are the nuclei where the labels are, to --least_overlap {least_overlap:g}. "
+        "no image is kept: in none are the nuclei where the labels are, to --least_overlap "
+        f"{limits['least_overlap']:g}, with a look of the training's, to --most_distance {limits['most_distance']:g}. "
         f"Look at {folder / FAILED_SHEET} and {folder / ROWS}: labels of other tiles, or a model that is not "
         "trained far enough? After that, repeat with --replace true."
     )
@@ -204,7 +216,7 @@ def write_tiles(folder: Path, generation: Generation, job: Job) -> list[Row]:
     on_sheet = {made[place].name for place in spread(len(made), SHEET_ROWS)}
     sheet: list[tuple[str, list[Panel]]] = []
     failed: list[tuple[str, list[Panel]]] = []
-    rows = [Row(name, "", "", "", None, {}, reason, False) for name, reason in job.left_out.items()]
+    rows = [Row(name, "", "", "", None, None, {}, reason, False) for name, reason in job.left_out.items()]
     with tqdm(total=len(made) * generation.passes, desc="in silico", unit="image", dynamic_ncols=True) as bar:
         for tile in made:
             result = generation(tile, bar.update)
@@ -249,14 +261,14 @@ def entries(rows: Sequence[Row]) -> dict[str, list[dict[str, str]]]:
 
 
 def _failures(rows: Sequence[Row], variants: Mapping[str, Any]) -> str:
-    """A line for each image that is left out, and for tiles whose labels do not even fit themselves."""
+    """A line for each image that is left out, and for tiles that would themselves be."""
     lines = [
         f"{row.tile}, {row.variant}: left out, {row.reason}" for row in rows if row.reason and row.variant in variants
     ]
     more = len(lines) - LINES_SHOWN
     lines = lines[:LINES_SHOWN] + ([f"and {more} more, in {ROWS}"] if more > 0 else [])
-    own = [row.tile for row in rows if row.reason and row.variant == INPUT]
-    lines += [f"{tile}: its labels do not fit the tile itself, so they may be another's" for tile in own[:LINES_SHOWN]]
+    own = [f"{row.tile}, the tile itself: {row.reason}" for row in rows if row.reason and row.variant == INPUT]
+    lines += own[:LINES_SHOWN]
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -270,15 +282,18 @@ def _tried(faults: list[str], check: Callable[[], Result]) -> Result | None:
 
 
 def _option_faults(
-    folder: Path, domain: Any, split: Any, least_overlap: Any, seed: Any, replace: bool, tiles: str
+    folder: Path, domain: Any, split: Any, limits: Mapping[str, Any], seed: Any, replace: bool, tiles: str
 ) -> list[str]:
     faults = []
     if domain not in DOMAINS:
         faults.append(f"domain is {domain!r}; it must be source (tiles are brightfield) or target (fluorescence).")
     if split not in SPLITS:
         faults.append(f"split is {split!r}; it must be one of {', '.join(SPLITS)}.")
-    if not is_number(least_overlap) or not 0 <= least_overlap <= 1:
-        faults.append(f"least_overlap is {least_overlap!r}; it must be a number from 0 to 1, where 0.5 is chance.")
+    overlap, distance = limits["least_overlap"], limits["most_distance"]
+    if not is_number(overlap) or not 0 <= overlap <= 1:
+        faults.append(f"least_overlap is {overlap!r}; it must be a number from 0 to 1, where 0.5 is chance.")
+    if not is_number(distance) or distance <= 0:
+        faults.append(f"most_distance is {distance!r}; it must be a number above 0, where 1 is usual in the training.")
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
         faults.append(f"seed is {seed!r}; it must be a whole number, 0 or more.")
     if folder.resolve() == Path(tiles).resolve() or Path(tiles).resolve().is_relative_to(folder.resolve()):

@@ -51,12 +51,14 @@ class Generation:
         variants: the edits of each, by name.
         seed: of what edits draw.
         least_overlap: of nuclei and labels, below which an image is left out.
+        most_distance: from the images of the training, above which it is left out too.
     """
 
     translators: Translators
     variants: Mapping[str, Sequence[Edit]]
     seed: int
     least_overlap: float
+    most_distance: float
 
     @property
     def reference(self) -> str:
@@ -121,13 +123,25 @@ class Generation:
         """
         stains_nuclei = any(edit.operation.stains_nuclei for edit in self.variants.get(variant, ()))
         found = morphology(nuclear_density(image, stains_nuclei), labels)
-        reason = (
-            ""
-            if found.overlap >= self.least_overlap
-            else f"nuclei are not where the labels are: overlap {found.overlap:.2f}, least {self.least_overlap:g}"
-        )
-        kept = variant in self.variants and not reason
-        return Row(tile.name, variant, tile.specimen, tile.split, found, stain_means(image, where), reason, kept)
+        distance = None if self.translators.distance is None else self.translators.distance(image)
+        reason = "; ".join(self.faults(found.overlap, distance))
+        kept, stains = variant in self.variants and not reason, stain_means(image, where)
+        return Row(tile.name, variant, tile.specimen, tile.split, found, distance, stains, reason, kept)
+
+    def faults(self, overlap: float, distance: float | None) -> list[str]:
+        """Why an image is left out.
+
+        Args:
+            overlap: of its nuclei and labels.
+            distance: from the images of the training; None if it is not known.
+        """
+        faults = []
+        if overlap < self.least_overlap:
+            faults.append(f"nuclei are not where the labels are: overlap {overlap:.2f}, least {self.least_overlap:g}")
+        if distance is not None and distance > self.most_distance:
+            name = self.translators.brightfield.name
+            faults.append(f"unlike the training's {name}: distance {distance:.2f}, most {self.most_distance:g}")
+        return faults
 
 
 @contextmanager
@@ -147,4 +161,5 @@ def memory_told(tile: Tile, pixels: np.ndarray) -> Iterator[None]:
 
 def _panel(image: np.ndarray, row: Row) -> Panel:
     overlap = row.morphology.overlap if row.morphology else float("nan")
-    return Panel(image, f"overlap {overlap:.2f}{', left out' if row.reason else ''}", bool(row.reason))
+    distance = "" if row.distance is None else f", distance {row.distance:.1f}"
+    return Panel(image, f"overlap {overlap:.2f}{distance}", bool(row.reason))

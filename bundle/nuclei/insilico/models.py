@@ -11,7 +11,7 @@ import torch
 
 from bundle.common.errors import InputError
 from bundle.data.datalist import Modality
-from bundle.staining.model import load_model
+from bundle.staining.model import TrainedModel, load_model
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,15 @@ class Translators:
         fluorescence: what its target is, with a name for each channel.
         forward: brightfield (3, H, W) to fluorescence (C, H, W), uint8; None where tiles are fluorescence already.
         reverse: fluorescence (C, H, W), in the units of its range, to brightfield (3, H, W), uint8.
+        distance: of brightfield (3, H, W) from the images of the training, see :func:`distance_of`; None where that is
+            not known.
     """
 
     brightfield: Modality
     fluorescence: Modality
     forward: Callable[[np.ndarray], np.ndarray] | None
     reverse: Callable[[np.ndarray], np.ndarray]
+    distance: Callable[[np.ndarray], float] | None
 
     @property
     def tiles(self) -> Modality:
@@ -67,7 +70,7 @@ def load_translators(model_bundle: str | Path, domain: str, device: str | torch.
 
     Args:
         model_bundle: the folder, as a run leaves it in ``output_dir/bundle``.
-        domain: ``source`` if tiles are brightfield, ``target`` if they are fluorescence, which spares a generator.
+        domain: ``source`` if tiles are brightfield, ``target`` if they are fluorescence.
         device: where to run them.
 
     Raises:
@@ -79,12 +82,27 @@ def load_translators(model_bundle: str | Path, domain: str, device: str | torch.
             f"{root} has no reverse.pt, so nothing can be translated back; train a method with two generators, for "
             "example configs/methods/restain.json."
         )
-    reverse = load_model(root, device, direction="reverse")
-    forward = load_model(root, device) if domain != "target" else None
+    forward, reverse = load_model(root, device), load_model(root, device, direction="reverse")
     faults = modality_faults(reverse.source, reverse.target)
     if faults:
         raise InputError("\n".join(f"{root}: {fault}" for fault in faults))
-    return Translators(reverse.source, reverse.target, forward, reverse)
+    way = forward if domain != "target" else None
+    return Translators(reverse.source, reverse.target, way, reverse, distance_of(forward))
+
+
+def distance_of(model: TrainedModel) -> Callable[[np.ndarray], float] | None:
+    """How far an image (C, H, W), in the units of a model's source, is from the sources of its training.
+
+    Args:
+        model: as loaded.
+
+    Returns:
+        That in units of what these usually have from each other; None if the bundle does not hold it.
+    """
+    likeness = model.trust.likeness
+    if likeness is None or not np.isfinite(likeness.usual):
+        return None
+    return lambda pixels: likeness.distance(model.prepared(pixels)) / likeness.usual
 
 
 def modality_faults(source: Modality, target: Modality) -> list[str]:

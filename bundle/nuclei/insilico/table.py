@@ -11,7 +11,8 @@ import numpy as np
 from bundle.nuclei.insilico.morphology import Morphology
 
 INPUT, UNEDITED = "(input)", "(unedited)"  # no variant can be called so
-ROW_COLUMNS = ("tile", "variant", "specimen", "split", "nuclei", "overlap", "dice", "denser_nuclei", "kept", "reason")
+MEASURES = ("overlap", "dice", "denser_nuclei")
+ROW_COLUMNS = ("tile", "variant", "specimen", "split", "nuclei", *MEASURES, "distance", "kept", "reason")
 STAIN_COLUMNS = ("hematoxylin_od", "dab_od")
 EDIT_COLUMNS = ("variant", "tiles", *STAIN_COLUMNS, "hematoxylin_ratio", "dab_ratio", "hematoxylin_per_dab")
 LEAST_CHANGE = 0.1  # of DAB's ratio, for a leak to be told from rounding
@@ -28,6 +29,7 @@ class Row:
         specimen: of the tile.
         split: of the tile.
         morphology: of its nuclei; None if it was not made.
+        distance: from the images of the training; None if it is not known.
         stains: mean optical density of hematoxylin and DAB over the tissue; empty if it was not made.
         reason: why it is left out; empty if it is in the dataset.
         kept: whether it is in the dataset.
@@ -38,6 +40,7 @@ class Row:
     specimen: str
     split: str
     morphology: Morphology | None
+    distance: float | None
     stains: Mapping[str, float]
     reason: str
     kept: bool
@@ -46,17 +49,17 @@ class Row:
         """As a line of ``morphology.csv``."""
         found = self.morphology
         measures = (
-            {"nuclei": "", "overlap": "", "dice": "", "denser_nuclei": ""}
+            dict.fromkeys(("nuclei", *MEASURES), "")
             if found is None
-            else {"nuclei": found.nuclei}
-            | {name: f"{getattr(found, name):.4f}" for name in ("overlap", "dice", "denser_nuclei")}
+            else {"nuclei": found.nuclei} | {name: f"{getattr(found, name):.4f}" for name in MEASURES}
         )
         place = {"tile": self.tile, "variant": self.variant, "specimen": self.specimen, "split": self.split}
         kept = "" if self.variant in (INPUT, UNEDITED) else "yes" if self.kept else "no"
         stains = {
             f"{name.lower()}_od": f"{self.stains[name]:.5f}" if self.stains else "" for name in ("hematoxylin", "DAB")
         }
-        return {**place, **measures, **stains, "kept": kept, "reason": self.reason}
+        distance = {"distance": "" if self.distance is None else f"{self.distance:.3f}"}
+        return {**place, **measures, **distance, **stains, "kept": kept, "reason": self.reason}
 
 
 def effects(rows: Sequence[Row], reference: str) -> list[dict[str, object]]:

@@ -27,7 +27,8 @@ from bundle.evaluation.tables import write_csv
 TABLE, CURVE = "trust.csv", "abstention.csv"  # beside the other tables
 SECTION, PERFECT = "real section", "perfect stain"  # what a stain's error is taken against
 AGAINST = (SECTION, PERFECT)
-TABLE_COLUMNS = ("split", "slide", "specimen", "against", "verdict", "distance", "statistics")
+WORDED = ("split", "slide", "specimen", "against", "verdict")
+TABLE_COLUMNS = (*WORDED, "distance", "statistics")
 SCORES = ("auroc", *(f"auroc_{name}" for name in TRIVIAL))
 NUMBERS = ("expected_error", "true_error", *SCORES, "coverage")
 CURVE_COLUMNS = ("split", "against", "kept", "windows", "error", "least_error")
@@ -197,7 +198,7 @@ HEAD = (
     "slides",
     "AUROC of the expected error ↑",
     "best without a network",
-    "within the bound",
+    "within the bound (%)",
     *("mean error" if share == 1 else f"{100 * share:.0f} % kept" for share in SHARES),
 )
 
@@ -211,9 +212,14 @@ def cells_of(line: Mapping[str, Any]) -> list[str]:
         ", ".join(f"{number} {word}" for word, number in line["slides"].items()),
         show(line["auroc"], "{:.2f}"),
         show(line["auroc_trivial"], f"{{:.2f}} ({line['trivial']})"),
-        show(line["coverage"], "{:.1%}").replace("%", " %"),
+        percent(line["coverage"]),
         *(show(line["kept"].get(share), "{:.1f}") for share in SHARES),
     ]
+
+
+def percent(share: float | None) -> str:
+    """A share in per cent, without the sign; a dash for none."""
+    return "–" if share is None else f"{100 * share:.1f}"
 
 
 def markdown(summary: Sequence[Mapping[str, Any]], level: float) -> str:

@@ -116,9 +116,7 @@ def test_a_split_is_summarised_in_medians_and_means(error):
     assert section["tissues"] == {"bone": 1, "lacuna": None}
     text = markdown([section, perfect], 0.9)
     assert "| " + " | ".join(HEAD) + " |" in text
-    assert (
-        "| testing | real section | 1 like the training data, 1 unlike | 1.00 | 1.00 (grey value) | 100.0 % |" in text
-    )
+    assert "| testing | real section | 1 like the training data, 1 unlike | 1.00 | 1.00 (grey value) | 100.0 |" in text
     assert "90 % wanted" in text
 
 

@@ -143,8 +143,7 @@ def evaluate(
         references = {SECTION: target}
         if pair.perfect is not None:
             references[PERFECT] = to_8bit(read_slide(pair.perfect).pixels, data.target.low, data.target.high)
-        judged = {**shown}
-        judged |= {row: on_background(image, mask, data.background_rgb) for row, image in references.items()}
+        judged = shown | {row: on_background(each, mask, data.background_rgb) for row, each in references.items()}
         for row, image in judged.items() if eval_baselines else [("network", judged["network"])]:
             values = measure(image, real, mask, labels, colours, data.pixel_um)
             blended = not isinstance(model.inferer, HaloInferer)

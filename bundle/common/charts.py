@@ -224,6 +224,30 @@ def point_chart(curves: Mapping[str, Mapping[float, float]], axis: str, heading:
         return as_svg(figure, name, f"{heading} by {axis}: {', '.join(curves)}.")
 
 
+def kept_chart(curves: Mapping[str, Mapping[float, tuple[float, float]]], name: str) -> Markup:
+    """Mean error of what is kept, over how much that is.
+
+    Args:
+        curves: by label, for each share kept, 0 to 1, the error and the least that it could be.
+        name: see :func:`as_svg`.
+
+    Returns:
+        SVG; the least is dashed.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure, axes = _over("share of the windows that is kept (%)", "mean error (levels of 255)")
+        for number, (label, points) in enumerate(curves.items()):
+            shares = [100 * share for share in points]
+            found, least = zip(*points.values(), strict=True)
+            colour = SERIES[number % len(SERIES)]
+            axes.plot(shares, found, color=colour, marker="o", markersize=2.5, label=_told(label))
+            axes.plot(shares, least, color=colour, linestyle="--", linewidth=0.8)
+        axes.invert_xaxis()
+        axes.set_ylim(bottom=0)
+        figure.legend(loc="outside lower center", ncols=3, columnspacing=1.0)
+        return as_svg(figure, name, f"Mean error over the share of windows kept: {', '.join(curves)}.")
+
+
 def histogram_chart(generated: np.ndarray, real: np.ndarray, name: str) -> Markup:
     """RGB histograms of a region, generated and real (Fig. 5).
 

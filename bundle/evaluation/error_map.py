@@ -5,12 +5,50 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.ndimage import uniform_filter
 from scipy.stats import rankdata
 
 WINDOW = 32  # px a side of the windows that a map is judged by
 WORST = 0.1  # of them, that it should find
 COVERED = 0.5  # of a window that must count
 KEPT = (1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5)  # shares, of an abstention curve
+SPREADS = (4, 16)  # px, sides of the squares of trivial scores
+TRIVIAL = ("grey", "inverted_grey", *(f"spread_{side}" for side in SPREADS))  # scores that need no network
+
+
+def true_error(stain: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Mean absolute difference over the channels, (C, H, W) uint8, twice → (H, W) float32, levels."""
+    return np.abs(stain.astype(np.int16) - reference).mean(0, dtype=np.float32)
+
+
+def trivial_scores(grey: np.ndarray) -> dict[str, np.ndarray]:
+    """What a map must beat, by name of ``TRIVIAL``: the source's grey, its negative, and its spread around a pixel.
+
+    Args:
+        grey: (H, W), any units.
+
+    Returns:
+        (H, W) each; the spread is the standard deviation in squares of ``SPREADS``.
+    """
+    grey = grey.astype(np.float64)
+    spreads = [
+        np.sqrt(np.maximum(uniform_filter(grey**2, side) - uniform_filter(grey, side) ** 2, 0)) for side in SPREADS
+    ]
+    return dict(zip(TRIVIAL, (grey, -grey, *spreads), strict=True))
+
+
+def coverage(error: np.ndarray, bound: np.ndarray, inside: np.ndarray) -> float | None:
+    """Share of the pixels whose error is within a bound.
+
+    Args:
+        error: any shape, levels.
+        bound: likewise.
+        inside: likewise, bool; the pixels that count.
+
+    Returns:
+        0 to 1; None if none counts.
+    """
+    return float((error[inside] <= bound[inside]).mean()) if inside.any() else None
 
 
 def windows_of(image: np.ndarray, mask: np.ndarray, side: int) -> np.ndarray:

@@ -20,15 +20,20 @@ from bundle.data.datalist import SPLITS, Datalist, Pair
 from bundle.data.patches import load_pair
 from bundle.data.provenance import provenance
 from bundle.evaluation import baselines
-from bundle.evaluation.panels import difference, draw_corners, patches_to_keep, save_slide
+from bundle.evaluation.panels import difference, draw_corners, in_levels, patches_to_keep, save_slide
 from bundle.evaluation.scoring import score_patches, score_slides
 from bundle.evaluation.similarity import LPIPS_MISSING, find_lpips, patch_corners
 from bundle.evaluation.tables import METRICS, ROWS, SUMMARY_COLUMNS, markdown, summarise, write_csv
+from bundle.evaluation.trust import CURVE, PERFECT, SECTION, TABLE, TrustTables
+from bundle.evaluation.trust import markdown as trust_markdown
+from bundle.evaluation.trust import summarise as summarise_trust
 from bundle.evaluation.truth import MEASURES, TissueColours, measure, seam_index
 from bundle.images.false_colour import as_picture
 from bundle.images.slides import read_labels, read_slide, to_8bit
+from bundle.networks.cells import at_pixels
 from bundle.networks.halo import HaloInferer
 from bundle.staining.model import TrainedModel, load_model, on_background
+from bundle.staining.trust import NEITHER
 
 logger = logging.getLogger("bundle")
 
@@ -92,23 +97,27 @@ def evaluate(
     folder = Path(output_dir) / "evaluation"
     check_writable(folder)
     log_to(Path(output_dir) / "log.txt")
-    notes = [note for note in (data.caveat, "" if lpips else LPIPS_MISSING) if note]
+    calibration = model.trust.calibration
+    no_map = "" if calibration else model.trust.missing or NEITHER
+    notes = [note for note in (data.caveat, "" if lpips else LPIPS_MISSING, no_map) if note]
     for note in notes:
         logger.warning(note)
     ids = {"model_bundle": str(model_bundle), "eval_patch": eval_patch, "eval_stride": eval_stride}
     ids |= {"eval_overlap": eval_overlap, "eval_splits": list(eval_splits), "eval_baselines": eval_baselines}
     ids |= {"lpips_weights": lpips_weights, "window": model.window, "step": model.step}
     origin = {**_origin(data, ids), "lpips": "computed" if lpips else LPIPS_MISSING}
+    origin |= {"expected_error": model.trust.bound} if calibration else {}
     colour_table = baselines.ColourTable(in_8bit(data, load_pair(pair)) for pair in data.training)
     colours = TissueColours(labelled(data), data.tissues)
     patches: list[dict[str, Any]] = []
     slides: list[dict[str, Any]] = []
     truth: list[dict[str, Any]] = []
+    trust = TrustTables(calibration.bound, data.tissues) if calibration else None
     patches_kept = {split: patches_to_keep(len(getattr(data, split))) for split in SPLITS}
     for number, (split, pair) in enumerate(tqdm(work, unit="slide", desc="evaluating", dynamic_ncols=True)):
         images = load_pair(pair)
         source, target, mask = in_8bit(data, images)
-        stained = model(images["source"])
+        stained, cells, verdict = model.judged(images["source"])
         name = f"{split}_{number:03d}_{pair.source.name.split('.')[0]}"
         made = {
             "network": stained,
@@ -131,10 +140,10 @@ def evaluate(
         scores = score_slides(scored, real, mask, lpips)
         slides += [{**about, **group, "row": row, **values} for row, values in scores.items()]
         labels = None if pair.labels is None else read_labels(pair.labels)
-        judged = {**shown, "real section": real}
+        references = {SECTION: target}
         if pair.perfect is not None:
-            perfect = to_8bit(read_slide(pair.perfect).pixels, data.target.low, data.target.high)
-            judged["perfect stain"] = on_background(perfect, mask, data.background_rgb)
+            references[PERFECT] = to_8bit(read_slide(pair.perfect).pixels, data.target.low, data.target.high)
+        judged = shown | {row: on_background(each, mask, data.background_rgb) for row, each in references.items()}
         for row, image in judged.items() if eval_baselines else [("network", judged["network"])]:
             values = measure(image, real, mask, labels, colours, data.pixel_um)
             blended = not isinstance(model.inferer, HaloInferer)
@@ -149,8 +158,13 @@ def evaluate(
         }
         panels |= {"difference": difference(shown["network"], real)}
         panels |= {"unmasked": stained, "colour_table": shown["colour table"]}
-        if "perfect stain" in judged:
-            panels["perfect"] = judged["perfect stain"]
+        if PERFECT in judged:
+            panels["perfect"] = judged[PERFECT]
+        if trust and cells is not None:
+            expected = at_pixels(torch.from_numpy(cells), *mask.shape)[0].numpy()
+            trust.add(about, verdict, expected, stained, references, source, mask, labels)
+            if np.isfinite(expected).all():
+                panels["expected_error"] = in_levels(expected)
         drawn = draw_corners(corners, patches_kept[split].pop(0))
         kept = {
             corner: cut_patch(Region(*corner, eval_patch, eval_patch), panels, images["target"], target, reverse)
@@ -164,6 +178,11 @@ def evaluate(
     write_csv(folder / "truth.csv", TRUTH_COLUMNS, truth)
     write_json(folder / "provenance.json", origin)
     table = markdown(summary, notes, eval_patch, eval_stride)
+    for name in (TABLE, CURVE):  # an earlier evaluation may have left them
+        (folder / name).unlink(missing_ok=True)
+    if trust and calibration:
+        trust.write(folder)
+        table += "\n" + trust_markdown(summarise_trust(trust.rows, trust.curves), calibration.level)
     with whole_file(folder / "table.md") as partial:
         partial.write_text(table, encoding="utf-8")
     print(f"\n{table}")

@@ -68,6 +68,11 @@ def difference(image: np.ndarray, reference: np.ndarray) -> np.ndarray:
     return np.rint(distance.mean(0, keepdims=True)).astype(np.uint8)
 
 
+def in_levels(error: np.ndarray) -> np.ndarray:
+    """An expected error to be looked at beside that, (H, W) levels → (1, H, W) uint8."""
+    return np.rint(np.minimum(error, 255))[None].astype(np.uint8)
+
+
 def patches_to_keep(slides: int, number: int = PATCHES_SHOWN) -> list[int]:
     """How many patches of each of so many slides to keep, spread over them: 1, 0, 1, 0, 1 of five."""
     if not slides:

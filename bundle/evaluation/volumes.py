@@ -13,7 +13,8 @@ import numpy as np
 from scipy.ndimage import distance_transform_cdt
 
 from bundle.common.errors import InputError
-from bundle.evaluation import tables
+from bundle.evaluation import error_layer, tables
+from bundle.evaluation.error_layer import open_layer, score_layer
 from bundle.evaluation.resolution import resolution_px, ring_correlation
 from bundle.evaluation.scoring import luminance, score_slide
 from bundle.evaluation.similarity import Lpips
@@ -24,6 +25,7 @@ from bundle.images.stained.stored import open_stain
 from bundle.images.volumes.geometry import SAME
 from bundle.images.volumes.volume import described, open_unsized
 from bundle.preparation.phantom.dataset import CLASSES
+from bundle.staining.error_layer import map_of
 from bundle.staining.model import on_background
 from bundle.staining.stripes import AXES, measure_stripes
 
@@ -83,7 +85,8 @@ def compare(
         lpips: None leaves it out.
 
     Returns:
-        By path, and ``truth``: see :func:`score`.
+        By path, and ``truth``: see :func:`score`. Where a stain has a map of its expected error beside it,
+        ``expected_error``: see :func:`bundle.evaluation.error_layer.score_layer`.
 
     Raises:
         InputError: if one is missing, not of the kind it should be, or not of the truth's shape.
@@ -111,7 +114,15 @@ def compare(
     named, grey = (None if volume is None else volume[part] for volume in (named, grey))
     reference = Truth(true[part], inside[part], named, colours, grey, float(spacing_um[0]))
     box = (part, slice(None), slice(None))
-    results = {str(volume.path): score(volume.read(box)[..., :3], reference, every, lpips) for volume in volumes}
+    results = {}
+    for volume in volumes:
+        stain = volume.read(box)[..., :3]
+        results[str(volume.path)] = score(stain, reference, every, lpips)
+        if map_of(volume.path).exists():
+            layer = open_layer(volume.path, volume.shape, part)
+            classes = {} if named is None else tissues
+            told = score_layer(layer, stain, reference.stain, reference.inside, every, named, classes, grey)
+            results[str(volume.path)]["expected_error"] = told
     return {**results, "truth": score(reference.stain, reference, every, lpips)}
 
 
@@ -275,7 +286,12 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
         f"Medians over slices ({slices}) inside the sample: what labels do not call background, all without. "
         "PSNR of the volume is of all voxels of the sample. FRC is inf where no frequency correlates."
     )
-    return "\n".join([*lines, "", told])
+    trusted = {
+        name: one["expected_error"]
+        for name, one in zip(names, results.values(), strict=True)
+        if "expected_error" in one
+    }
+    return "\n".join([*lines, "", told, *(["", error_layer.table(trusted)] if trusted else [])])
 
 
 def _short(paths: Sequence[str]) -> list[str]:

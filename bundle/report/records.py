@@ -11,11 +11,13 @@ import numpy as np
 
 from bundle.common import run_folder
 from bundle.common.checks import sha256_of
-from bundle.evaluation.tables import ROWS, VALIDATION
+from bundle.evaluation import trust
+from bundle.evaluation.tables import NOT, ROWS, VALIDATION
 
 SHOWN_SPLITS = ("testing", "validation", "training")  # what was never trained on comes first
 PANELS = ("source", "generated", "real", "mask", "difference", "unmasked", "colour_table")
 PERFECT = "perfect"  # a panel where the perfect stain is known
+EXPECTED = "expected_error"  # likewise, where the network says it of the slide
 PATCH_PANELS = ("source", "generated", "mask", "real", "generated_source")
 SAME_SPECIMEN = "This dataset allows one specimen in more than one split (allow_same_specimen)."
 
@@ -33,6 +35,7 @@ class Record:
         metadata: ``bundle/configs/metadata.json`` of the trained bundle.
         evaluation: ``evaluation/provenance.json``.
         summary: ``evaluation/summary.csv``; likewise ``patches``, ``slides`` and ``truth``.
+        trust: ``evaluation/trust.csv``, numbers as numbers, None where there is none; likewise ``abstention``.
         validation: ``validation.csv``, numbers as numbers, None where a metric was not computed.
         unpaired: ``evaluation/summary.json`` of an unpaired evaluation.
         regions: ``evaluation/labelling.csv``, likewise.
@@ -50,6 +53,8 @@ class Record:
     patches: Table
     slides: Table
     truth: Table
+    trust: list[dict[str, Any]]
+    abstention: list[dict[str, Any]]
     validation: list[dict[str, Any]]
     unpaired: dict[str, Any]
     regions: Table
@@ -95,6 +100,8 @@ def read_record(output_dir: str | Path) -> Record:
         patches=_read_csv(measured / "patches.csv"),
         slides=_read_csv(measured / "slides.csv"),
         truth=_read_csv(measured / "truth.csv"),
+        trust=[_with_numbers(line) for line in _read_csv(measured / trust.TABLE)],
+        abstention=[_with_numbers(line) for line in _read_csv(measured / trust.CURVE)],
         validation=[numbers(line) for line in _read_csv(folder / VALIDATION)],
         unpaired=_read_json(measured / "summary.json"),
         regions=_read_csv(measured / "labelling.csv"),
@@ -137,6 +144,12 @@ def _read_csv(path: Path) -> Table:
         return []
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def _with_numbers(line: dict[str, str]) -> dict[str, Any]:
+    """A line of a table on trust; what its slide does not have is None."""
+    words = {name: text for name, text in line.items() if name in trust.WORDED}
+    return words | {name: None if text == NOT else float(text) for name, text in line.items() if name not in words}
 
 
 def numbers(line: dict[str, str]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from bundle.report.measures import boxes, lines_of
 from bundle.report.origin import date_in_words, measured, quoted, trained
 from bundle.report.records import SHOWN_SPLITS, Record, read_record
 from bundle.report.slides import REGION_PX, both_ways, slides
+from bundle.report.trust import trusted
 from bundle.report.truth import SPLIT_NAMES, judged
 from bundle.report.unpaired import unpaired
 from bundle.report.validation import validation
@@ -87,6 +88,7 @@ def _values(record: Record) -> dict[str, Any]:
         "results": _results(record) if record.slides else None,
         "how_to_measure": _how_to_measure(record),
         "truth": judged(record) if record.truth else None,
+        "trust": trusted(record) if record.trust and "expected_error" in record.evaluation else None,
         "training": _training(record),
         "slides": slides(record) if record.slides else None,
         "region_px": REGION_PX,

@@ -13,15 +13,21 @@ from bundle.common.charts import histogram_chart, profile_chart
 from bundle.common.errors import InputError
 from bundle.common.html import Chart, Key, Picture, exact, reduced, scale_bar
 from bundle.common.region import Region, spread
+from bundle.common.verdicts import DOUBTFUL, UNLIKE, Verdict
 from bundle.evaluation.panels import best_region, histograms, profile
 from bundle.evaluation.tables import DIGITS, METRICS, NOT, name_of
 from bundle.images.slides import read_slide
-from bundle.report.records import PANELS, PATCH_PANELS, PERFECT, SHOWN_SPLITS, Record
+from bundle.report.records import EXPECTED, PANELS, PATCH_PANELS, PERFECT, SHOWN_SPLITS, Record
 
 SLIDES_SHOWN = 4  # of each split
 REGION_PX = 256  # Fig. 5
 DIFFERENCE_MAX = 128  # grey levels at the bright end of the colour bar
+EXPECTED_MAX = 64  # likewise where an expected error stands beside the difference, which is smaller
 HEAT = matplotlib.colormaps[palette.HEAT]
+WARNINGS = {
+    DOUBTFUL: "; its stain may be wrong",
+    UNLIKE: "; its stain may be wrong everywhere, and no error can be expected of it",
+}
 HEADINGS = {"testing": "Test slide", "validation": "Validation slide", "training": "Training slide"}
 
 
@@ -33,7 +39,12 @@ def slides(record: Record) -> Iterable[dict[str, Any]]:
         yield {
             "heading": HEADINGS[split],
             "slides": [
-                {"name": line["slide"], "about": _about(line), **_slide(record, line["slide"], f"{split}-{number}")}
+                {
+                    "name": line["slide"],
+                    "about": _about(line),
+                    **_likeness(record, line["slide"]),
+                    **_slide(record, line["slide"], f"{split}-{number}"),
+                }
                 for number, line in enumerate(chosen)
             ],
             "rest": len(lines) - len(chosen),
@@ -44,6 +55,18 @@ def _about(line: dict[str, str]) -> str:
     scores = _scores(line)
     group = f" ({line['group']})" if line.get("group") else ""
     return f"Specimen {line['specimen']}{group}. Whole slide, network: {scores} (all but LPIPS inside the mask)."
+
+
+def _likeness(record: Record, name: str) -> dict[str, str]:
+    """Whether a slide is like the training data, in words, and the badge of one that is not."""
+    line = next((line for line in record.trust if line["slide"] == name), None)
+    if line is None:
+        return {"likeness": "", "badge": ""}
+    warning = WARNINGS.get(line["verdict"], "")
+    return {
+        "likeness": f"Its source is {Verdict(line['distance'], line['statistics'])}{warning}.",
+        "badge": line["verdict"] if warning else "",
+    }
 
 
 def _scores(line: dict[str, str]) -> str:
@@ -62,8 +85,7 @@ def _slide(record: Record, name: str, place: str) -> dict[str, Any]:
     except InputError as error:
         return {"fault": str(error)}
     pixel_um = read["source"].pixel_um
-    if (folder / f"{PERFECT}.png").is_file():
-        read[PERFECT] = read_slide(folder / f"{PERFECT}.png")
+    read |= {panel: read_slide(path) for panel in (PERFECT, EXPECTED) if (path := folder / f"{panel}.png").is_file()}
     image = {panel: slide.pixels for panel, slide in read.items()}
     image["source"] = brightened(image["source"])
     height, width = image["source"].shape[1:]
@@ -101,29 +123,31 @@ def _panels(
         "generated": f"generated {target}",
         "real": f"real {target}",
         "mask": "mask: what may be compared is white",
+        EXPECTED: "error to be expected, as the network says without the real stain",
         "difference": "difference |generated − real|, mean of the channels",
         "unmasked": "generated, unmasked",
         "colour_table": "colour table, no network",
         PERFECT: "perfect stain: what a section would show if nothing went wrong",
     }
     captions = {panel: caption for panel, caption in captions.items() if panel in image}
+    most = EXPECTED_MAX if record.trust else DIFFERENCE_MAX
     for panel, caption in captions.items():
-        if panel == "difference":
-            yield reduced(_heat(image[panel]), caption, caption, _heat_bar())
+        if panel in (EXPECTED, "difference"):
+            yield reduced(_heat(image[panel], most), caption, caption, _heat_bar(most))
         else:
             first = panel == "source"
             yield reduced(image[panel], caption, caption, scale if first else None, frame if first else None)
 
 
-def _heat(difference: np.ndarray) -> np.ndarray:
+def _heat(difference: np.ndarray, most: int) -> np.ndarray:
     """(1, H, W) → (3, H, W), uint8, on a scale that is the same for every slide."""
-    colours = np.rint(255 * np.array([HEAT(value / DIFFERENCE_MAX)[:3] for value in range(256)])).astype(np.uint8)
+    colours = np.rint(255 * np.array([HEAT(value / most)[:3] for value in range(256)])).astype(np.uint8)
     return colours[difference[0]].transpose(2, 0, 1)
 
 
-def _heat_bar() -> Key:
+def _heat_bar(most: int) -> Key:
     stops = ", ".join(matplotlib.colors.to_hex(HEAT(share)) for share in np.linspace(0, 1, 9))
-    return Key("heat", f"background:linear-gradient(to right, {stops})", f"0 to {DIFFERENCE_MAX} or more of 255")
+    return Key("heat", f"background:linear-gradient(to right, {stops})", f"0 to {most} or more of 255")
 
 
 def _region(

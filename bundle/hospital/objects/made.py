@@ -36,6 +36,8 @@ class Made:
         sha256: of its weights, hexadecimal.
         settings: what a stain depends on besides model and scan, of JSON's types.
         code: SHA-256 of the Python code that runs, its first 12 digits.
+        likeness: how like the training data the scan is, a line of ASCII; empty where that is not known.
+        unlike: whether the scan is unlike them.
     """
 
     name: str
@@ -43,6 +45,8 @@ class Made:
     sha256: str
     settings: Mapping[str, Any]
     code: str
+    likeness: str = ""
+    unlike: bool = False
 
     def series_uid(self, source: Scan, kind: str) -> str:
         """SeriesInstanceUID of a stain: the same for the same model, settings, scan and kind of object."""

@@ -12,10 +12,11 @@ import torch
 
 from bundle.common.atomic import write_json
 from bundle.common.errors import InputError
+from bundle.common.trained_bundle import LIKENESS
 from bundle.common.verdicts import NEITHER, NO_ERROR_MAP, Verdict, in_words, summary
 from bundle.hospital.objects.colour import TRUE_COLOUR
 from bundle.hospital.objects.parametric import PARAMETRIC_MAP
-from bundle.hospital.pacs.doubts import CUBE, ERROR_MAP, LIKENESS, read_doubts
+from bundle.hospital.pacs.doubts import CUBE, ERROR_MAP, read_doubts
 from bundle.hospital.pacs.faults import UnlikeError
 from bundle.hospital.pacs.job import stain_series
 from bundle.hospital.pacs.rules import read_rules

@@ -9,6 +9,7 @@ from typing import Any
 
 from bundle.common.checks import sha256_of
 from bundle.common.run_folder import read_record
+from bundle.common.trained_bundle import LIKENESS
 from bundle.common.verdicts import DOUBTFUL, NEITHER, NO_ERROR_MAP, UNLIKE, in_words, mostly_unlike
 from bundle.hospital.objects.made import Made
 from bundle.hospital.objects.parametric import Numbers, write_map
@@ -17,7 +18,7 @@ from bundle.images.dicom.source import Source
 from bundle.images.stained.number_map import open_map
 from bundle.staining.job import RECORD
 
-LIKENESS, ERROR_MAP = "models/likeness.npz", "models/error_map.pt"
+ERROR_MAP = "models/error_map.pt"
 CUBE = 4  # voxels a side, of what the error map has a number of: CELL of bundle.networks.cells, which loads PyTorch
 MOST, SHOWN = 255.0, 64.0  # levels
 LEVEL = "{level}", "level of 255"  # UCUM has no unit for it; what is in braces is text to it

@@ -20,7 +20,7 @@ from bundle.common.errors import InputError
 from bundle.common.trained_bundle import fingerprint
 from bundle.common.verdicts import REFUSED
 from bundle.hospital.objects.colour import KINDS, WRITERS
-from bundle.hospital.objects.made import Made, made
+from bundle.hospital.objects.made import Made, judged_by, made
 from bundle.hospital.pacs.audit import Audit, size_and_sha256
 from bundle.hospital.pacs.doubts import CUBE, Doubts, map_kind, read_doubts, segments_kind
 from bundle.hospital.pacs.expected import Listed, as_listed, expected_uids, map_uids
@@ -203,7 +203,7 @@ class Job:
         def slab(start: int, stop: int) -> np.ndarray:
             return stain.read((slice(start, stop), slice(None), slice(None)))
 
-        made_by, root = replace(self.made_by, likeness=doubts.words, unlike=doubts.unlike), self.wanted.bundle_root
+        made_by, root = judged_by(self.made_by, doubts), self.wanted.bundle_root
         with whole_folder(written) as partial:
             for part in PARTS:
                 (partial / part).mkdir()

@@ -14,10 +14,15 @@ from pathlib import Path
 from typing import IO, Any
 
 from bundle.common.errors import InputError
-from bundle.common.trained_bundle import SPEEDS, engine_settings, intensity_faults, read_grey_config
+from bundle.common.trained_bundle import (
+    SPEEDS,
+    engine_settings,
+    intensity_faults,
+    read_grey_config,
+    refusal_faults,
+)
 from bundle.common.verdicts import REFUSED
 from bundle.hospital.objects.colour import KINDS
-from bundle.hospital.pacs.doubts import LIKENESS
 from bundle.hospital.pacs.faults import LaterError, UnlikeError
 from bundle.images.stained.stored import file_name
 
@@ -67,11 +72,7 @@ class Wanted:
                 faults.append(f"{name} is {value!r}; it must be one of {', '.join(known)}.")
         if not (self.bundle_root / "configs" / "volume.json").is_file():
             faults.append(f"{self.bundle_root} has no configs/volume.json; give RUN/bundle of a run.")
-        if self.refuse_unlike and not (self.bundle_root / LIKENESS).is_file():
-            faults.append(
-                f"refuse_unlike is true, but {self.bundle_root} has no {LIKENESS}, so nothing can be called unlike; "
-                "leave it out."
-            )
+        faults += refusal_faults(self.bundle_root, self.refuse_unlike)
         if faults:
             raise InputError("\n".join(faults))
         return engine_settings(config, self.speed, self.bone_intensity, self.background_intensity)

@@ -179,12 +179,12 @@ def test_weights_that_are_a_program_or_of_another_network_are_refused(
 
 
 def test_a_scan_unlike_the_training_data_is_said_to_be(before_folder: str, folder: Path) -> None:
-    params = infer(before_folder, "rat", output="json").json()["params"]
+    params = infer(before_folder, "rat", output="json").json()
     assert params["likeness"] == {"told": NEITHER}
     path = folder / "bundle" / LIKENESS
     try:
         learn(UNLIKE, [0, 1, 2]).save(path)
-        likeness = infer(before_folder, "rat", output="json").json()["params"]["likeness"]
+        likeness = infer(before_folder, "rat", output="json").json()["likeness"]
         assert likeness["told"].startswith("of 6 slices, 0 like the training data, 0 doubtful, 6 unlike (0 to 5)")
         assert likeness["unlike"] == [[0, 5]]
         path.write_bytes(b"none")

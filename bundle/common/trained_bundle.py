@@ -18,6 +18,7 @@ LEVELS = ("bone", "background")
 # How a trained network computes, by name; bundle.networks.engines says what they are
 ENGINES = ("fp32", "winograd_fp32", "winograd6_fp32", "bf16", "winograd_bf16", "fp16", "autocast", "compiled")
 SPEEDS = ("exact", "fast", "preview", "stock", *ENGINES)  # of ``inference.json``, see bundle.networks.accelerate
+LIKENESS = "models/likeness.npz"  # of a bundle: what its training data were like
 OTHER_SIZE = 0.05  # by which pixels may differ from those of the training without a note
 BEYOND = 0.1  # of the way from background to bone
 LEAST_BETWEEN = 0.001  # of a scan's values that must lie between the two
@@ -116,6 +117,20 @@ def fingerprint(bundle_root: str | Path) -> str:
     if not path.is_file():
         raise InputError(f"{path} does not exist, so what the model is cannot be said; give RUN/bundle of a run.")
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def refusal_faults(bundle_root: str | Path, refuse_unlike: bool) -> list[str]:
+    """What is wrong with refusing what is unlike the training data, in a line.
+
+    Args:
+        bundle_root: the trained bundle.
+        refuse_unlike: whether that is asked for.
+    """
+    if not refuse_unlike or (Path(bundle_root) / LIKENESS).is_file():
+        return []
+    return [
+        f"refuse_unlike is true, but {bundle_root} has no {LIKENESS}, so nothing can be called unlike; leave it out."
+    ]
 
 
 def intensity_faults(

@@ -8,6 +8,14 @@ from typing import Any
 
 LIKE, DOUBTFUL, UNLIKE, UNKNOWN = "like the training data", "doubtful", "unlike", "not known"
 DOUBTFUL_FROM, UNLIKE_FROM = 1.5, 2.5  # times the usual distance; chosen on phantoms, see docs/trust.md
+NO_ERROR_MAP = (
+    "no error map: this bundle has none; train with --fold 0, which holds a fifth of the pairs back (docs/trust.md)"
+)
+NEITHER = (
+    "no error map, and nothing to say whether an image is like the training data: this bundle was made before there "
+    "were any; its training command with --resume changed writes them (docs/trust.md)"
+)
+REFUSED = "refuse_unlike is true."  # how the refusal of a volume ends, by which another process knows it
 FEW = 3  # sources of a training, below which it cannot be said how far they lie from each other
 
 
@@ -56,6 +64,11 @@ def summary(verdicts: Iterable[Verdict]) -> dict[str, Any]:
         "unlike": runs([word == UNLIKE for word in words]),
         "doubtful": runs([word == DOUBTFUL for word in words]),
     }
+
+
+def mostly_unlike(told: Mapping[str, Any]) -> bool:
+    """Whether most slices are unlike the training, of what :func:`summary` gives."""
+    return bool(told["slices"].get(UNLIKE, 0) * 2 > sum(told["slices"].values()))
 
 
 def runs(flags: Sequence[bool]) -> list[list[int]]:

@@ -20,7 +20,7 @@ from bundle.common.html import RESEARCH
 from bundle.common.machine import code_version
 from bundle.common.run_folder import read_record
 from bundle.common.trained_bundle import levels_of, recalibrated, size_note
-from bundle.common.verdicts import UNLIKE, in_words, summary
+from bundle.common.verdicts import REFUSED, in_words, mostly_unlike, summary
 from bundle.data.datalist import Modality
 from bundle.images.volumes.channels import all_with_air, named, open_channels, places_note
 from bundle.images.volumes.fill import Fill
@@ -292,8 +292,8 @@ def _refuse(run: Run) -> None:
         return
     verdicts = [run.stainer.judge(np.stack([scan.slab("z", at, at + 1)[0] for scan in run.smoothed])) for at in places]
     told = summary(verdict for verdict in verdicts if verdict is not None)
-    if told["slices"].get(UNLIKE, 0) * 2 > len(places):
-        raise InputError(f"{named(run.channels)} is unlike the training data: {in_words(told)}; refuse_unlike is true.")
+    if mostly_unlike(told):
+        raise InputError(f"{named(run.channels)} is unlike the training data: {in_words(told)}; {REFUSED}")
 
 
 def _digest(part: Any) -> str:

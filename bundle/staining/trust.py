@@ -13,20 +13,13 @@ from torch import Tensor
 
 from bundle.common.checks import sha256_of
 from bundle.common.errors import InputError
-from bundle.common.verdicts import FEW, LIKE, UNKNOWN, UNLIKE, UNLIKE_FROM, Verdict
+from bundle.common.verdicts import FEW, LIKE, NEITHER, NO_ERROR_MAP, UNKNOWN, UNLIKE, UNLIKE_FROM, Verdict
 from bundle.networks.error_map import Calibration, ErrorMap
 from bundle.networks.likeness import Likeness
 
 logger = logging.getLogger("bundle")
 
 LIKENESS = "likeness.npz"  # beside the weights
-NO_ERROR_MAP = (
-    "no error map: this bundle has none; train with --fold 0, which holds a fifth of the pairs back (docs/trust.md)"
-)
-NEITHER = (
-    "no error map, and nothing to say whether an image is like the training data: this bundle was made before there "
-    "were any; its training command with --resume changed writes them (docs/trust.md)"
-)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bundle.common.trained_bundle import fingerprint
+from bundle.common.trained_bundle import LIKENESS, fingerprint
 
 APP, MODELS = "/opt/holoscan/app", "/opt/holoscan/models"
 # the fields of holoscan-cli 4.2's manifests; None where a field may be empty
@@ -44,6 +44,7 @@ MODEL_FILES = {
     "configs/metadata.json",
     "models/model.pt",
     "models/model.ts",
+    LIKENESS,
 }
 
 

@@ -23,13 +23,16 @@ from monai.deploy.operators import (
 
 from bundle.common.errors import InputError
 from bundle.common.trained_bundle import config_files
+from bundle.common.verdicts import NEITHER
 from bundle.hospital.objects.colour import KINDS, WRITERS
-from bundle.hospital.objects.made import Made
+from bundle.hospital.objects.made import Made, judged_by
 from bundle.images.dicom.source import Source, open_folder
 from bundle.images.dicom.words import plain
+from bundle.networks.volume_likeness import VolumeLikeness, volume_likeness
 from scripts.deploy.settings import Settings
 
 SELECTED, SOURCE, IMAGE, STAINED = "study_selected_series_list", "source", "image", "pred"
+JUDGED = "likeness"
 LISTED = 8  # series named in one message
 
 
@@ -198,7 +201,12 @@ class SeriesToVolume(DICOMSeriesToVolumeOperator):
 
 
 class StainOperator(MonaiBundleInferenceOperator):
-    """The SDK's bundle inference, for a bundle that makes colour and is told the grey values of a scan."""
+    """The SDK's bundle inference, for a bundle that makes colour and is told the grey values of a scan.
+
+    Before it stains it says how like the training data the scan is.
+    """
+
+    judged: VolumeLikeness
 
     def __init__(
         self, fragment: Fragment, *args: Any, app_context: AppContext, settings: Settings, **kwargs: Any
@@ -226,6 +234,21 @@ class StainOperator(MonaiBundleInferenceOperator):
             **kwargs,
         )
 
+    def setup(self, spec: OperatorSpec) -> None:
+        """Declare the SDK's ports, and one for how like the training data the scan is."""
+        super().setup(spec)
+        spec.output(JUDGED)
+
+    def predict(self, data: Any, *args: Any, **kwargs: Any) -> Any:
+        """Judge a prepared scan (1, C, Z, Y, X), and stain it.
+
+        Raises:
+            InputError: if it is unlike the training data, where such are refused.
+        """
+        self.judged = volume_likeness(self.settings.bundle_root, data[0].as_tensor(), self.settings.refuse_unlike)
+        print(self.judged.words or NEITHER, flush=True)
+        return super().predict(data, *args, **kwargs)
+
     def _init_config(self, config_names: Sequence[str]) -> None:
         super()._init_config(config_names)
         self._inferer.progress = sys.stderr.isatty()
@@ -244,6 +267,7 @@ class StainOperator(MonaiBundleInferenceOperator):
     def _send_output(self, value: Any, name: str, metadata: dict[str, Any], op_output: Any, context: Any) -> None:
         # the SDK's drops a channel axis of length 1, which colour has not
         op_output.emit(np.asarray(value.cpu()).transpose(3, 2, 1, 0), name)
+        op_output.emit(self.judged, JUDGED)
 
 
 class ColourWriter(Operator):
@@ -263,12 +287,14 @@ class ColourWriter(Operator):
         super().__init__(fragment, *args, **kwargs)
 
     def setup(self, spec: OperatorSpec) -> None:
-        """Declare the ports: the colours and the source's headers in."""
+        """Declare the ports: the colours, what is known of them, and the source's headers in."""
         spec.input(STAINED)
+        spec.input(JUDGED)
         spec.input(SOURCE)
 
     def compute(self, op_input: Any, op_output: Any, context: Any) -> None:
         """Write the objects, each whole or not at all."""
-        stained, source = op_input.receive(STAINED), op_input.receive(SOURCE)
-        paths = self.write(self.folder, source, lambda start, stop: stained[start:stop], self.made)
+        stained, judged, source = (op_input.receive(port) for port in (STAINED, JUDGED, SOURCE))
+        made = judged_by(self.made, judged)
+        paths = self.write(self.folder, source, lambda start, stop: stained[start:stop], made)
         print(f"wrote the stained series to {self.folder}: {len(paths)} DICOM file{'s' * (len(paths) > 1)}", flush=True)

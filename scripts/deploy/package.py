@@ -14,7 +14,7 @@ from typing import Any
 from bundle.common.atomic import whole_folder, write_json
 from bundle.common.command_line import command
 from bundle.common.errors import InputError
-from bundle.common.trained_bundle import config_files, fingerprint, read_stock_config
+from bundle.common.trained_bundle import LIKENESS, config_files, fingerprint, read_stock_config, refusal_faults
 from scripts.deploy.context import APP, MODELS, check_context
 from scripts.deploy.settings import RULES, check_levels, find_bundle, read_rules
 
@@ -61,6 +61,8 @@ def package(
     if any(value is not None for value in levels.values()):
         check_levels(bundle_root, rules_file, **levels)
         content |= {name: value for name, value in levels.items() if value is not None}
+    if faults := refusal_faults(bundle_root, read.refuse_unlike):
+        raise InputError(faults[0])
     with whole_folder(target) as folder:
         write_context(folder, bundle_root, content)
         if faults := check_context(folder, bundle_root):
@@ -89,6 +91,8 @@ def write_context(folder: Path, bundle_root: Path, rules: dict[str, Any]) -> Non
         if not path.is_file():
             raise InputError(f"{path} does not exist; give RUN/bundle of a run.")
         _copy(path, folder / "models" / MODEL / path.relative_to(bundle_root))
+    if (bundle_root / LIKENESS).is_file():  # bundles of before there was any have none
+        _copy(bundle_root / LIKENESS, folder / "models" / MODEL / LIKENESS)
     for name in ("requirements.txt", "runtime.txt"):
         _copy(HERE / name, folder / "pip" / name)
     _copy(HERE / "tools.sh", folder / "tools")

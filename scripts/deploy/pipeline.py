@@ -10,6 +10,7 @@ from bundle.common.trained_bundle import read_stock_config, stock_settings
 from bundle.hospital.objects.made import made
 from scripts.deploy.operators import (
     IMAGE,
+    JUDGED,
     SELECTED,
     SOURCE,
     STAINED,
@@ -55,5 +56,5 @@ class StainApplication(Application):
         self.add_flow(select, check, {(SELECTED, SELECTED)})
         self.add_flow(check, volume, {(SELECTED, SELECTED), (SOURCE, SOURCE)})
         self.add_flow(volume, stain, {(IMAGE, IMAGE)})
-        self.add_flow(stain, write, {(STAINED, STAINED)})
+        self.add_flow(stain, write, {(STAINED, STAINED), (JUDGED, JUDGED)})
         self.add_flow(check, write, {(SOURCE, SOURCE)})

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from bundle.common.errors import InputError
-from bundle.common.trained_bundle import LEVELS, config_files, intensity_faults, read_stock_config
+from bundle.common.trained_bundle import LEVELS, config_files, intensity_faults, read_stock_config, refusal_faults
 
 RULES = Path(__file__).with_name("rules.json")
 # what a MONAI Application Package sets in its container, as the SDK's own RuntimeEnv reads them
@@ -29,11 +29,13 @@ class Rules:
         selections: as the SDK's ``DICOMSeriesSelectorOperator`` has them.
         bone_intensity: mean grey value of bone in such a series; None if the file does not say.
         background_intensity: likewise, of background.
+        refuse_unlike: whether a series that is unlike the model's training data is refused.
     """
 
     selections: tuple[Mapping[str, Any], ...]
     bone_intensity: float | None
     background_intensity: float | None
+    refuse_unlike: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Settings:
         frames: ``multi``, one object of many frames, or ``single``, an object for every slice.
         bone_intensity: mean grey value of bone in the series; None where the model declared none.
         background_intensity: likewise, of background.
+        refuse_unlike: refuse a series that is unlike the model's training data; else it is said of the result.
     """
 
     input: Path
@@ -61,6 +64,7 @@ class Settings:
     frames: str
     bone_intensity: float | None
     background_intensity: float | None
+    refuse_unlike: bool
 
 
 class Arguments(argparse.ArgumentParser):
@@ -80,6 +84,9 @@ def arguments() -> Arguments:
     parser.add_argument("--rules", help="JSON: which series may be stained (default: scripts/deploy/rules.json)")
     parser.add_argument("--bone_intensity", type=float, help="mean grey value of bone in the series, rescaled")
     parser.add_argument("--background_intensity", type=float, help="likewise, of background")
+    parser.add_argument(
+        "--refuse_unlike", choices=("true", "false"), help="refuse a series that is unlike the model's training data"
+    )
     parser.add_argument("--series", help="SeriesInstanceUID, where several series meet the rules")
     parser.add_argument(
         "--frames", choices=("multi", "single"), default="multi", help="one multi-frame object, or one object per slice"
@@ -120,6 +127,9 @@ def read_settings(words: Sequence[str], variables: Mapping[str, str] = os.enviro
         for name in LEVELS
     }
     check_levels(bundle_root, rules_file, **levels)
+    refuse = rules.refuse_unlike if given.refuse_unlike is None else given.refuse_unlike == "true"
+    if faults := refusal_faults(bundle_root, refuse):
+        raise InputError(faults[0])
     return Settings(
         input=source,
         output=output,
@@ -129,6 +139,7 @@ def read_settings(words: Sequence[str], variables: Mapping[str, str] = os.enviro
         series_uid=given.series,
         frames=given.frames,
         **levels,
+        refuse_unlike=refuse,
     )
 
 
@@ -187,22 +198,26 @@ def read_rules(path: Path) -> Rules:
         raise InputError(f"--rules {path} cannot be read ({error.strerror}); give a rules file.") from error
     except ValueError as error:
         raise InputError(f"--rules {path} is no JSON ({error}).") from error
-    known = ["selections", *(f"{name}_intensity" for name in LEVELS)]
+    intensities = [f"{name}_intensity" for name in LEVELS]
+    known = ["selections", *intensities, "refuse_unlike"]
     if not isinstance(content, dict) or not set(content) <= set(known):
         found = sorted(set(content) - set(known)) if isinstance(content, dict) else type(content).__name__
         raise InputError(f"--rules {path} has {found}; it may have {', '.join(known)}.")
     levels = {}
-    for name in known[1:]:
+    for name in intensities:
         value = content.get(name)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
             raise InputError(f"--rules {path}, {name} is {value!r}; it must be a number.")
         levels[name] = None if value is None else float(value)
+    refuse = content.get("refuse_unlike", False)
+    if not isinstance(refuse, bool):
+        raise InputError(f"--rules {path}, refuse_unlike is {refuse!r}; it must be true or false.")
     selections = content.get("selections")
     if not isinstance(selections, list) or not selections:
         raise InputError(f"--rules {path} has no selections; list at least one, as in {RULES}.")
     for number, selection in enumerate(selections):
         check_selection(f"--rules {path}, selections[{number}]", selection)
-    return Rules(tuple(selections), **levels)
+    return Rules(tuple(selections), **levels, refuse_unlike=refuse)
 
 
 def check_selection(place: str, selection: Any) -> None:

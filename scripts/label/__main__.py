@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from bundle.common.atomic import check_writable
 from bundle.common.command_line import as_bool, command
 from bundle.common.errors import InputError
-from bundle.common.trained_bundle import fingerprint, intensity_faults, read_stock_config
+from bundle.common.trained_bundle import fingerprint, intensity_faults, read_stock_config, refusal_faults
 
 SECRETS = "MONAI_LABEL_DICOMWEB_USERNAME and MONAI_LABEL_DICOMWEB_PASSWORD"  # of the environment
 HERE = Path(__file__).resolve().parent
@@ -35,6 +35,7 @@ def main(
     studies: str,
     bone_intensity: float | None = None,
     background_intensity: float | None = None,
+    refuse_unlike: bool = False,
     stow: bool = False,
     host: str = "127.0.0.1",
     port: int = 8000,
@@ -49,6 +50,7 @@ def main(
         studies: a folder of grey volumes, or http://HOST:PORT/dicom-web (user and password: see docs/label.md).
         bone_intensity: mean grey value of bone in the scans, for requests that give none.
         background_intensity: likewise, of background.
+        refuse_unlike: refuse scans that are unlike the model's training data; else the answer says so.
         stow: put each result into the PACS.
         host: address to listen on.
         port: likewise.
@@ -56,10 +58,10 @@ def main(
         name: of the model, for clients.
         work_dir: for the application, its log, and what it fetches from the PACS.
     """
-    stow = as_bool("stow", stow)
+    stow, refuse_unlike = as_bool("stow", stow), as_bool("refuse_unlike", refuse_unlike)
     remote = str(studies).startswith(("http://", "https://"))
     root = Path(bundle).resolve()
-    _check(root, bone_intensity, background_intensity)
+    _check(root, bone_intensity, background_intensity, refuse_unlike)
     if remote and "@" in urlsplit(studies).netloc:
         raise InputError(f"studies has a user or password in it, for all to see; put them into {SECRETS}.")
     if stow and not remote:
@@ -74,6 +76,7 @@ def main(
     words += ["--app", str(app), "--host", host]
     words += ["--port", str(port), "--studies", studies if remote else str(Path(studies).resolve())]
     words += ["--conf", "models", name, "--conf", "stow", str(stow).lower()]
+    words += ["--conf", "refuse_unlike", str(refuse_unlike).lower()]
     levels = {"bone_intensity": bone_intensity, "background_intensity": background_intensity}
     for key, value in levels.items():
         words += [] if value is None else ["--conf", key, str(value)]
@@ -131,7 +134,7 @@ def make_app(work: Path, name: str, bundle: Path) -> Path:
     return app
 
 
-def _check(bundle: Path, bone_intensity: float | None, background_intensity: float | None) -> None:
+def _check(bundle: Path, bone_intensity: float | None, background_intensity: float | None, refuse_unlike: bool) -> None:
     source = read_stock_config(bundle)["source"]
     fingerprint(bundle)
     levels = (bone_intensity, background_intensity)
@@ -139,6 +142,7 @@ def _check(bundle: Path, bone_intensity: float | None, background_intensity: flo
         if level is not None and (isinstance(level, bool) or not isinstance(level, (int, float))):
             raise InputError(f"{word}_intensity is {level!r}; it must be a number, the mean grey value in the scans.")
     faults = [] if levels == (None, None) else intensity_faults(source, *levels)
+    faults += refusal_faults(bundle, refuse_unlike)
     if faults:
         raise InputError("\n".join(faults))
 

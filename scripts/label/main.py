@@ -22,6 +22,7 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.utils.others.generic import strtobool
 
 from bundle.common.errors import InputError
+from bundle.networks.volume_likeness import VolumeLikeness
 
 
 class VirtualStaining(MONAILabelApp):
@@ -31,7 +32,8 @@ class VirtualStaining(MONAILabelApp):
         app_dir: the application's folder, with the bundle in ``model/NAME``.
         studies: a folder, or the address of a DICOMweb server.
         conf: ``models``: NAME; ``bone_intensity`` and ``background_intensity``: for requests that give none;
-            ``stow``: whether results go into the PACS.
+            ``refuse_unlike``: whether scans that are unlike the training data are refused; ``stow``: whether results go
+            into the PACS.
     """
 
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
@@ -107,8 +109,10 @@ class VirtualStaining(MONAILabelApp):
         """The intensities of the server, for requests that give none."""
         return {name: self.conf.get(name) for name in LEVELS}
 
-    def _publish(self, model: str, image: str, colour: np.ndarray, settings: dict[str, Any]) -> dict[str, Any]:
+    def _publish(
+        self, model: str, image: str, colour: np.ndarray, settings: dict[str, Any], judged: VolumeLikeness
+    ) -> dict[str, Any]:
         series = self.datastore()
         if not isinstance(series, SeriesStore):
             raise InputError("results are to be stored, but scans come from a folder; give the address of a PACS.")
-        return store(series.client, model, series.source(image), colour, settings)
+        return store(series.client, model, series.source(image), colour, settings, judged)

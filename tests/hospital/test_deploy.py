@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
+import torch
 from pydicom.uid import RLELossless
 
+from bundle.common.trained_bundle import LIKENESS
+from bundle.common.verdicts import NEITHER
+from bundle.networks.likeness import learn
 from tests.helpers.firm import make_firm
 from tests.hospital.conftest import needs
 from tests.hospital.deploy_parts import (
@@ -99,6 +104,30 @@ def test_of_two_series_one_is_named_and_a_maps_variables_and_rules_do_as_well(bu
     (path,) = out.iterdir()
     sources = {each.ReferencedSOPInstanceUID for each in pydicom.dcmread(path).SourceImageSequence}
     assert sources <= {each.SOPInstanceUID for each in ct_series("2")}
+
+
+def test_a_scan_unlike_the_training_data_is_said_to_be_or_refused(bundle: Path, tmp_path: Path) -> None:
+    strange = shutil.copytree(bundle, tmp_path / "strange")
+    learn([torch.full((3, 40, 36), level) for level in (0.9, 0.91, 0.92)], [0, 1, 2]).save(strange / LIKENESS)
+    scan, out = save(tmp_path / "ct", hard_slices()), tmp_path / "out"
+    words = ["-i", scan, "-o", out, "-m", strange, *level_words()]
+    refused = run_app(*words, "--refuse_unlike", "true")
+    assert refused.returncode == 1
+    (line,) = refused.stderr.strip().splitlines()
+    assert line.startswith("error: the scan is unlike the training data: of 4 slices, 0 like the training data")
+    assert not list(out.iterdir())
+    done = run_app(*words)
+    assert done.returncode == 0, done.stderr
+    (path,) = out.iterdir()
+    made = pydicom.dcmread(path)
+    assert made.SeriesDescription == "SYNTHETIC stain of a scan UNLIKE its training - research only"
+    (said,) = (line for line in done.stdout.splitlines() if line.startswith("of 4 slices"))
+    assert made.ImageComments == f"SYNTHETIC virtual stain - research only. {said}"
+    (strange / LIKENESS).unlink()
+    path.unlink()
+    before = run_app(*words)
+    assert NEITHER in before.stdout.splitlines()
+    assert pydicom.dcmread(path).ImageComments == "SYNTHETIC virtual stain - research only"
 
 
 class Hostile:

@@ -19,6 +19,8 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import HEVCMP51
 
 from bundle.common.errors import InputError
+from bundle.common.trained_bundle import LIKENESS
+from scripts.deploy.package import package
 from scripts.deploy.settings import read_rules, read_settings
 from scripts.deploy.weights import check_weights
 from tests.conftest import ROOT
@@ -161,6 +163,22 @@ def test_intensities_are_never_assumed_and_must_fit_the_model(bundle: Path, trai
     assert "declared none" in refusal(*undeclared, *level_words())
 
 
+def test_what_cannot_be_called_unlike_is_not_to_be_refused(bundle: Path, tmp_path: Path) -> None:
+    words = ["-i", tmp_path, "-o", tmp_path.parent / "out", "-m", bundle, *level_words()]
+    rules = tmp_path / "rules.json"
+    rules.write_text(json.dumps({"selections": [{"conditions": {"Modality": "CT"}}], "refuse_unlike": True}))
+    assert not read_settings([*map(str, words)]).refuse_unlike
+    assert read_settings([*map(str, words), "--rules", str(rules)]).refuse_unlike
+    assert not read_settings([*map(str, words), "--rules", str(rules), "--refuse_unlike", "false"]).refuse_unlike
+    before = shutil.copytree(bundle, tmp_path / "before")
+    (before / LIKENESS).unlink()
+    words[5] = before
+    assert "has no models/likeness.npz" in refusal(*words, "--refuse_unlike", "true")
+    assert "invalid choice: 'perhaps'" in refusal(*words, "--refuse_unlike", "perhaps")
+    with pytest.raises(InputError, match=r"has no models/likeness\.npz, so nothing can be called unlike"):
+        package(str(before), str(tmp_path / "context"), str(rules))
+
+
 def test_a_command_line_that_lacks_or_mistypes_something_is_refused(bundle: Path, tmp_path: Path) -> None:
     levels = level_words()
     assert "--input is missing" in refusal("-o", tmp_path.parent, "-m", bundle, *levels)
@@ -190,6 +208,7 @@ def test_a_command_line_that_lacks_or_mistypes_something_is_refused(bundle: Path
         ('{"selections": [{"conditions": {"Modality": ""}}]}', "Modality is ''"),
         ('{"selections": [{"conditions": {"Modality": "CT"}}], "bone": 3}', "'bone'"),
         ('{"selections": [{"conditions": {"Modality": "CT"}}], "bone_intensity": "$1"}', "must be a number"),
+        ('{"selections": [{"conditions": {"Modality": "CT"}}], "refuse_unlike": 1}', "refuse_unlike is 1; it must be"),
     ],
 )
 def test_rules_that_the_sdk_would_pass_over_are_refused(content: str, said: str, tmp_path: Path) -> None:

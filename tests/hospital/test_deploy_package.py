@@ -17,6 +17,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from bundle.common.errors import InputError
+from bundle.common.trained_bundle import LIKENESS
 from scripts.deploy.context import check_context
 from scripts.deploy.package import package
 from tests.hospital.conftest import needs
@@ -78,7 +79,8 @@ def test_a_context_holds_what_its_files_name_and_no_data(bundle: Path, context: 
     assert (held / "models" / "model.pt").read_bytes() == weights
     assert hashlib.sha256(weights).hexdigest() in (context / "Dockerfile").read_text()
     assert json.loads((context / "app/scripts/deploy/rules.json").read_text())["bone_intensity"] == 28000
-    assert not {path.suffix for path in context.rglob("*") if path.is_file()} - {
+    assert (held / LIKENESS).read_bytes() == (bundle / LIKENESS).read_bytes()
+    assert not {path.suffix for path in context.rglob("*") if path.is_file() and path != held / LIKENESS} - {
         *("", ".py", ".json", ".txt", ".pt", ".ts", ".yaml")
     }
 

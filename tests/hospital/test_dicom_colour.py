@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import highdicom
@@ -295,3 +296,18 @@ def test_writing_keeps_a_few_slices_in_memory(tmp_path: Path) -> None:
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert most < 8 * side * side * 3  # of 16
+
+
+@pytest.mark.parametrize("write", [write_frames, write_slices])
+def test_how_like_the_training_data_a_scan_is_stands_in_the_object_and_changes_no_uid(
+    source: Source, frames: Path, slices: list[Path], tmp_path: Path, write: object
+) -> None:
+    made = replace(MADE, likeness="of 6 slices, 6 unlike " + "(0 to 1)" * 200, unlike=True)
+    path = write(tmp_path, source, slab, made)[0]
+    read, before = pydicom.dcmread(path), pydicom.dcmread(frames if write is write_frames else slices[0])
+    assert read.SeriesDescription == "SYNTHETIC stain of a scan UNLIKE its training - research only"
+    assert read.ImageComments.startswith(f"{before.ImageComments}. of 6 slices, 6 unlike (0 to 1)")
+    assert read.ImageComments.endswith(" ...")
+    assert len(read.ImageComments) < 1100
+    assert (read.SOPInstanceUID, read.SeriesInstanceUID) == (before.SOPInstanceUID, before.SeriesInstanceUID)
+    assert len(complaints(path, (KNOWN, *PLACED))) == 1

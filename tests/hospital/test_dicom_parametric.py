@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import highdicom
@@ -10,13 +11,15 @@ import pydicom
 import pytest
 
 from bundle.common.errors import InputError
-from bundle.hospital.objects.parametric import write_map
+from bundle.hospital.objects.parametric import Numbers, write_map
 from bundle.images.dicom.source import ordered
 from tests.hospital.dciodvfy import complaints
 from tests.hospital.series import MADE, PIXEL_MM, SHAPE, STEP_MM, ct_series
 
 MAP = np.random.default_rng(7).random(SHAPE, dtype=np.float32)
 SOURCE = ordered(ct_series())
+NUMBERS = Numbers("a kind", "disagreement", "Disagreement of axes", ("1", "no units"), most=1, shown=1)
+ERROR = Numbers("another", "expected error", "Expected error, levels of 255", ("{level}", "level of 255"), 255, 64, 4)
 
 
 def slab(start: int, stop: int) -> np.ndarray:
@@ -25,12 +28,12 @@ def slab(start: int, stop: int) -> np.ndarray:
 
 
 def test_the_object_is_what_its_class_asks_for(tmp_path: Path) -> None:
-    (path,) = write_map(tmp_path, SOURCE, slab, MADE, "disagreement", (0, 1))
+    (path,) = write_map(tmp_path, SOURCE, slab, MADE, NUMBERS)
     assert complaints(path) == ["ParametricMap"]
 
 
 def test_highdicom_reads_the_same_map_in_the_same_place(tmp_path: Path) -> None:
-    (path,) = write_map(tmp_path, SOURCE, slab, MADE, "disagreement", (0, 1))
+    (path,) = write_map(tmp_path, SOURCE, slab, MADE, NUMBERS)
     read = highdicom.imread(path)
     volume = read.get_volume(apply_real_world_transform=True)
     array = volume.array if volume.affine[:3, 0] @ SOURCE.direction[:, 2] > 0 else volume.array[::-1]
@@ -40,7 +43,7 @@ def test_highdicom_reads_the_same_map_in_the_same_place(tmp_path: Path) -> None:
 
 
 def test_past_the_limit_there_are_several_objects(tmp_path: Path) -> None:
-    paths = write_map(tmp_path, SOURCE, slab, MADE, "trust", (0, 1), limit_bytes=SHAPE[1] * SHAPE[2] * 4 * 4)
+    paths = write_map(tmp_path, SOURCE, slab, MADE, NUMBERS, limit_bytes=SHAPE[1] * SHAPE[2] * 4 * 4)
     read = [pydicom.dcmread(path) for path in paths]
     assert [each.NumberOfFrames for each in read] == [3, 3]
     np.testing.assert_array_equal(np.concatenate([each.pixel_array for each in read]), MAP)
@@ -48,17 +51,43 @@ def test_past_the_limit_there_are_several_objects(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("label", "value_range", "said"),
-    [("../trust", (0, 1), "label is"), ("", (0, 1), "label is"), ("trust", (1, 1), "value_range is")],
+    ("change", "said"),
+    [
+        ({"label": "../trust"}, "^label is '../trust'; it must be 1 to 16 letters"),
+        ({"label": ""}, "^label is"),
+        ({"words": "µ"}, "^words are 'µ'; they must be 1 to 64 characters of ASCII"),
+        ({"shown": 2}, "^numbers are from 0 to 1, shown to 2; both"),
+        ({"most": float("inf")}, "^numbers are from 0 to inf"),
+    ],
 )
-def test_a_label_or_a_range_that_cannot_be_is_refused(
-    tmp_path: Path, label: str, value_range: tuple[float, float], said: str
-) -> None:
+def test_what_no_tag_takes_is_refused(tmp_path: Path, change: dict, said: str) -> None:
     with pytest.raises(InputError, match=said):
-        write_map(tmp_path, SOURCE, slab, MADE, label, value_range)
+        write_map(tmp_path, SOURCE, slab, MADE, replace(NUMBERS, **change))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_map_of_another_type_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="float64, the series' grid asks for 6×14×10 float32"):
-        write_map(tmp_path, SOURCE, lambda start, stop: MAP[start:stop].astype(float), MADE, "trust", (0, 1))
+        write_map(tmp_path, SOURCE, lambda start, stop: MAP[start:stop].astype(float), MADE, NUMBERS)
+
+
+@pytest.mark.parametrize("falling", [False, True])
+def test_cubes_lie_where_their_voxels_do_and_what_is_not_known_is_said(tmp_path: Path, falling: bool) -> None:
+    slices = ct_series()
+    for each in slices if falling else []:
+        each.InstanceNumber = -each.InstanceNumber
+    cubes = np.arange(24, dtype=np.float32).reshape(2, 4, 3)
+    cubes[0, 1, 2], cubes[1, 0, 0] = np.nan, 300
+    (path,) = write_map(tmp_path, ordered(slices), lambda start, stop: cubes[start:stop], MADE, ERROR)
+    assert complaints(path) == ["ParametricMap"]
+    read, written = highdicom.imread(path), pydicom.dcmread(path)
+    assert np.isnan([written.FloatPixelPaddingValue, written.FloatPixelPaddingRangeLimit]).all()
+    np.testing.assert_array_equal(written.pixel_array[:: -1 if falling else 1], np.minimum(cubes, 255))
+    mapping = read.SharedFunctionalGroupsSequence[0].RealWorldValueMappingSequence[0]
+    assert mapping.MeasurementUnitsCodeSequence[0].CodeMeaning == "level of 255"
+    volume = read.get_volume(apply_real_world_transform=True)
+    np.testing.assert_allclose(volume.spacing, [4 * STEP_MM, *(4 * size for size in PIXEL_MM)], rtol=1e-9)
+    # the cube (1, 2, 1) holds voxels 4 to 7, 8 to 11 and 4 to 7; its centre is theirs, by the scan's own affine
+    scan = SOURCE.direction @ (np.array([5.5, 9.5, 5.5]) * (*PIXEL_MM[::-1], STEP_MM)) + SOURCE.origin_mm
+    (place,) = np.argwhere(volume.array == cubes[1, 2, 1])
+    np.testing.assert_allclose((volume.affine @ [*place, 1])[:3], scan, atol=1e-9)

@@ -17,12 +17,16 @@ import pytest
 import requests
 import torch
 
+from bundle.common.trained_bundle import LIKENESS
+from bundle.common.verdicts import NEITHER
+from bundle.networks.likeness import learn
 from tests.conftest import ROOT
 from tests.helpers.firm import make_firm
 from tests.helpers.volumes import make_voxels, write_scan
 from tests.hospital.label_parts import LEVELS, PATIENCE_S, infer, make_model, plain, refused, same_grid, serving
 
 pytestmark = pytest.mark.slow
+UNLIKE = [torch.full((3, 48, 40), level) for level in (0.9, 0.91, 0.92)]  # sources as no scan here is
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +176,30 @@ def test_weights_that_are_a_program_or_of_another_network_are_refused(
         file.write_bytes(weights)
     assert not (tmp_path / "harm").exists()
     assert infer(before_folder, "rat").content == expected
+
+
+def test_a_scan_unlike_the_training_data_is_said_to_be(before_folder: str, folder: Path) -> None:
+    params = infer(before_folder, "rat", output="json").json()
+    assert params["likeness"] == {"told": NEITHER}
+    path = folder / "bundle" / LIKENESS
+    try:
+        learn(UNLIKE, [0, 1, 2]).save(path)
+        likeness = infer(before_folder, "rat", output="json").json()["likeness"]
+        assert likeness["told"].startswith("of 6 slices, 0 like the training data, 0 doubtful, 6 unlike (0 to 5)")
+        assert likeness["unlike"] == [[0, 5]]
+        path.write_bytes(b"none")
+        refused(infer(before_folder, "rat"), 422, "holds no cells of a training")
+    finally:
+        path.unlink()
+
+
+def test_it_is_refused_where_that_is_asked_for(own_network: bool, model: Path, folder: Path, tmp_path: Path) -> None:
+    strange = shutil.copytree(model, tmp_path / "strange")
+    learn(UNLIKE, [0, 1, 2]).save(strange / LIKENESS)
+    with serving(strange, folder / "scans", tmp_path / "work", refuse_unlike="true", **LEVELS) as address:
+        refused(
+            infer(address, "rat"), 422, "the scan is unlike the training data: of 6 slices", "refuse_unlike is true."
+        )
 
 
 def test_a_bundle_of_which_one_section_decides_is_stained_as_by_plain_inference(

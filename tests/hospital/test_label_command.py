@@ -39,6 +39,8 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ({"bone_intensity": 30000}, "background_intensity of the scan not given; give both"),
         ({"bone_intensity": 7, "background_intensity": 7}, "are both 7; they must differ"),
         ({"bone_intensity": "much", "background_intensity": 7}, "bone_intensity is 'much'; it must be a number"),
+        ({"refuse_unlike": True}, "has no models/likeness.npz, so nothing can be called unlike; leave it out"),
+        ({"refuse_unlike": "perhaps"}, "refuse_unlike is 'perhaps'; it must be true or false"),
         ({"stow": True}, "stow is true, but studies is"),
         ({"studies": "nowhere"}, "studies nowhere is no folder"),
         ({"studies": "https://jane:secret@pacs.org/dicom-web"}, "has a user or password in it"),

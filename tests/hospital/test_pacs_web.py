@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from bundle.common.errors import InputError
+from bundle.common.verdicts import NEITHER
 from bundle.hospital.pacs.address import Web as Address
 from bundle.hospital.pacs.address import read_address
 from bundle.hospital.pacs.job import stain_series
@@ -63,7 +64,7 @@ def test_it_lists_what_matches_and_no_name_of_a_patient(orthanc, scan, tmp_path,
 def test_the_result_is_in_the_study_of_the_scan_voxel_by_voxel(orthanc, scan, bundle, tmp_path, capsys, monkeypatch):
     words = ("stain", "--pacs", orthanc.web, "--series", SERIES, "--work", tmp_path / "work", *levels(bundle))
     code, shown, err = command(capsys, monkeypatch, *words)
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, f"series {SERIES}: {NEITHER}\n")
     made = only(orthanc)
     assert orthanc.get(f"/studies/{made['ParentStudy']}")["MainDicomTags"]["StudyInstanceUID"] == STUDY
     (result,) = files_in(orthanc, made, tmp_path / "result")

@@ -22,6 +22,7 @@ TRUE_COLOUR = "1.2.840.10008.5.1.4.1.1.7.4"  # Multi-frame True Color Secondary 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 FRAMES, SLICES = "frames", "slices"  # kinds, for UIDs
 BYTE = np.dtype(np.uint8)
+MOST_WORDS = 1024  # of a comment that are ours; LT holds ten times as many
 
 
 def write_frames(folder: Path, source: Source, slab: Slab, made: Made, limit_bytes: int = LIMIT) -> list[Path]:
@@ -100,6 +101,11 @@ KINDS = {"multi": FRAMES, "single": SLICES}  # by what users call them
 WRITERS = {"multi": write_frames, "single": write_slices}
 
 
+def _cut(words: str) -> str:
+    """Words of at most 1,024 characters, as a scan may be unlike the training in any number of places."""
+    return words if len(words) <= MOST_WORDS else f"{words[: MOST_WORDS - 4]} ..."
+
+
 def _picture(
     source: Source, made: Made, sop_class: str, kind: str, number: int, instances: Sequence[Dataset]
 ) -> Dataset:
@@ -109,7 +115,7 @@ def _picture(
     new.SecondaryCaptureDeviceManufacturer = MANUFACTURER
     new.SecondaryCaptureDeviceManufacturerModelName = made.name
     new.SecondaryCaptureDeviceSoftwareVersions = made.version
-    new.ImageComments = DESCRIPTION
+    new.ImageComments = ". ".join([DESCRIPTION, *([_cut(made.likeness)] if made.likeness else [])])
     new.SamplesPerPixel, new.PhotometricInterpretation, new.PlanarConfiguration = 3, "RGB", 0
     new.Rows, new.Columns = source.shape[1:]
     new.BitsAllocated, new.BitsStored, new.HighBit, new.PixelRepresentation = 8, 8, 7, 0

@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
 from pydicom import Dataset
 from pydicom.sequence import Sequence as Items
 from pydicom.tag import Tag
@@ -46,6 +47,27 @@ def as_numbered(source: Source, slab: Slab) -> tuple[Source, Slab]:
         direction=source.direction * (1, 1, -1),
     )
     return turned, lambda start, stop: slab(count - stop, count - start)[::-1]
+
+
+def coarser(source: Source, cube: int) -> Source:
+    """The grid of cubes of voxels of a scan: where their centres lie; at the ends, those of whole cubes.
+
+    Args:
+        source: the series; of the result only its place counts, not its slices.
+        cube: side of a cube, voxels.
+    """
+    z, y, x = source.spacing_mm
+    inward = source.direction @ np.array([x, y, z]) * (cube - 1) / 2
+    headers = tuple(replace(each, position_mm=each.position_mm + inward) for each in source.headers[::cube])
+    depth, height, width = (-(-size // cube) for size in source.shape)
+    first = headers[0].position_mm
+    return replace(
+        source,
+        headers=headers,
+        shape=(depth, height, width),
+        spacing_mm=(z * cube, y * cube, x * cube),
+        origin_mm=(float(first[0]), float(first[1]), float(first[2])),
+    )
 
 
 def spans(source: Source, frame_bytes: int, limit_bytes: int) -> list[tuple[int, int]]:

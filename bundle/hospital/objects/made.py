@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -36,6 +36,8 @@ class Made:
         sha256: of its weights, hexadecimal.
         settings: what a stain depends on besides model and scan, of JSON's types.
         code: SHA-256 of the Python code that runs, its first 12 digits.
+        likeness: how like the training data the scan is, a line of ASCII; empty where that is not known.
+        unlike: whether the scan is unlike them.
     """
 
     name: str
@@ -43,6 +45,8 @@ class Made:
     sha256: str
     settings: Mapping[str, Any]
     code: str
+    likeness: str = ""
+    unlike: bool = False
 
     def series_uid(self, source: Scan, kind: str) -> str:
         """SeriesInstanceUID of a stain: the same for the same model, settings, scan and kind of object."""
@@ -55,6 +59,23 @@ class Made:
     def _uid(self, source: Scan, *what: object) -> str:
         content = [self.sha256, dict(self.settings), source.series_uid, sorted(source.instance_uids), *what]
         return uid_for(json.dumps(content, sort_keys=True).encode())
+
+
+class Judged(Protocol):
+    """What is known of how like the training data a scan is."""
+
+    @property
+    def words(self) -> str:
+        """It in one line of ASCII; empty if nothing is to be said."""
+
+    @property
+    def unlike(self) -> bool:
+        """Whether the scan is unlike them."""
+
+
+def judged_by(made_by: Made, judged: Judged) -> Made:
+    """A model and settings, with what is known of the scan."""
+    return replace(made_by, likeness=judged.words, unlike=judged.unlike)
 
 
 def made(bundle_root: str | Path, settings: Mapping[str, Any]) -> Made:

@@ -65,6 +65,7 @@ FRAME = ("FrameOfReferenceUID", "PositionReferenceIndicator")
 PART = ("BodyPartExamined", "Laterality", "ImageLaterality")
 LOSSY = ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")
 DESCRIPTION = "SYNTHETIC virtual stain - research only"
+OF_UNLIKE = "SYNTHETIC stain of a scan UNLIKE its training - research only"
 MANUFACTURER = "virtual-staining, research software"
 SYNTHETIC = 0x0008001C  # SyntheticData: pydicom before 2023 has no name for it
 FIRST_SERIES = 9000  # above what scanners count to
@@ -108,7 +109,7 @@ def new_object(
     new.SeriesNumber = FIRST_SERIES + 1000 * series + _series_number(source) % 1000
     new.InstanceNumber = number
     new.Modality = "OT"  # not the source's: who asks a study for its CT must not be given a picture
-    new.SeriesDescription = DESCRIPTION
+    new.SeriesDescription = OF_UNLIKE if made.unlike else DESCRIPTION
     new.ContentDate = new.InstanceCreationDate = date
     new.ContentTime = new.InstanceCreationTime = time
     new.PatientOrientation = ""  # type 2C: where it lies is said in full

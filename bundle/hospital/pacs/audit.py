@@ -12,7 +12,7 @@ from pathlib import Path
 from bundle.common.atomic import check_writable
 
 BLOCK = 1 << 20
-ACTIONS = ("fetched", "stored", "skipped", "refused", "failed")
+ACTIONS = ("fetched", "judged", "stored", "skipped", "refused", "failed")
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Audit:
             sop_uid: SOP Instance UID; None where a whole series is meant.
             size: of its file, bytes.
             sha256: of its file.
-            status: what the PACS said, or the fault.
+            status: what the PACS said, how like the training data a scan is, or the fault.
         """
         content = {
             "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),

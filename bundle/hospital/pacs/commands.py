@@ -9,6 +9,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,7 @@ def stain(
     study: str | None = None,
     speed: str | None = None,
     frames: str | None = None,
+    refuse_unlike: bool | None = None,
     work: str = WORK,
     audit: str | None = None,
     keep: bool = False,
@@ -149,10 +151,11 @@ def stain(
         bundle: RUN/bundle of a training.
         bone_intensity: mean grey value of bone in this scan.
         background_intensity: likewise, of background.
-        rules: a rules file that says the two, speed and frames, where they are not given here.
+        rules: a rules file that says the two, speed, frames and refuse_unlike, where they are not given here.
         study: Study Instance UID, for a PACS that finds no series without it.
         speed: exact, fast, preview or stock.
         frames: multi (one object) or single (one object a slice).
+        refuse_unlike: refuse a scan that is unlike the training data; false if not given.
         work: folder of unfinished work.
         audit: file of the audit; WORK/audit.jsonl if not given.
         keep: leave the files in WORK when all is done.
@@ -168,10 +171,17 @@ def stain(
     series_uid = checked_uid("series", series)
     study_uid = checked_uid("study", study) if study else None
     read = read_rules(rules) if rules else []
+    refuse = None if refuse_unlike is None else as_bool("refuse_unlike", refuse_unlike)
+    asked = Wanted(
+        Path(str(bundle)),
+        bone_intensity,
+        background_intensity,
+        speed or SPEEDS[0],
+        frames or FRAMES[0],
+        bool(refuse),
+    )
     if not rules:
-        Wanted(
-            Path(str(bundle)), bone_intensity, background_intensity, speed or SPEEDS[0], frames or FRAMES[0]
-        ).settings()
+        asked.settings()
     client = connect(pacs, patience, aet, fetch, receive_port, ca_file, client_cert)
     desk = _desk(client, patience, work, audit, keep)
     found = get_series(client, patience, series_uid, study_uid)
@@ -180,14 +190,15 @@ def stain(
         raise InputError(
             f"no rule of {rules} matches series {series_uid}; pass --bone_intensity, --background_intensity."
         )
-    wanted = Wanted(
-        Path(str(bundle)),
-        bone_intensity if bone_intensity is not None or rule is None else rule.bone_intensity,
-        background_intensity if background_intensity is not None or rule is None else rule.background_intensity,
-        speed or (rule.speed if rule else SPEEDS[0]),
-        frames or (rule.frames if rule else FRAMES[0]),
-    )
-    return stain_series(desk, found, wanted)
+    given: dict[str, Any] = {
+        "bone_intensity": bone_intensity,
+        "background_intensity": background_intensity,
+        "speed": speed,
+        "frames": frames,
+        "refuse_unlike": refuse,
+    }
+    chosen = {name: value for name, value in given.items() if value is not None}
+    return stain_series(desk, found, replace(asked if rule is None else rule.wanted(Path(str(bundle))), **chosen))
 
 
 @_command
@@ -240,7 +251,7 @@ def watch(
     patience = Patience(attempts, timeout)
     read = read_rules(rules)
     for rule in read:
-        Wanted(Path(str(bundle)), rule.bone_intensity, rule.background_intensity, rule.speed, rule.frames).settings()
+        rule.wanted(Path(str(bundle))).settings()
     client = connect(pacs, patience, aet, fetch, receive_port, ca_file, client_cert)
     desk = _desk(client, patience, work, audit, keep)
     failed = Watch(desk, read, Path(str(bundle)), every, stable, oldest).run(as_bool("once", once))

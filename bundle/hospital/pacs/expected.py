@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from bundle.hospital.objects.colour import KINDS, LIMIT
 from bundle.hospital.objects.made import Made
+from bundle.hospital.objects.parametric import FLOAT
 from bundle.hospital.pacs.series import Answer, Series
 from bundle.images.dicom.source import Source
 
@@ -37,6 +38,20 @@ def as_listed(series: Series, listed: Mapping[str, Answer]) -> Listed | None:
     except ValueError:
         return None
     return Listed(series.series_uid, list(listed), shape)
+
+
+def map_uids(made_by: Made, source: Source | Listed, kind: str, cube: int) -> list[str]:
+    """SOP Instance UIDs of all objects of a map beside a result.
+
+    Args:
+        made_by: the model and its settings.
+        source: the scan.
+        kind: as of :class:`bundle.hospital.objects.parametric.Numbers`.
+        cube: likewise.
+    """
+    count, rows, columns = (-(-size // cube) for size in source.shape)
+    count = math.ceil(count / max(1, LIMIT // (rows * columns * FLOAT.itemsize)))
+    return [made_by.instance_uid(source, kind, number) for number in range(1, count + 1)]
 
 
 def expected_uids(made_by: Made, source: Source | Listed, frames: str) -> list[str]:

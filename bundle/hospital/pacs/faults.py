@@ -26,6 +26,10 @@ class RefusedError(PacsError):
     """The PACS does not take one object; what else it was given it may take."""
 
 
+class UnlikeError(PacsError):
+    """A scan that is unlike the model's training data, where such are refused."""
+
+
 class LaterError(InputError):
     """A fault that goes away by itself or by somebody's making room: the same command, later, goes on."""
 

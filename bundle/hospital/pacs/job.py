@@ -6,7 +6,8 @@ import contextlib
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,11 +18,21 @@ from bundle.common.atomic import whole_folder
 from bundle.common.claims import CLAIM, claimed
 from bundle.common.errors import InputError
 from bundle.common.trained_bundle import fingerprint
+from bundle.common.verdicts import REFUSED
 from bundle.hospital.objects.colour import KINDS, WRITERS
-from bundle.hospital.objects.made import Made, made
+from bundle.hospital.objects.made import Made, judged_by, made
 from bundle.hospital.pacs.audit import Audit, size_and_sha256
-from bundle.hospital.pacs.expected import Listed, as_listed, expected_uids
-from bundle.hospital.pacs.faults import LaterError, PacsError, Patience, UnreachableError, persistently, then_again
+from bundle.hospital.pacs.doubts import CUBE, Doubts, map_kind, read_doubts, segments_kind
+from bundle.hospital.pacs.expected import Listed, as_listed, expected_uids, map_uids
+from bundle.hospital.pacs.faults import (
+    LaterError,
+    PacsError,
+    Patience,
+    UnlikeError,
+    UnreachableError,
+    persistently,
+    then_again,
+)
 from bundle.hospital.pacs.fetching import fetch_series
 from bundle.hospital.pacs.rules import is_ours
 from bundle.hospital.pacs.series import Answer, Pacs, Series, instance_list
@@ -30,6 +41,10 @@ from bundle.images.dicom.source import Source, open_folder
 from bundle.images.stained.stored import open_stain
 
 Stainer = Callable[[Wanted, Path, Path, Callable[[], None]], Path]
+# Of the objects that are made, a folder for each series, in the order in which they are stored: where the stain is,
+# what is said of it is too
+SEGMENTS, MAP, STAIN = PARTS = ("segments", "map", "stain")
+BESIDE = {SEGMENTS: "slices not to be believed", MAP: "expected error"}
 
 
 class BusyError(LaterError):
@@ -137,16 +152,35 @@ class Job:
         early = as_listed(series, listed)
         if early is not None and self._is_stored(early):
             return self._already(early)
-        fetched, stained, written = (folder / name for name in ("source", "stained", "made"))
+        fetched, stained, written = (folder / name for name in ("source", "stained", "objects"))
         fetch_series(desk.pacs, desk.patience, series, list(listed), fetched, self.audit, desk.heed_stop)
         source = self._open(fetched)
         if any(str(each.get("SyntheticData", "")).upper() == "YES" for each in source.instances):
             raise PacsError(f"series {series.series_uid} is marked as synthetic data; give the scan it was made from.")
         if self._is_stored(source):
             return self._already(source)
-        if not written.is_dir():
-            self._write(source, desk.stain(self.wanted, fetched, stained, desk.heed_stop), written)
-        return self._store(self.result_uid(source), written)
+        try:
+            stain = None if written.is_dir() else desk.stain(self.wanted, fetched, stained, desk.heed_stop)
+            doubts = self._judged(stained)
+        except UnlikeError as error:
+            for each in (fetched, stained, written):
+                shutil.rmtree(each, ignore_errors=True)
+            self.audit.line("refused", series.study_uid, series.series_uid, status=str(error))
+            raise UnlikeError(f"series {series.series_uid} is refused: {error}") from error
+        if stain is not None:
+            self._write(source, stain, doubts, written)
+        return self._store_all(written)
+
+    def _judged(self, stained: Path) -> Doubts:
+        """What is known of where not to believe a stain; it is said, and written down."""
+        doubts, series = read_doubts(stained), self.series
+        for words in filter(None, (doubts.words, doubts.missing)):
+            print(f"series {series.series_uid}: {words}", file=sys.stderr)
+        if doubts.unlike and self.wanted.refuse_unlike:
+            raise UnlikeError(f"it is unlike the training data: {doubts.words}; {REFUSED}")
+        if doubts.words:
+            self.audit.line("judged", series.study_uid, series.series_uid, status=doubts.words)
+        return doubts
 
     def _open(self, fetched: Path) -> Source:
         """Open what was fetched; of a series that cannot be stained no images stay here."""
@@ -159,7 +193,7 @@ class Job:
             )
             raise InputError(f"series {self.series.series_uid} cannot be stained: {error}") from error
 
-    def _write(self, source: Source, path: Path, written: Path) -> None:
+    def _write(self, source: Source, path: Path, doubts: Doubts, written: Path) -> None:
         stain = open_stain(path)
         if stain.shape != source.shape:
             raise InputError(
@@ -169,13 +203,25 @@ class Job:
         def slab(start: int, stop: int) -> np.ndarray:
             return stain.read((slice(start, stop), slice(None), slice(None)))
 
+        made_by, root = judged_by(self.made_by, doubts), self.wanted.bundle_root
         with whole_folder(written) as partial:
-            WRITERS[self.wanted.frames](partial, source, slab, self.made_by)
+            for part in PARTS:
+                (partial / part).mkdir()
+            WRITERS[self.wanted.frames](partial / STAIN, source, slab, made_by)
+            doubts.write_error(partial / MAP, source, made_by, map_kind(root) or "")
+            doubts.write_segments(partial / SEGMENTS, source, made_by, segments_kind(root))
 
-    def _store(self, result_uid: str, written: Path) -> str:
-        """Store what the PACS does not yet list, and see that it lists all of it then."""
+    def _store_all(self, written: Path) -> str:
+        """Store each series that was made; what was stored, in one line."""
+        series = {part: sorted((written / part).iterdir()) for part in PARTS}
+        told = {part: self._store(_uids(paths[0])[0], paths) for part, paths in series.items() if paths}
+        beside = [f"series {_uids(series[part][0])[0]} ({words})" for part, words in BESIDE.items() if part in told]
+        return told[STAIN] + (f"; beside it {' and '.join(beside)}" if beside else "")
+
+    def _store(self, result_uid: str, files: Sequence[Path]) -> str:
+        """Store what the PACS does not yet list of a series, and see that it lists all of it then."""
         desk, series = self.desk, self.series
-        paths = {_sop_uid(path): path for path in sorted(written.iterdir())}
+        paths = {_uids(path)[1]: path for path in files}
         there = set(self._list(result_uid))
         for sop_uid in (there & set(paths)) - self.audit.stored():
             # of the attempt that was stopped when the PACS had taken it, and before it was written down
@@ -224,9 +270,14 @@ class Job:
             raise LaterError(f"{error} The same command looks again, and stores what is not there.") from error
 
     def _is_stored(self, source: Source | Listed) -> bool:
-        """Whether the PACS has the whole result."""
+        """Whether the PACS has the whole result; what marks slices is stored before it, if there is any."""
         wanted = set(expected_uids(self.made_by, source, self.wanted.frames))
-        return bool(wanted) and wanted <= set(self._list(self.result_uid(source)))
+        if not wanted or not wanted <= set(self._list(self.result_uid(source))):
+            return False
+        kind = map_kind(self.wanted.bundle_root)
+        return kind is None or set(map_uids(self.made_by, source, kind, CUBE)) <= set(
+            self._list(self.made_by.series_uid(source, kind))
+        )
 
     def _already(self, source: Source | Listed) -> str:
         uid = self.result_uid(source)
@@ -253,8 +304,10 @@ def _clear(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _sop_uid(path: Path) -> str:
-    return str(dcmread(path, stop_before_pixels=True, specific_tags=["SOPInstanceUID"]).SOPInstanceUID)
+def _uids(path: Path) -> tuple[str, str]:
+    """Series and SOP Instance UID of a file."""
+    read = dcmread(path, stop_before_pixels=True, specific_tags=["SeriesInstanceUID", "SOPInstanceUID"])
+    return str(read.SeriesInstanceUID), str(read.SOPInstanceUID)
 
 
 def _objects(count: int) -> str:

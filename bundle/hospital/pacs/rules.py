@@ -14,7 +14,7 @@ from bundle.common.errors import InputError
 from bundle.common.trained_bundle import SPEEDS
 from bundle.common.values import is_number
 from bundle.hospital.pacs.series import Series
-from bundle.hospital.pacs.staining import FRAMES
+from bundle.hospital.pacs.staining import FRAMES, Wanted
 
 TEXTS = {
     "Modality": "modality",
@@ -40,6 +40,7 @@ class Rule:
         background_intensity: likewise, of background.
         speed: of ``volume.json``.
         frames: ``multi`` or ``single``.
+        refuse_unlike: whether a scan that is unlike the training data is refused.
     """
 
     name: str
@@ -50,6 +51,18 @@ class Rule:
     background_intensity: float
     speed: str
     frames: str
+    refuse_unlike: bool
+
+    def wanted(self, bundle_root: Path) -> Wanted:
+        """What is made of a series of this kind by a trained bundle."""
+        return Wanted(
+            bundle_root,
+            self.bone_intensity,
+            self.background_intensity,
+            self.speed,
+            self.frames,
+            self.refuse_unlike,
+        )
 
     def matches(self, series: Series) -> bool:
         """Whether a series is of this kind; what we have made is of none."""
@@ -96,7 +109,7 @@ def _read_rule(name: str, entry: Any, faults: list[str]) -> Rule:
     if not isinstance(match, dict) or not match:
         faults.append(f"{name}: match must say which series, by {', '.join((*TEXTS, *COUNTS))}.")
         match = {}
-    allowed = ("match", "bone_intensity", "background_intensity", "speed", "frames", "comment")
+    allowed = ("match", "bone_intensity", "background_intensity", "speed", "frames", "refuse_unlike", "comment")
     faults += [f"{name}: {key!r} is not known; there are {', '.join(allowed)}." for key in entry if key not in allowed]
     for key in match:
         if key not in TEXTS and key not in COUNTS:
@@ -107,6 +120,8 @@ def _read_rule(name: str, entry: Any, faults: list[str]) -> Rule:
     for key, known in (("speed", SPEEDS), ("frames", FRAMES)):
         if entry.get(key, known[0]) not in known:
             faults.append(f"{name}: {key} is {entry[key]!r}; it must be one of {', '.join(known)}.")
+    if not isinstance(entry.get("refuse_unlike", False), bool):
+        faults.append(f"{name}: refuse_unlike is {entry['refuse_unlike']!r}; it must be true or false.")
     for key in COUNTS:
         if type(match.get(key, 1)) is not int or match.get(key, 1) < 1:
             faults.append(f"{name}: {key} is {match[key]!r}; it must be a whole number of at least 1.")
@@ -119,6 +134,7 @@ def _read_rule(name: str, entry: Any, faults: list[str]) -> Rule:
         background_intensity=entry.get("background_intensity", 0),
         speed=entry.get("speed", SPEEDS[0]),
         frames=entry.get("frames", FRAMES[0]),
+        refuse_unlike=entry.get("refuse_unlike", False),
     )
 
 

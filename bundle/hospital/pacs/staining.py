@@ -14,9 +14,16 @@ from pathlib import Path
 from typing import IO, Any
 
 from bundle.common.errors import InputError
-from bundle.common.trained_bundle import SPEEDS, engine_settings, intensity_faults, read_grey_config
+from bundle.common.trained_bundle import (
+    SPEEDS,
+    engine_settings,
+    intensity_faults,
+    read_grey_config,
+    refusal_faults,
+)
+from bundle.common.verdicts import REFUSED
 from bundle.hospital.objects.colour import KINDS
-from bundle.hospital.pacs.faults import LaterError
+from bundle.hospital.pacs.faults import LaterError, UnlikeError
 from bundle.images.stained.stored import file_name
 
 ERROR = b"\nerror: "  # how a command of ours ends that found a fault; see bundle.common.errors
@@ -35,6 +42,7 @@ class Wanted:
         background_intensity: likewise, of background.
         speed: of ``volume.json``.
         frames: ``multi``: one Multi-frame True Color object, or as few as hold it; ``single``: one object a slice.
+        refuse_unlike: refuse a scan that is unlike the training data; else it is marked as such.
     """
 
     bundle_root: Path
@@ -42,6 +50,7 @@ class Wanted:
     background_intensity: float | None
     speed: str = SPEEDS[0]
     frames: str = FRAMES[0]
+    refuse_unlike: bool = False
 
     def settings(self) -> dict[str, Any]:
         """What the picture depends on besides model and scan.
@@ -63,6 +72,7 @@ class Wanted:
                 faults.append(f"{name} is {value!r}; it must be one of {', '.join(known)}.")
         if not (self.bundle_root / "configs" / "volume.json").is_file():
             faults.append(f"{self.bundle_root} has no configs/volume.json; give RUN/bundle of a run.")
+        faults += refusal_faults(self.bundle_root, self.refuse_unlike)
         if faults:
             raise InputError("\n".join(faults))
         return engine_settings(config, self.speed, self.bone_intensity, self.background_intensity)
@@ -83,6 +93,7 @@ def stain_folder(wanted: Wanted, source: Path, output: Path, heed_stop: Callable
     Raises:
         InputError: with what the process said.
         LaterError: if it was killed.
+        UnlikeError: if the scan is unlike the training data, where such are refused.
     """
     root = wanted.bundle_root.resolve()
     configs = [str(root / "configs" / name) for name in ("inference.json", "volume.json")]
@@ -93,6 +104,8 @@ def stain_folder(wanted: Wanted, source: Path, output: Path, heed_stop: Callable
     ]
     for name in ("bone_intensity", "background_intensity"):
         command += [f"--{name}", str(getattr(wanted, name))]
+    if wanted.refuse_unlike:
+        command += ["--refuse_unlike", "True"]
     # a session of its own: what a terminal sends to all goes to us alone, who then end it
     with subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, preexec_fn=_end_with_parent, start_new_session=True
@@ -108,6 +121,8 @@ def stain_folder(wanted: Wanted, source: Path, output: Path, heed_stop: Callable
             f"the staining was ended by signal {-child.returncode} ({signal.Signals(-child.returncode).name}; "
             "with SIGKILL, the memory may have run out); the same command goes on with it."
         )
+    if child.returncode and said.endswith(REFUSED):
+        raise UnlikeError(said)
     if child.returncode:
         raise InputError(said or f"the staining failed (exit code {child.returncode}); why is said above.")
     return output / file_name("ome-zarr")

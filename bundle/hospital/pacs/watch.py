@@ -18,11 +18,10 @@ from typing import Any
 
 from bundle.common.atomic import write_json
 from bundle.common.errors import InputError, full_disk
-from bundle.hospital.pacs.faults import UnreachableError
+from bundle.hospital.pacs.faults import UnlikeError, UnreachableError
 from bundle.hospital.pacs.job import BusyError, Desk, stain_series
 from bundle.hospital.pacs.rules import Rule, first_match
 from bundle.hospital.pacs.series import Series, find_series, instance_list
-from bundle.hospital.pacs.staining import Wanted
 from bundle.images.dicom.words import plain
 
 LONGEST_WAIT_S = 86400.0
@@ -152,9 +151,11 @@ class Watch:
     def _stain(self, series: Series, rule: Rule, known: dict[str, Any]) -> bool:
         name = f"series {series.series_uid} ({plain(series.modality)}, {plain(series.description)}; {rule.name})"
         print(f"{name}: {series.count} objects, the same for {self.now() - known['since']:.0f} s", file=sys.stderr)
-        wanted = Wanted(self.bundle_root, rule.bone_intensity, rule.background_intensity, rule.speed, rule.frames)
+        wanted = rule.wanted(self.bundle_root)
         try:
             told = stain_series(self.desk, series, wanted)
+        except UnlikeError as error:
+            told = str(error)
         except BusyError as error:
             print(f"{name}: {error}", file=sys.stderr)
             return True

@@ -23,23 +23,26 @@ from lib.sent import FORMATS
 from monai.bundle import ConfigParser
 from monailabel.interfaces.tasks.infer_v2 import InferType
 from monailabel.tasks.infer.bundle import BundleInferTask
+from monailabel.utils.others.generic import strtobool
 from torch import nn
 
 from bundle.common.errors import InputError
 from bundle.common.trained_bundle import config_files, fingerprint, intensity_faults, read_stock_config, stock_settings
+from bundle.common.verdicts import NEITHER
 from bundle.images.finite import nan_faults
 from bundle.networks.checkpoints import load_network
 from bundle.networks.sections import Sections
 from bundle.networks.specimen_norm import statistics_of
 from bundle.networks.specimen_volume import SpecimenVolume
+from bundle.networks.volume_likeness import VolumeLikeness, volume_likeness
 
 logger = logging.getLogger(__name__)
 
 GIB = 2**30
 VOXEL_BYTES = 90  # of memory a voxel of the scan; measured 83 with 400×400×80
 
-# (the bundle, image id, colour (3, X, Y, Z), settings) → what was stored where
-Publish = Callable[[str, str, np.ndarray, Mapping[str, Any]], dict[str, Any]]
+# (the bundle, image id, colour (3, X, Y, Z), settings, how like the training data) → what was stored where
+Publish = Callable[[str, str, np.ndarray, Mapping[str, Any], VolumeLikeness], dict[str, Any]]
 
 
 class StainTask(BundleInferTask):
@@ -50,13 +53,15 @@ class StainTask(BundleInferTask):
 
     Args:
         path: the trained bundle.
-        conf: of the server: the intensities, for requests that give none.
+        conf: of the server: the intensities, for requests that give none; ``refuse_unlike``.
         publish: puts a result into the PACS; None for a server that does not.
     """
 
     def __init__(self, path: str, conf: Mapping[str, str], publish: Publish | None = None) -> None:
         self.levels: tuple[Any, Any] = (None, None)
         self.sha256 = ""  # of the weights that are loaded
+        self.judged = VolumeLikeness(None)  # the scan in hand
+        self.refuse_unlike = strtobool(conf.get("refuse_unlike", "false"))
         self.publish = publish
         self.source = read_stock_config(path)["source"]
         # OTHERS, for the viewers would show what a segmentation gives as a mask
@@ -95,6 +100,16 @@ class StainTask(BundleInferTask):
         self.bundle_config = self._load_bundle_config(self.bundle_path, self.bundle_config_path)
         return super().pre_transforms(data)
 
+    def run_inferer(self, data: dict[str, Any], convert_to_batch: bool = True, device: str = "cuda") -> dict[str, Any]:
+        """Judge a prepared scan, ``image`` (C, Z, Y, X), and stain it.
+
+        Raises:
+            InputError: if it is unlike the training data, where such are refused.
+        """
+        self.judged = volume_likeness(self.bundle_path, data["image"].as_tensor(), self.refuse_unlike)
+        logger.info("%s", self.judged.words or NEITHER)
+        return super().run_inferer(data, convert_to_batch, device)
+
     def _get_network(self, device: str, data: Mapping[str, Any]) -> nn.Module:
         path = Path(self.bundle_path) / "models" / self.const.model_pytorch()
         written = path.stat().st_mtime_ns if path.exists() else None
@@ -132,9 +147,10 @@ class StainTask(BundleInferTask):
             "intended_use": "research only: a generated stain is a prediction, not a stain; not for diagnosis",
             "model_sha256": self.sha256,
             "settings": settings,
+            "likeness": {"told": self.judged.words or NEITHER, **(self.judged.told or {})},
         }
         if self.publish is not None and data.get("image_id"):
-            told["stored"] = self.publish(self.bundle_path, data["image_id"], colour, settings)
+            told["stored"] = self.publish(self.bundle_path, data["image_id"], colour, settings, self.judged)
         suffix = data["result_extension"]
         handle, name = tempfile.mkstemp(suffix=suffix)
         os.close(handle)

@@ -16,14 +16,20 @@ from lib.answers import NO_PACS
 from lib.series import instances_of
 
 from bundle.hospital.objects.colour import write_frames
-from bundle.hospital.objects.made import made
+from bundle.hospital.objects.made import judged_by, made
 from bundle.images.dicom.source import Source
+from bundle.networks.volume_likeness import VolumeLikeness
 
 logger = logging.getLogger(__name__)
 
 
 def store(
-    client: DICOMwebClient, bundle_root: str, source: Source, colour: np.ndarray, settings: Mapping[str, Any]
+    client: DICOMwebClient,
+    bundle_root: str,
+    source: Source,
+    colour: np.ndarray,
+    settings: Mapping[str, Any],
+    judged: VolumeLikeness,
 ) -> dict[str, Any]:
     """Send a stain as Multi-frame True Color Secondary Capture, unless it is there already.
 
@@ -35,6 +41,7 @@ def store(
         source: the series that was stained.
         colour: (3, X, Y, Z) uint8.
         settings: what the stain depends on besides model and scan.
+        judged: how like the training data the scan is.
 
     Returns:
         Study and series, and how many instances were sent and how many were there.
@@ -44,9 +51,8 @@ def store(
     """
     by_slice = colour.transpose(3, 2, 1, 0)
     with tempfile.TemporaryDirectory() as folder:
-        files = write_frames(
-            Path(folder), source, lambda start, stop: by_slice[start:stop], made(bundle_root, settings)
-        )
+        made_by = judged_by(made(bundle_root, settings), judged)
+        files = write_frames(Path(folder), source, lambda start, stop: by_slice[start:stop], made_by)
         headers = [pydicom.dcmread(file, stop_before_pixels=True) for file in files]
         study, series = headers[0].StudyInstanceUID, headers[0].SeriesInstanceUID
         there = set(instances_of(client, study, series))

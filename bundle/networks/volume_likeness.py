@@ -1,0 +1,63 @@
+"""How like the training data a whole volume is, where MONAI's own parts stain it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from bundle.common.errors import InputError
+from bundle.common.trained_bundle import LIKENESS
+from bundle.common.verdicts import FEW, REFUSED, in_words, mostly_unlike, summary
+from bundle.networks.likeness import Likeness
+
+
+@dataclass(frozen=True)
+class VolumeLikeness:
+    """A verdict on one volume.
+
+    Attributes:
+        told: of its slices across z, see :func:`bundle.common.verdicts.summary`; None where nothing can be said.
+    """
+
+    told: Mapping[str, Any] | None
+
+    @property
+    def words(self) -> str:
+        """It in one line; empty where nothing can be said."""
+        return "" if self.told is None else in_words(self.told)
+
+    @property
+    def unlike(self) -> bool:
+        """Whether most slices are unlike the training data."""
+        return self.told is not None and mostly_unlike(self.told)
+
+
+def volume_likeness(bundle_root: str | Path, volume: Tensor, refuse_unlike: bool = False) -> VolumeLikeness:
+    """Judge each slice of a volume.
+
+    Args:
+        bundle_root: the trained bundle.
+        volume: (C, Z, Y, X) in [−1, 1], as the network is shown it.
+        refuse_unlike: whether a volume that is unlike the training data is refused.
+
+    Raises:
+        InputError: if it is refused, or nothing can be called unlike although such are to be.
+    """
+    path = Path(bundle_root) / LIKENESS
+    if not path.is_file():
+        return VolumeLikeness(None)
+    likeness = Likeness.load(path)
+    if refuse_unlike and not np.isfinite(likeness.usual):
+        raise InputError(
+            f"refuse_unlike is true, but {bundle_root} was trained on fewer than {FEW} sources, so nothing can be "
+            "called unlike; leave it out."
+        )
+    judged = VolumeLikeness(summary(likeness.judge(volume[:, place]) for place in range(volume.shape[1])))
+    if refuse_unlike and judged.unlike:
+        raise InputError(f"the scan is unlike the training data: {judged.words}; {REFUSED}")
+    return judged

@@ -63,7 +63,7 @@ def open_layer(stain: Path, shape: Sequence[int], part: slice) -> Layer:
         InputError: if the map is corrupt, of another shape, or does not say its bound.
     """
     path = map_of(stain)
-    found = open_map(path, CELL)
+    found = open_map(path)
     expected = tuple(map(cells_of, shape))
     if found.shape != expected:
         raise InputError(

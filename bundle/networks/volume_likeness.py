@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from bundle.common.errors import InputError
+from bundle.common.run_folder import read_record
 from bundle.common.trained_bundle import LIKENESS
 from bundle.common.verdicts import FEW, REFUSED, in_words, mostly_unlike, summary
 from bundle.networks.likeness import Likeness
@@ -22,14 +23,16 @@ class VolumeLikeness:
 
     Attributes:
         told: of its slices across z, see :func:`bundle.common.verdicts.summary`; None where nothing can be said.
+        why: not; empty where the bundle simply holds nothing to judge by.
     """
 
     told: Mapping[str, Any] | None
+    why: str = ""
 
     @property
     def words(self) -> str:
-        """It in one line; empty where nothing can be said."""
-        return "" if self.told is None else in_words(self.told)
+        """It in one line; empty where the bundle holds nothing to judge by."""
+        return self.why if self.told is None else in_words(self.told)
 
     @property
     def unlike(self) -> bool:
@@ -51,7 +54,15 @@ def volume_likeness(bundle_root: str | Path, volume: Tensor, refuse_unlike: bool
     path = Path(bundle_root) / LIKENESS
     if not path.is_file():
         return VolumeLikeness(None)
-    likeness = Likeness.load(path)
+    likeness, series = Likeness.load(path), Path(bundle_root) / "configs" / "series.json"
+    sigma = read_record(series).get("sigma") if series.is_file() else 0
+    if sigma:
+        why = f"not judged: the scan is smoothed (sigma {sigma}) before it is judged, and the training's sections were not"
+        if refuse_unlike:
+            raise InputError(
+                f"refuse_unlike is true, but {bundle_root} is {why}; stain by volume.json, or leave it out."
+            )
+        return VolumeLikeness(None, why)
     if refuse_unlike and not np.isfinite(likeness.usual):
         raise InputError(
             f"refuse_unlike is true, but {bundle_root} was trained on fewer than {FEW} sources, so nothing can be "

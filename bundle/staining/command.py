@@ -288,10 +288,10 @@ def _refuse(run: Run) -> None:
         InputError: if most of them are, where that is to be refused.
     """
     trust, places = run.stainer.trust, spread_over(run.volume.shape[0])
-    if not trust.refuse:
+    if not trust.refuse or trust.likeness is None:
         return
-    verdicts = [run.stainer.judge(np.stack([scan.slab("z", at, at + 1)[0] for scan in run.smoothed])) for at in places]
-    told = summary(verdict for verdict in verdicts if verdict is not None)
+    slices = (np.stack([channel.read(at, at + 1) for channel in run.channels], axis=1) for at in places)
+    told = summary(trust.likeness.verdict(distance) for each in slices for distance in run.stainer.distances(each))
     if mostly_unlike(told):
         raise InputError(f"{named(run.channels)} is unlike the training data: {in_words(told)}; {REFUSED}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bundle.common.verdicts import summary
+from bundle.common.verdicts import UNLIKE, Verdict, summary
 from bundle.images.stained import number_map
 from bundle.images.stained.number_map import MapSpec
 from bundle.images.stained.spec import StainSpec
@@ -35,7 +35,7 @@ class ErrorLayer:
         stain: what is written of the stain.
         result: the stained volume, while it is being made.
         axes: across which slices are stained.
-        store: of what is known of single slices.
+        store: of single slices.
     """
 
     trust: Trust
@@ -59,24 +59,28 @@ class ErrorLayer:
             number_map.create(map_of(self.result), self.spec)
 
     def keep(self, axis: str, numbers: Sequence[int], stained: Stained) -> None:
-        """Keep what is known of slices."""
-        for place, number in enumerate(numbers):
-            distance = None if stained.distances is None else stained.distances[place]
-            self.store.write(axis, number, distance, None if stained.errors is None else stained.errors[place])
+        """Keep what is expected of slices."""
+        if stained.errors is not None:
+            for number, cells in zip(numbers, stained.errors, strict=True):
+                self.store.write(axis, number, cells)
 
-    def join(self, start: int, stop: int, inside: np.ndarray | None) -> None:
+    def join(self, start: int, stop: int, inside: np.ndarray | None, distances: Sequence[float]) -> None:
         """Write a slab: of several stains the mean of their errors, which that of their mean does not exceed.
 
         Args:
             start: the first slice along z.
             stop: behind the last.
             inside: (stop − start, Y, X), bool, the hull; None for everywhere.
+            distances: of these slices from the training, as far as that is known: of what is unlike nothing is.
         """
         if self.spec is None:
             return
         error = np.stack([self.store.slab(axis, start, stop) for axis in self.axes]).mean(0, np.float64)
         if inside is not None:
             error[~any_in_cubes(inside, CELL)] = np.nan
+        for place, verdict in enumerate(self._verdicts(distances)):
+            if verdict.word == UNLIKE:
+                error[place // CELL] = np.nan
         number_map.write_slab(map_of(self.result), self.spec, start // CELL, rounded(error))
 
     def finish(self) -> None:
@@ -90,23 +94,24 @@ class ErrorLayer:
         if path.parent == self.result.parent and path.exists():
             os.rename(path, folder / path.name)
 
-    def told(self, distances: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    def told(self, distances: Sequence[float]) -> dict[str, Any]:
         """What is known, for the record.
 
         Args:
-            distances: from the training, by axis, of its slices in order.
+            distances: from the training, of the slices across z in order, as far as that is known.
         """
         told: dict[str, Any] = {}
-        judge = self.trust.likeness
-        if judge is not None:
-            verdicts = {axis: [judge.verdict(distance) for distance in each] for axis, each in distances.items()}
-            told["likeness"] = {
-                axis: {**summary(each), "distance": [one.ratio and round(one.ratio, 3) for one in each]}
-                for axis, each in verdicts.items()
-            }
+        verdicts = self._verdicts(distances)
+        if verdicts:
+            ratios = [verdict.ratio and round(verdict.ratio, 3) for verdict in verdicts]
+            told["likeness"] = {"z": {**summary(verdicts), "distance": ratios}}
         if self.spec is not None:
             told["expected_error"] = {"result": str(map_of(Path(self.result.name))), **self.trust.bound}
         return told
+
+    def _verdicts(self, distances: Sequence[float]) -> list[Verdict]:
+        likeness = self.trust.likeness
+        return [] if likeness is None else [likeness.verdict(distance) for distance in distances]
 
 
 def any_in_cubes(inside: np.ndarray, cube: int) -> np.ndarray:

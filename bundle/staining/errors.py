@@ -1,4 +1,4 @@
-"""What is known of stained slices besides their colours, on disk until they are joined."""
+"""Expected errors of stained slices on disk, one file each, until they are joined."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KIND = np.dtype("<f4")
 
 @dataclass(frozen=True)
 class ErrorStore:
-    """A folder with a file for each slice: its distance from the training, and the expected error of its cells.
+    """A folder of the cells of slices.
 
     Attributes:
         folder: where they are.
@@ -31,25 +31,10 @@ class ErrorStore:
         """The file of a slice across an axis."""
         return self.folder / axis / f"{number:06d}.f4"
 
-    def write(self, axis: str, number: int, distance: float | None, cells: np.ndarray | None) -> None:
-        """Keep what is known of a slice, whole or not at all; nothing, if nothing is.
-
-        Args:
-            axis: across which it lies.
-            number: its place along it.
-            distance: from the training; None where that is not known.
-            cells: (⌈H/4⌉, ⌈W/4⌉), levels; None without an error map.
-        """
-        if distance is None and cells is None:
-            return
-        known = [np.array([np.nan if distance is None else distance], KIND)]
+    def write(self, axis: str, number: int, cells: np.ndarray) -> None:
+        """Keep the cells of a slice, (⌈H/4⌉, ⌈W/4⌉), levels, whole or not at all."""
         with whole_file(self.path(axis, number)) as partial:
-            partial.write_bytes(np.concatenate([*known, *([] if cells is None else [cells.ravel()])]).astype(KIND).data)
-
-    def distances(self, axis: str, start: int, stop: int) -> list[float]:
-        """Those of slices from the training; none where they are not known."""
-        paths = [self.path(axis, number) for number in range(start, stop)]
-        return [float(np.fromfile(path, KIND, 1)[0]) for path in paths if path.exists()]
+            partial.write_bytes(np.ascontiguousarray(cells, KIND).data)
 
     def slab(self, axis: str, start: int, stop: int) -> np.ndarray:
         """Expected error of slices ``start`` to ``stop`` along z in cubes of 4 voxels, from slices across any axis.
@@ -71,7 +56,7 @@ class ErrorStore:
 
     def _cells(self, axis: str, number: int) -> np.ndarray:
         height, width = slice_shape(self.shape, axis)
-        return np.memmap(self.path(axis, number), KIND, "r", KIND.itemsize, (cells_of(height), cells_of(width)))
+        return np.memmap(self.path(axis, number), KIND, "r", shape=(cells_of(height), cells_of(width)))
 
     def remove(self, axis: str, numbers: Sequence[int]) -> None:
         """Remove slices; some may be gone."""

@@ -34,7 +34,7 @@ from bundle.staining.slices import SliceStore
 from bundle.staining.source import Bricks, Slabs, SmoothedScan
 from bundle.staining.stainer import Stainer
 from bundle.staining.stripes import BoxStore, stripes_of
-from bundle.staining.tasks import DONE, Board, Task
+from bundle.staining.tasks import Board, Task
 
 logger = logging.getLogger("bundle")
 SPENT = "spent.json"
@@ -145,6 +145,11 @@ class Run:
         return slabs_of(self.volume.shape, self.settings.axes, DEPTH)
 
     @cached_property
+    def along_z(self) -> dict[str, tuple[str, int, int]]:
+        """What is smoothed and joined together."""
+        return slabs_of(self.volume.shape, "z", DEPTH)
+
+    @cached_property
     def board(self) -> Board:
         """What is done."""
         return Board(self.work / "steps", (self.folder / RECORD).exists)
@@ -164,14 +169,12 @@ class Run:
         Args:
             report: called after each slice.
         """
-        along_z = slabs_of(self.volume.shape, "z", DEPTH)
         tasks = [Task("result", self._create)]
         if self.settings.hull:
             tasks.append(Task("hull", self._find_hull))
         if not self.direct:
-            tasks.append(Task("bricks", self._create_bricks))
-            for number, (_, start, stop) in enumerate(along_z.values()):
-                tasks.append(Task(f"smooth-{number:04d}", partial(self._smooth, start, stop), ["bricks"]))
+            for number, (_, start, stop) in enumerate(self.along_z.values()):
+                tasks.append(Task(f"smooth-{number:04d}", partial(self._smooth, start, stop), ["result"]))
         if self.stainer.by_specimen:
             tasks.append(Task("reference", self._find_reference, [task.name for task in tasks]))
         if self.stainer.undecided:
@@ -179,13 +182,13 @@ class Run:
         before = [task.name for task in tasks]
         staining = [Task(name, partial(self._stain, name, *slab, report), before) for name, slab in self.slabs.items()]
         joining = []
-        for number, (name, (_, start, stop)) in enumerate(along_z.items()):
+        for number, (name, (_, start, stop)) in enumerate(self.along_z.items()):
             needs = [name] if self.direct else list(self.slabs)
             joining.append(Task(f"join-{number:04d}", partial(self._join, start, stop), needs))
         if self.direct:  # each slab is joined when it is stained, so that its slices do not pile up
             joining = [
                 replace(task, tidy=partial(self._remove, range(start, stop)))
-                for task, (_, start, stop) in zip(joining, along_z.values(), strict=True)
+                for task, (_, start, stop) in zip(joining, self.along_z.values(), strict=True)
             ]
             tasks += [task for both in zip(staining, joining, strict=True) for task in both]
         else:
@@ -234,7 +237,7 @@ class Run:
         if self.stainer.by_specimen:
             self.stainer.settle(torch.from_numpy(np.load(self.work / REFERENCE)))
         if self.stainer.undecided and self.board.is_done(ARITHMETIC):
-            chosen = self._remembered(ARITHMETIC)["name"]
+            chosen = self.board.remembered(ARITHMETIC)["name"]
             self.stainer.take(chosen)
             if self.shown:
                 print(f"goes on in {chosen}, as it has begun")
@@ -242,10 +245,7 @@ class Run:
     def _create(self) -> dict[str, Any]:
         stored.create(self.work / self.result, self.settings.output_format, self.spec)
         self.layer.create()
-        return {}
-
-    def _create_bricks(self) -> dict[str, Any]:
-        for bricks in self.bricks:
+        for bricks in () if self.direct else self.bricks:
             bricks.create()
         return {}
 
@@ -255,21 +255,26 @@ class Run:
             bricks.write(start, slab)
             if place == 0:
                 self.boxes.write(SOURCE, start, slab)
-        return {}
+        return {"distances": self._judge()}
+
+    def _judge(self) -> list[float]:  # of what was read last, before the Gaussian, as sections had none
+        return self.stainer.distances(np.stack([each.as_read for each in self.smoothed], axis=1))
 
     def _stain(self, name: str, axis: str, start: int, stop: int, report: Callable[[], None]) -> dict[str, Any]:
         began, before = time.perf_counter(), (self.stainer.done, self.stainer.skipped)
         kept = self.board.folder / name / SPENT  # of earlier tries, which were stopped
         spent = dict.fromkeys(COUNTED, 0) | (json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {})
-        now = dict(spent)
+        now = spent
         missing = [number for number in range(start, stop) if not self.store.has(axis, number)]
         if missing:
             self._settle()
             slabs = [source.slab(axis, start, stop) for source in self.sources]
             inside = None if self.hull is None else self.hull.slab(axis, start, stop, self.volume.shape)
+            spent["reading_seconds"] += time.perf_counter() - began
             if self.direct:  # before the first of its slices, so that they are there whenever these are
                 self.boxes.write(SOURCE, start, slabs[0])
-            spent["reading_seconds"] += time.perf_counter() - began
+                spent["distances"] = self._judge()
+                write_json(kept, spent)
             together = self.stainer.at_once(slabs[0].shape[1:])
             for first in range(0, len(missing), together):
                 numbers = missing[first : first + together]
@@ -281,10 +286,10 @@ class Run:
                     self.store.write(axis, number, pixels)
                 counts = (self.stainer.done - before[0], self.stainer.skipped - before[1])
                 took = (time.perf_counter() - began, 0, *counts)
-                now = {each: spent[each] + more for each, more in zip(COUNTED, took, strict=True)}
+                now = {**spent, **{each: spent[each] + more for each, more in zip(COUNTED, took, strict=True)}}
                 write_json(kept, now)
                 report()
-        return {**now, "distances": self.layer.store.distances(axis, start, stop)}
+        return now
 
     def _join(self, start: int, stop: int) -> dict[str, Any]:
         began = time.perf_counter()
@@ -295,7 +300,7 @@ class Run:
         inside = None if self.hull is None else self.hull.slab("z", start, stop, self.volume.shape)
         if inside is not None:
             self.boxes.write(HULL, start, inside)
-        self.layer.join(start, stop, inside)
+        self.layer.join(start, stop, inside, self._distances(start // DEPTH))
         if self.settings.alpha:
             stained = np.concatenate([stained, alpha(stained)[..., None]], axis=-1)
         stored.write_slab(self.work / self.result, self.settings.output_format, self.spec, start, stained)
@@ -316,32 +321,27 @@ class Run:
         self.layer.move(self.folder)
         if (self.work / self.result).exists():  # else an earlier try was stopped after this line
             os.rename(self.work / self.result, self.folder / self.result)
-        stripes = self._remembered("stripes")
+        stripes = self.board.remembered("stripes")
         record = {**self.record, "result": self.result, "stripes": stripes, "spent": self._spent()}
-        record |= self.layer.told(self._distances())
+        record |= self.layer.told([each for place in range(len(self.along_z)) for each in self._distances(place)])
         if (self.work / REFERENCE).exists():
-            record["reference"] = self._remembered("reference")
+            record["reference"] = self.board.remembered("reference")
         if self.board.is_done(ARITHMETIC):
-            record["arithmetic"] = self._remembered(ARITHMETIC)
+            record["arithmetic"] = self.board.remembered(ARITHMETIC)
         write_json(self.folder / RECORD, record)
         return {}
 
-    def _distances(self) -> dict[str, list[float]]:
-        known = [(axis, self._remembered(name)["distances"]) for name, (axis, *_) in self.slabs.items()]
-        return {axis: [one for own, each in known if own == axis for one in each] for axis in self.settings.axes}
-
-    def _remembered(self, name: str) -> dict[str, Any]:
-        return json.loads((self.board.folder / name / DONE).read_text(encoding="utf-8"))
+    def _distances(self, place: int) -> list[float]:  # of the slices of a slab along z, from the training
+        name = list(self.slabs)[place] if self.direct else f"smooth-{place:04d}"
+        return self.board.remembered(name).get("distances", [])
 
     def _spent(self) -> dict[str, float]:
         """What staining took, summed over all processes and tries; what a kill cut short is not in it."""
-        stained = [self._remembered(name) for name in self.slabs]
+        stained = [self.board.remembered(name) for name in self.slabs]
         spent = {name: sum(each[name] for each in stained) for name in COUNTED}
         spent["slices"] = sum(stop - start for _, start, stop in self.slabs.values())
-        joining = slabs_of(self.volume.shape, "z", DEPTH)
-        spent["joining_seconds"] = sum(
-            self._remembered(f"join-{number:04d}")["seconds"] for number in range(len(joining))
-        )
+        joined = [self.board.remembered(f"join-{number:04d}")["seconds"] for number in range(len(self.along_z))]
+        spent["joining_seconds"] = sum(joined)
         return {name: round(value, 2) for name, value in spent.items()}
 
     def clear(self) -> None:

@@ -30,18 +30,24 @@ class SmoothedScan:
     Args:
         volume: the scan.
         sigma: of the Gaussian, voxels along each axis; 0 for none.
+
+    Attributes:
+        as_read: the slices of the last slab before the Gaussian.
     """
 
     def __init__(self, volume: Volume, sigma: float) -> None:
         self.volume, self.sigma = volume, sigma
         self.reach = int(TRUNCATE * sigma + 0.5)
         self._kept: tuple[int, np.ndarray] | None = None  # the slices last read: their place, and they themselves
+        self.as_read = np.empty((0, *volume.shape[1:]), volume.dtype)
 
     def slab(self, axis: str, start: int, stop: int) -> np.ndarray:
         """Slices ``start`` to ``stop`` along z: (n, Y, X), float32, in the scan's units."""
         assert axis == "z", "a scan is read along z only"
         first, last = max(start - self.reach, 0), min(stop + self.reach, self.volume.shape[0])
-        slab = self._read(first, last).astype(np.float32)
+        read = self._read(first, last)
+        self.as_read = read[start - first : stop - first]
+        slab = read.astype(np.float32)
         for across in range(3) if self.sigma else ():
             gaussian_filter1d(slab, self.sigma, across, output=slab, mode="nearest", truncate=TRUNCATE)
             if across == 0:

@@ -14,14 +14,13 @@ from monai.transforms import Compose
 from torch import Tensor, nn
 
 from bundle.common.errors import InputError
-from bundle.common.verdicts import Verdict
 from bundle.networks.engines import engines
 from bundle.networks.halo import HaloInferer
 from bundle.networks.sections import Sections
 from bundle.networks.specimen_norm import SpecimenInferer, SpecimenNetwork
 from bundle.staining.error_map import error_of
 from bundle.staining.model import as_integers, on_background, without_loading
-from bundle.staining.trust import Trust, known_of
+from bundle.staining.trust import Trust
 
 FEW_BATCHES, RGB = 20, 3
 
@@ -62,12 +61,10 @@ class Stained(NamedTuple):
     Attributes:
         pixels: (N, H, W, 3), uint8.
         errors: expected, of cells of 4×4 px, (N, ⌈H/4⌉, ⌈W/4⌉), levels; None without an error map.
-        distances: of each slice from the sources of the training; None where these are not known.
     """
 
     pixels: np.ndarray
     errors: np.ndarray | None
-    distances: list[float] | None
 
 
 @dataclass
@@ -131,9 +128,12 @@ class Stainer:
             self._specimen = SpecimenNetwork(self.network)
         return self._specimen.learn(self._prepared(pixels)[None].to(self.device))
 
-    def judge(self, pixels: np.ndarray) -> Verdict | None:
-        """How like the training a slice (C, H, W) is, in the scan's units; None if that cannot be said."""
-        return self.trust.judge(self._prepared(pixels))
+    def distances(self, slices: np.ndarray) -> list[float]:
+        """Of slices (N, C, H, W), in the scan's units, from the training's sources; none where that is not known."""
+        likeness = self.trust.likeness
+        return (
+            [] if likeness is None else [likeness.distance(self._prepared(each)) for each in slices.astype(np.float32)]
+        )
 
     def settle(self, statistics: Tensor) -> None:
         """Stain with these from now on, in windows that need not overlap."""
@@ -184,8 +184,7 @@ class Stainer:
         # a slice smaller than a window is padded, so places in it would not be the slice's
         padded = not isinstance(self.inferer, HaloInferer) and min(slices.shape[2:]) < (self.window or 0)
         windows = Windows(self.network, None if padded else inside, RGB + (self.trust.calibration is not None))
-        prepared = [self._prepared(each) for each in slices]
-        made = self.inferer(torch.stack(prepared).to(self.device), windows)
+        made = self.inferer(torch.stack([self._prepared(each) for each in slices]).to(self.device), windows)
         self.done += windows.wanted.count(True)
         self.skipped += windows.wanted.count(False)
         processed = [self.postprocessing({"pred": each}) for each in made]
@@ -194,9 +193,5 @@ class Stainer:
             stained = [
                 on_background(each, where, self.background_rgb) for each, where in zip(stained, inside, strict=True)
             ]
-        likeness = self.trust.likeness
-        distances = None if likeness is None else [likeness.distance(each) for each in prepared]
-        verdicts = [None] * len(slices) if likeness is None else [likeness.verdict(each) for each in distances or ()]
-        expected = [(error_of(each), verdict) for each, verdict in zip(processed, verdicts, strict=True)]
-        errors = [known_of(error, verdict)[0] for error, verdict in expected if error is not None]
-        return Stained(np.stack(stained).transpose(0, 2, 3, 1), np.stack(errors) if errors else None, distances)
+        errors = [error[0] for each in processed if (error := error_of(each)) is not None]
+        return Stained(np.stack(stained).transpose(0, 2, 3, 1), np.stack(errors) if errors else None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -52,6 +53,10 @@ class Board:
         if name not in self._done and (self.folder / name / DONE).exists():
             self._done.add(name)
         return name in self._done
+
+    def remembered(self, name: str) -> dict[str, Any]:
+        """What a task that is done left to be remembered."""
+        return json.loads((self.folder / name / DONE).read_text(encoding="utf-8"))
 
     def work_off(self, tasks: Sequence[Task]) -> None:
         """Do tasks in their order until all are done; those that another process has in hand are waited for.

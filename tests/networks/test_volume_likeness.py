@@ -44,6 +44,16 @@ def test_what_is_mostly_unlike_is_refused_where_that_is_asked_for(bundle: Path) 
         volume_likeness(bundle, noise(3, level=0.7), refuse_unlike=True)
 
 
+def test_what_is_smoothed_first_is_not_judged(bundle: Path) -> None:
+    (bundle / "configs").mkdir()
+    (bundle / "configs" / "series.json").write_text('{"sigma": 1.0}')
+    judged = volume_likeness(bundle, noise(3))
+    assert judged.told is None
+    assert judged.words.startswith("not judged: the scan is smoothed (sigma 1.0)")
+    with pytest.raises(InputError, match=r"refuse_unlike is true, but .* is not judged: .*; stain by volume.json, or"):
+        volume_likeness(bundle, noise(3), refuse_unlike=True)
+
+
 def test_without_the_file_nothing_is_said_and_of_few_sources_nothing_is_refused(bundle: Path, tmp_path: Path) -> None:
     learn(list(noise(2).unbind(1)), range(2)).save(bundle / LIKENESS)
     assert "not known" in volume_likeness(bundle, noise(3)).words

@@ -16,7 +16,8 @@ from bundle.hospital.objects.parametric import Numbers, write_map
 from bundle.hospital.objects.segments import write_segments
 from bundle.images.dicom.source import Source
 from bundle.images.stained.number_map import open_map
-from bundle.staining.job import RECORD
+from bundle.images.stained.stored import file_name
+from bundle.staining.job import RECORD, map_of
 
 ERROR_MAP = "models/error_map.pt"
 CUBE = 4  # voxels a side, of what the error map has a number of: CELL of bundle.networks.cells, which loads PyTorch
@@ -66,7 +67,7 @@ class Doubts:
         """
         if self.error is None:
             return
-        error = open_map(self.folder / self.error["result"], CUBE)
+        error = open_map(map_of(self.folder / file_name("ome-zarr")))
         words = f"Expected error, levels of 255; x {self.error['bound']:.4g} holds for {self.error['level']:.0%}"
         numbers = Numbers(kind, "expected error", words, LEVEL, MOST, SHOWN, CUBE)
         everywhere = slice(None)

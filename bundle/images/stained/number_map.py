@@ -18,6 +18,7 @@ from bundle.common.errors import InputError
 from bundle.images.slides import reading
 from bundle.images.stained.formats import DEPTH, Stain, geometry_of
 from bundle.images.stained.ome_zarr import (
+    COLOURS,
     array_of,
     attributes_of,
     chunk_of,
@@ -80,7 +81,7 @@ class MapSpec:
         """The ``.zattrs`` of the group."""
         least, most = self.shown
         window = {"start": least, "end": most, "min": least, "max": most}
-        channel = {"label": self.label, "color": "FFFFFF", "window": window, "active": True, "coefficient": 1}
+        channel = {"label": self.label, "color": COLOURS["Alpha"], "window": window, "active": True, "coefficient": 1}
         channels = [{**channel, "family": "linear", "inverted": False}]
         stamp = replace(self.stain, geometry=self.geometry).stamp()
         return attributes_of(self.name, self.geometry, len(self.levels), channels, "greyscale", stamp)

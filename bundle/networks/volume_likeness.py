@@ -57,11 +57,9 @@ def volume_likeness(bundle_root: str | Path, volume: Tensor, refuse_unlike: bool
     likeness, series = Likeness.load(path), Path(bundle_root) / "configs" / "series.json"
     sigma = read_record(series).get("sigma") if series.is_file() else 0
     if sigma:
-        why = f"not judged: the scan is smoothed (sigma {sigma}) before it is judged, and the training's sections were not"
+        why = f"not judged: this model smooths a scan first (sigma {sigma}), and not the sections of its training"
         if refuse_unlike:
-            raise InputError(
-                f"refuse_unlike is true, but {bundle_root} is {why}; stain by volume.json, or leave it out."
-            )
+            raise InputError(f"refuse_unlike is true, but the scan is {why}; stain by volume.json, or leave it out.")
         return VolumeLikeness(None, why)
     if refuse_unlike and not np.isfinite(likeness.usual):
         raise InputError(

@@ -9,9 +9,9 @@ import matplotlib
 import numpy as np
 
 from bundle.common import palette
-from bundle.common.charts import histogram_chart, profile_chart
+from bundle.common.charts import heat_bar, histogram_chart, profile_chart
 from bundle.common.errors import InputError
-from bundle.common.html import Chart, Key, Picture, exact, reduced, scale_bar
+from bundle.common.html import Chart, Picture, exact, reduced, scale_bar
 from bundle.common.region import Region, spread
 from bundle.common.verdicts import DOUBTFUL, UNLIKE, Verdict
 from bundle.evaluation.panels import best_region, histograms, profile
@@ -133,7 +133,7 @@ def _panels(
     most = EXPECTED_MAX if record.trust else DIFFERENCE_MAX
     for panel, caption in captions.items():
         if panel in (EXPECTED, "difference"):
-            yield reduced(_heat(image[panel], most), caption, caption, _heat_bar(most))
+            yield reduced(_heat(image[panel], most), caption, caption, heat_bar(f"0 to {most} or more of 255"))
         else:
             first = panel == "source"
             yield reduced(image[panel], caption, caption, scale if first else None, frame if first else None)
@@ -143,11 +143,6 @@ def _heat(difference: np.ndarray, most: int) -> np.ndarray:
     """(1, H, W) → (3, H, W), uint8, on a scale that is the same for every slide."""
     colours = np.rint(255 * np.array([HEAT(value / most)[:3] for value in range(256)])).astype(np.uint8)
     return colours[difference[0]].transpose(2, 0, 1)
-
-
-def _heat_bar(most: int) -> Key:
-    stops = ", ".join(matplotlib.colors.to_hex(HEAT(share)) for share in np.linspace(0, 1, 9))
-    return Key("heat", f"background:linear-gradient(to right, {stops})", f"0 to {most} or more of 255")
 
 
 def _region(

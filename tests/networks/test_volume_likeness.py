@@ -50,9 +50,7 @@ def test_what_is_smoothed_first_is_not_judged(bundle: Path) -> None:
     judged = volume_likeness(bundle, noise(3))
     assert judged.told is None
     assert judged.words.startswith("not judged: this model smooths a scan first (sigma 1.0)")
-    with pytest.raises(
-        InputError, match=r"refuse_unlike is true, but the scan is not judged: .*; stain by"
-    ):
+    with pytest.raises(InputError, match=r"refuse_unlike is true, but the scan is not judged: .*; stain by"):
         volume_likeness(bundle, noise(3), refuse_unlike=True)
 
 

@@ -60,7 +60,8 @@ class Stained(NamedTuple):
 
     Attributes:
         pixels: (N, H, W, 3), uint8.
-        errors: expected, of cells of 4×4 px, (N, ⌈H/4⌉, ⌈W/4⌉), levels; None without an error map.
+        errors: expected, of cells of 4×4 px, (N, ⌈H/4⌉, ⌈W/4⌉), levels, NaN outside the sample; None without an error
+            map.
     """
 
     pixels: np.ndarray
@@ -193,5 +194,8 @@ class Stainer:
             stained = [
                 on_background(each, where, self.background_rgb) for each, where in zip(stained, inside, strict=True)
             ]
-        errors = [error[0] for each in processed if (error := error_of(each)) is not None]
+        where = [None] * len(processed) if inside is None else inside
+        errors = [
+            error[0] for each, own in zip(processed, where, strict=True) if (error := error_of(each, own)) is not None
+        ]
         return Stained(np.stack(stained).transpose(0, 2, 3, 1), np.stack(errors) if errors else None)

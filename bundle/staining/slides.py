@@ -34,7 +34,7 @@ from bundle.images.slides import SUFFIXES, TIFF, read_mask, read_slide, suffix_o
 from bundle.networks.cells import at_pixels
 from bundle.staining.error_map import error_of, rounded
 from bundle.staining.model import as_integers, modality, on_background, window_faults, without_loading
-from bundle.staining.trust import Trust, known_of, statistics_of, tell
+from bundle.staining.trust import UNTOLD, Trust, known_of, statistics_of, tell
 
 FORMATS = ("png", "tif")
 RECORD = "stained.json"
@@ -287,10 +287,12 @@ class SlideSaver:
         self.postfix = postfix
         self.mask = mask
         self.background_rgb = background_rgb
-        self.trust, self.inferer = trust or Trust(), inferer
+        self.trust, self.inferer = trust or UNTOLD, inferer
 
     def attach(self, engine: Engine) -> None:
         """Register with the evaluator."""
+        if self.trust is UNTOLD:  # whose configs have nothing else that says so
+            print(UNTOLD.missing)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:

@@ -20,7 +20,7 @@ from bundle.networks.sections import Sections
 from bundle.networks.specimen_norm import SpecimenInferer, SpecimenNetwork
 from bundle.staining.error_map import error_of
 from bundle.staining.model import as_integers, on_background, without_loading
-from bundle.staining.trust import Trust
+from bundle.staining.trust import UNTOLD, Trust
 
 FEW_BATCHES, RGB = 20, 3
 
@@ -96,7 +96,7 @@ class Stainer:
     step: int | None
     batch: int
     background_rgb: Sequence[float] | None = None
-    trust: Trust = field(default_factory=Trust)
+    trust: Trust = UNTOLD
     done: int = field(default=0, init=False)
     skipped: int = field(default=0, init=False)
     _specimen: SpecimenNetwork | None = field(default=None, init=False)

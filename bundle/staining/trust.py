@@ -76,6 +76,9 @@ class Trust:
         return {} if told is None else {"bound": _rounded(told.bound) or 0.0, "level": told.level}
 
 
+UNTOLD = Trust(missing=NEITHER)  # of a bundle whose configs are of before there was any
+
+
 def _rounded(value: float | None) -> float | None:
     return None if value is None or not np.isfinite(value) else round(float(value), 3)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import fields, replace
 from types import SimpleNamespace
 
 import nibabel
@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from ignite.engine import Engine
 from monai.data import MetaTensor
 from monai.inferers import SimpleInferer
 from scipy.ndimage import gaussian_filter
@@ -27,7 +28,7 @@ from bundle.staining.job import RECORD, WORK
 from bundle.staining.model import load_model
 from bundle.staining.page import PAGE
 from bundle.staining.slides import SlideSaver, check, error_path
-from bundle.staining.stainer import Windows
+from bundle.staining.stainer import Stainer, Windows
 from bundle.staining.trust import NEITHER, NO_ERROR_MAP, Trust, begin, load_trust, statistics_before
 from tests.conftest import run_bundle
 from tests.helpers.believed import make_believed
@@ -237,6 +238,14 @@ def test_what_was_said_of_an_earlier_stain_goes(believed, tmp_path):
     saver.trust = Trust()
     saver(engine)
     assert list(json.loads((tmp_path / "stained.json").read_text())) == ["b_stained.png"]
+
+
+def test_configs_of_before_there_was_any_say_so_too(tmp_path, capsys):
+    SlideSaver(str(tmp_path)).attach(Engine(lambda engine, batch: None))
+    assert NEITHER in capsys.readouterr().out
+    assert {each.name: each.default for each in fields(Stainer)}["trust"].missing == NEITHER
+    SlideSaver(str(tmp_path), trust=Trust()).attach(Engine(lambda engine, batch: None))
+    assert not capsys.readouterr().out
 
 
 def test_slides_whose_error_would_be_in_one_file_are_refused(believed, tmp_path):

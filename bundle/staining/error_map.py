@@ -26,11 +26,13 @@ def error_of(made: Mapping[str, Any], inside: np.ndarray | None = None) -> np.nd
     """
     if not len(made.get("error", ())):
         return None
-    error = made["error"].as_subclass(torch.Tensor).float().cpu()
+    error = made["error"].as_subclass(torch.Tensor).float()
     if inside is None:
-        return means_of(error).numpy() * LEVELS_PER_UNIT
-    counts = torch.from_numpy(inside)[None]
-    return (means_of(torch.where(counts, error, 0.0)) / means_of(counts.float())).numpy() * LEVELS_PER_UNIT
+        cells = means_of(error)
+    else:
+        counts = torch.from_numpy(inside)[None].to(error.device)
+        cells = means_of(torch.where(counts, error, 0.0)) / means_of(counts.float())
+    return cells.cpu().numpy() * LEVELS_PER_UNIT
 
 
 def rounded(error: np.ndarray) -> np.ndarray:

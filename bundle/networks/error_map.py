@@ -9,6 +9,7 @@ computes a stain computes its map.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
+from math import inf
 from pathlib import Path
 
 import torch
@@ -72,6 +73,8 @@ class ErrorMap:
             head.load_state_dict(weights)
             told = content["calibration"]
             calibration = Calibration(**{each.name: float(told[each.name]) for each in fields(Calibration)})
+            if not (0 <= calibration.bound < inf and 0 < calibration.level < 1 and 0 <= calibration.mean < inf):
+                raise ValueError(f"a bound of {calibration.bound} for {calibration.level} of the pixels")
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             raise InputError(f"{path} is no error map ({error}); copy it from the run again.") from error
         check_finite(weights, Path(path))

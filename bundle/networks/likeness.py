@@ -31,7 +31,8 @@ class Likeness:
         bank: (N, F), float64, cells of the training, in units of ``scale`` from ``centre``.
         centre: (F), mean of each feature over the training.
         scale: (F), its standard deviation.
-        usual: median distance of a training's source from the others; infinite for fewer than three.
+        usual: median distance of a training's source from the others; infinite for fewer than three, or if all are the
+            same.
     """
 
     def __init__(self, bank: np.ndarray, centre: np.ndarray, scale: np.ndarray, usual: float) -> None:
@@ -129,4 +130,6 @@ def learn(sources: Sequence[Tensor], specimens: Sequence[Any], kept: int = KEPT)
             others = [each for each, other in zip(drawn, names, strict=False) if other != name]
             away.append(nearest((part - centre) / scale, np.concatenate(others)).mean())
         usual = float(np.median(away))
+    if usual < LEAST_SCALE:  # of sources that are all the same
+        usual = np.inf
     return Likeness(np.concatenate(drawn), centre, scale, usual)

@@ -84,7 +84,7 @@ class Sections:
     Attributes:
         spread: of each statistic over the sections, (F).
         size: (height, width), their median, px.
-        usual: median distance of a section from the nearest other; infinite for fewer than three.
+        usual: median distance of a section from the nearest other; infinite for fewer than three, or if that is 0.
     """
 
     def __init__(self, statistics: Tensor, sizes: np.ndarray) -> None:
@@ -94,7 +94,7 @@ class Sections:
         self.size = (int(np.median(self.sizes[:, 0])), int(np.median(self.sizes[:, 1])))
         numbers = range(0 if few else len(statistics))
         others = [distance(statistics[n], _without(statistics, n), self.spread) for n in numbers]
-        self.usual = float(np.median(others)) if others else float("inf")
+        self.usual = (float(np.median(others)) if others else 0.0) or float("inf")
 
     @property
     def digest(self) -> str:

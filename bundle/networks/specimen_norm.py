@@ -296,18 +296,28 @@ class SpecimenInferer(HaloInferer):
         Returns:
             (B, C', H, W).
         """
+        own, made, far = self._specimen(inputs, network), [], []
+        for image in inputs.split(1):
+            statistics = own.learn(image)
+            own.settle(statistics)
+            far.append(self._ratio(statistics))
+            made.append(super().__call__(image, own))
+        self.ratio = max((each for each in far if each is not None), default=None)
+        return torch.cat(made)
+
+    @torch.no_grad()
+    def ratio_of(self, image: Tensor, network: Any) -> float | None:
+        """What :attr:`ratio` would be if an image (1, C, H, W) in [−1, 1] was stained, without staining it."""
+        return self._ratio(self._specimen(image, network).learn(image))
+
+    def _specimen(self, inputs: Tensor, network: Any) -> SpecimenNetwork:
         if self._own is None or self._own[0] is not network:
             learner = None
             if isinstance(network, Accelerated):
                 network.choose(inputs)
                 learner = network.learner
             self._own = (network, SpecimenNetwork(network, learner))
-        own, made, far = self._own[1], [], [0.0]
-        for image in inputs.split(1):
-            statistics = own.learn(image)
-            own.settle(statistics)
-            if self.sections is not None:
-                far.append(self.sections.distance(statistics) / self.sections.usual)
-            made.append(super().__call__(image, own))
-        self.ratio = None if self.sections is None else max(far)
-        return torch.cat(made)
+        return self._own[1]
+
+    def _ratio(self, statistics: Tensor) -> float | None:
+        return None if self.sections is None else self.sections.distance(statistics) / self.sections.usual

@@ -261,6 +261,7 @@ def _survey(
 
 def _finish(run: Run, grey: Grey | None, finished: bool) -> None:
     """Do what is missing of a run, and show what has come of it."""
+    _refuse(run)
     if finished:
         if run.shown:
             print(f"{run.folder / run.result} is there already, made of the same scan, model and settings")
@@ -274,7 +275,6 @@ def _finish(run: Run, grey: Grey | None, finished: bool) -> None:
             raise InputError("\n".join(faults))
         if run.shown and run.stainer.trust.missing:
             print(run.stainer.trust.missing)
-        _refuse(run)
         run.go()
     run.clear()
     if run.shown:

@@ -64,20 +64,17 @@ class ErrorLayer:
             for number, cells in zip(numbers, stained.errors, strict=True):
                 self.store.write(axis, number, cells)
 
-    def join(self, start: int, stop: int, inside: np.ndarray | None, distances: Sequence[float]) -> None:
+    def join(self, start: int, stop: int, distances: Sequence[float]) -> None:
         """Write a slab: of several stains the mean of their errors, which that of their mean does not exceed.
 
         Args:
             start: the first slice along z.
             stop: behind the last.
-            inside: (stop − start, Y, X), bool, the hull; None for everywhere.
             distances: of these slices from the training, as far as that is known: of what is unlike nothing is.
         """
         if self.spec is None:
             return
         error = np.stack([self.store.slab(axis, start, stop) for axis in self.axes]).mean(0, np.float64)
-        if inside is not None:
-            error[~any_in_cubes(inside, CELL)] = np.nan
         for place, verdict in enumerate(self._verdicts(distances)):
             if verdict.word == UNLIKE:
                 error[place // CELL] = np.nan
@@ -112,10 +109,3 @@ class ErrorLayer:
     def _verdicts(self, distances: Sequence[float]) -> list[Verdict]:
         likeness = self.trust.likeness
         return [] if likeness is None else [likeness.verdict(distance) for distance in distances]
-
-
-def any_in_cubes(inside: np.ndarray, cube: int) -> np.ndarray:
-    """Whether anything of each cube is true: (D, Y, X) → (⌈D/cube⌉, ⌈Y/cube⌉, ⌈X/cube⌉), bool."""
-    for axis, size in enumerate(inside.shape):
-        inside = np.logical_or.reduceat(inside, np.arange(0, size, cube), axis)
-    return inside

@@ -45,7 +45,8 @@ class ErrorStore:
             stop: likewise, or the end of the volume.
 
         Returns:
-            (⌈(stop − start)/4⌉, ⌈Y/4⌉, ⌈X/4⌉), float32: at the ends, the mean of the slices that are there.
+            (⌈(stop − start)/4⌉, ⌈Y/4⌉, ⌈X/4⌉), float32: the mean of the slices that are there and
+            know of the cube; NaN where none does.
         """
         if axis == "z":
             return _by_cells(np.stack([self._cells(axis, number) for number in range(start, stop)]), 0)
@@ -65,10 +66,8 @@ class ErrorStore:
 
 
 def _by_cells(values: np.ndarray, axis: int) -> np.ndarray:
-    """Mean of every 4 along an axis, of the last of what is there."""
-    starts = np.arange(0, values.shape[axis], CELL)
-    counts = np.minimum(CELL, values.shape[axis] - starts)
-    totals = np.add.reduceat(values.astype(np.float64), starts, axis)
-    return (totals / np.expand_dims(counts, [other for other in range(values.ndim) if other != axis])).astype(
-        np.float32
-    )
+    """Mean of what is known of every 4 along an axis, of the last of what is there; NaN where nothing is."""
+    starts, known = np.arange(0, values.shape[axis], CELL), np.isfinite(values)
+    totals = np.add.reduceat(np.where(known, values, 0.0), starts, axis, np.float64)
+    with np.errstate(invalid="ignore"):  # 0 / 0
+        return (totals / np.add.reduceat(known, starts, axis, np.int64)).astype(np.float32)

@@ -300,7 +300,7 @@ class Run:
         inside = None if self.hull is None else self.hull.slab("z", start, stop, self.volume.shape)
         if inside is not None:
             self.boxes.write(HULL, start, inside)
-        self.layer.join(start, stop, inside, self._distances(start // DEPTH))
+        self.layer.join(start, stop, self._distances(start // DEPTH))
         if self.settings.alpha:
             stained = np.concatenate([stained, alpha(stained)[..., None]], axis=-1)
         stored.write_slab(self.work / self.result, self.settings.output_format, self.spec, start, stained)

@@ -34,7 +34,7 @@ from bundle.images.slides import SUFFIXES, TIFF, read_mask, read_slide, suffix_o
 from bundle.networks.cells import at_pixels
 from bundle.staining.error_map import error_of, rounded
 from bundle.staining.model import as_integers, modality, on_background, window_faults, without_loading
-from bundle.staining.trust import Trust, known_of, statistics_of, tell
+from bundle.staining.trust import UNTOLD, Trust, known_of, statistics_of, tell
 
 FORMATS = ("png", "tif")
 RECORD = "stained.json"
@@ -104,6 +104,7 @@ def check(
     background_rgb: Sequence[float] | None,
     normalisation: str = "window",
     bundle_root: str | None = None,
+    error_map: str | None = None,
 ) -> None:
     """Check all that a staining run is given; nothing is written.
 
@@ -131,12 +132,14 @@ def check(
         faults.append(f"output_format is 'png', which cannot hold {made}; leave it out, or pass tif.")
     calibrated = direction == "forward" and recalibrated(source, bone_intensity, background_intensity)
     levels = levels_of(bone_intensity, background_intensity) if direction == "forward" else None
+    with_error = direction == "forward" and error_map is not None and Path(error_map).is_file()
     outputs: dict[Path, Path] = {}
     sizes: dict[Path, float | None] = {}
     for file in files:
         found, sizes[file] = _file_faults(file, given, calibrated, levels, mask_of(file, mask))
         faults += found
         path = output_path(file, "", format_of(output_format, made.channels), "")
+        path = error_path(path) if with_error else path  # which a PNG and a TIFF of one name have in common
         if path in outputs:
             faults.append(f"{file} and {outputs[path]} would both be written to one file; rename one of them.")
         outputs[path] = file
@@ -284,10 +287,12 @@ class SlideSaver:
         self.postfix = postfix
         self.mask = mask
         self.background_rgb = background_rgb
-        self.trust, self.inferer = trust or Trust(), inferer
+        self.trust, self.inferer = trust or UNTOLD, inferer
 
     def attach(self, engine: Engine) -> None:
         """Register with the evaluator."""
+        if self.trust is UNTOLD:  # whose configs have nothing else that says so
+            print(UNTOLD.missing)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
@@ -302,19 +307,18 @@ class SlideSaver:
                 pixels = on_background(pixels, mask, self.background_rgb)
             path = output_path(file, self.output_dir, format_of(self.output_format, len(pixels)), self.postfix)
             pixel_um = float(item["image"].meta["pixel_um"]) or None
+            beside = error_path(path)
+            beside.unlink(missing_ok=True)  # of an earlier stain
             write_slide(path, pixels, pixel_um)
             print(path)
             verdict, error = self.trust.judge(item["image"], statistics_of(self.inferer)), error_of(item)
             if error is not None:
                 error = at_pixels(torch.from_numpy(known_of(error, verdict)), *pixels.shape[1:]).numpy()
                 error = rounded(error if mask is None else np.where(mask, error, np.nan))
-                beside = error_path(path)
                 write_slide(beside, error, pixel_um)
                 print(beside)
             tell(str(file), verdict)
-            told = self.trust.record(verdict, error)
-            if told:
-                add_to_record(path, {"source": str(file), **told})
+            add_to_record(path, str(file), self.trust.record(verdict, error))
 
 
 def error_path(stained: Path) -> Path:
@@ -322,11 +326,13 @@ def error_path(stained: Path) -> Path:
     return stained.with_name(f"{stained.stem}_expected_error.tif")
 
 
-def add_to_record(stained: Path, told: Mapping[str, Any]) -> None:
+def add_to_record(stained: Path, source: str, told: Mapping[str, Any]) -> None:
     """Write what is known of a stained slide to ``stained.json`` beside it, which keeps what it says of others."""
     path = stained.with_name(RECORD)
     others = read_record(path) if path.is_file() else {}
-    write_json(path, {**others, stained.name: dict(told)})
+    known = {stained.name: {"source": source, **told}} if told else {}
+    if known or stained.name in others:  # else of an earlier stain
+        write_json(path, {**{name: said for name, said in others.items() if name != stained.name}, **known})
 
 
 def format_of(output_format: str | None, channels: int) -> str | None:

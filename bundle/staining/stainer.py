@@ -20,7 +20,7 @@ from bundle.networks.sections import Sections
 from bundle.networks.specimen_norm import SpecimenInferer, SpecimenNetwork
 from bundle.staining.error_map import error_of
 from bundle.staining.model import as_integers, on_background, without_loading
-from bundle.staining.trust import Trust
+from bundle.staining.trust import UNTOLD, Trust
 
 FEW_BATCHES, RGB = 20, 3
 
@@ -60,7 +60,8 @@ class Stained(NamedTuple):
 
     Attributes:
         pixels: (N, H, W, 3), uint8.
-        errors: expected, of cells of 4×4 px, (N, ⌈H/4⌉, ⌈W/4⌉), levels; None without an error map.
+        errors: expected, of cells of 4×4 px, (N, ⌈H/4⌉, ⌈W/4⌉), levels, NaN outside the sample; None without an error
+            map.
     """
 
     pixels: np.ndarray
@@ -95,7 +96,7 @@ class Stainer:
     step: int | None
     batch: int
     background_rgb: Sequence[float] | None = None
-    trust: Trust = field(default_factory=Trust)
+    trust: Trust = UNTOLD
     done: int = field(default=0, init=False)
     skipped: int = field(default=0, init=False)
     _specimen: SpecimenNetwork | None = field(default=None, init=False)
@@ -193,5 +194,8 @@ class Stainer:
             stained = [
                 on_background(each, where, self.background_rgb) for each, where in zip(stained, inside, strict=True)
             ]
-        errors = [error[0] for each in processed if (error := error_of(each)) is not None]
+        where = [None] * len(processed) if inside is None else inside
+        errors = [
+            error[0] for each, own in zip(processed, where, strict=True) if (error := error_of(each, own)) is not None
+        ]
         return Stained(np.stack(stained).transpose(0, 2, 3, 1), np.stack(errors) if errors else None)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from bundle.common.checks import sha256_of
@@ -19,7 +20,7 @@ from bundle.networks.likeness import Likeness
 
 logger = logging.getLogger("bundle")
 
-LIKENESS = "likeness.npz"  # beside the weights
+LIKENESS, ERROR_MAP = "likeness.npz", "error_map.pt"  # beside the weights
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,9 @@ class Trust:
         return {} if told is None else {"bound": _rounded(told.bound) or 0.0, "level": told.level}
 
 
+UNTOLD = Trust(missing=NEITHER)  # of a bundle whose configs are of before there was any
+
+
 def _rounded(value: float | None) -> float | None:
     return None if value is None or not np.isfinite(value) else round(float(value), 3)
 
@@ -89,6 +93,18 @@ def statistics_of(inferer: Any) -> float | None:
     return getattr(inferer, "ratio", None)
 
 
+def statistics_before(inferer: Any, network: Any, device: torch.device) -> Callable[[Tensor], float | None] | None:
+    """The same as a function of an image that is not stained yet.
+
+    Args:
+        inferer: of the bundle.
+        network: that it will stain with.
+        device: of that.
+    """
+    ratio_of = getattr(inferer, "ratio_of", None)
+    return ratio_of and (lambda image: ratio_of(image.as_subclass(Tensor).to(device), network))
+
+
 def mean_of(error: np.ndarray) -> float:
     """Mean of what is expected; NaN if nothing is anywhere."""
     known = np.isfinite(error)
@@ -96,7 +112,11 @@ def mean_of(error: np.ndarray) -> float:
 
 
 def load_trust(
-    bundle_root: str, error_map: str | None = None, refuse_unlike: bool = False, direction: str = "forward"
+    bundle_root: str,
+    error_map: str | None = None,
+    refuse_unlike: bool = False,
+    direction: str = "forward",
+    channels: int | None = None,
 ) -> Trust:
     """What a trained bundle knows of where to believe it.
 
@@ -105,16 +125,26 @@ def load_trust(
         error_map: the file of its error map; None makes none, and says nothing of it.
         refuse_unlike: refuse what is unlike the training; else it is warned of.
         direction: in ``reverse`` nothing is known.
+        channels: of the sources; None for whatever they have.
 
     Raises:
-        InputError: if a file is corrupt, or there is nothing to judge by although what is unlike is to be refused.
+        InputError: if a file is corrupt or of another bundle, another error map than the bundle's own is missing, or
+            there is nothing to judge by although what is unlike is to be refused.
     """
     if direction != "forward":
         if refuse_unlike:
             raise InputError("refuse_unlike is true, but it goes with direction 'forward' only; leave it out.")
         return Trust()
-    path = Path(bundle_root) / "models" / LIKENESS
+    models = Path(bundle_root) / "models"
+    if error_map is not None and Path(error_map) != models / ERROR_MAP and not Path(error_map).is_file():
+        raise InputError(f"error_map {error_map} is no file; leave it out for the bundle's own, or null for none.")
+    path = models / LIKENESS
     likeness = Likeness.load(path) if path.is_file() else None
+    if likeness is not None and channels not in (None, likeness.channels):
+        raise InputError(
+            f"{path} is made of sources of {likeness.channels} channel(s), but the network takes {channels}; copy both "
+            "from the same run."
+        )
     if refuse_unlike and (likeness is None or not np.isfinite(likeness.usual)):
         why = f"has no models/{LIKENESS}" if likeness is None else f"was trained on fewer than {FEW} sources"
         raise InputError(
@@ -128,12 +158,16 @@ def load_trust(
     return Trust(likeness, calibration, missing, refuse_unlike, digests)
 
 
-def begin(trust: Trust, images: Sequence[Mapping[str, Any]] = ()) -> None:
+def begin(
+    trust: Trust, images: Sequence[Mapping[str, Any]] = (), statistics: Callable[[Tensor], float | None] | None = None
+) -> None:
     """Say what is not known; and where what is unlike the training is refused, look at all images before the first.
 
     Args:
         trust: of the bundle.
         images: prepared for the network, with their files in their meta data.
+        statistics: how far an image (1, C, H, W) is from the training's sections in what the network's norms meet;
+            None where that is not known.
 
     Raises:
         InputError: with a line for each image that is refused.
@@ -145,7 +179,7 @@ def begin(trust: Trust, images: Sequence[Mapping[str, Any]] = ()) -> None:
     faults = []
     for number in range(len(images)):
         image = images[number]["image"]
-        verdict = trust.judge(image)
+        verdict = trust.judge(image, statistics and statistics(image[None]))
         if verdict is not None and verdict.word == UNLIKE:
             faults.append(f"{image.meta['filename_or_obj']} is {verdict}; it is refused, as refuse_unlike is true.")
     if faults:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -109,6 +110,13 @@ def test_one_of_another_network_is_told(tmp_path):
 def test_what_is_no_error_map_is_told(tmp_path, content):
     save_tensors(content, tmp_path / "error_map.pt")
     with pytest.raises(InputError, match=r"error_map.pt is no error map .*; copy it from the run again"):
+        ErrorMap.load(tmp_path / "error_map.pt")
+
+
+@pytest.mark.parametrize("change", [{"bound": float("nan")}, {"level": 90.0}, {"mean": float("inf")}])
+def test_a_calibration_that_none_has_is_told(tmp_path, change):
+    ErrorMap(ErrorHead(4), replace(CALIBRATION, **change)).save(tmp_path / "error_map.pt")
+    with pytest.raises(InputError, match=r"error_map.pt is no error map \(a bound of .*; copy it from the run again"):
         ErrorMap.load(tmp_path / "error_map.pt")
 
 

@@ -65,7 +65,7 @@ def test_what_was_shown_is_like_it_and_other_things_are_not(known):
 
 
 def test_how_far_is_usual_is_taken_from_other_specimens():
-    twins = [texture(0), texture(0), texture(1), texture(1), texture(2), texture(2)]
+    twins = [texture(seed) + shift for seed in range(3) for shift in (0.0, 0.02)]
     assert learn(twins, list("aabbcc")).usual > 1.2 * learn(twins, range(6)).usual
     assert learn(twins, ["one"] * 6).usual == learn(twins, range(6)).usual  # nothing else is to be had
     few = learn(twins[:2], list("ab"))
@@ -107,3 +107,9 @@ def test_a_file_that_is_cut_is_told(known, tmp_path):
     (tmp_path / "likeness.npz").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match="holds no cells of a training"):
         Likeness.load(tmp_path / "likeness.npz")
+
+
+def test_sources_that_are_all_the_same_say_nothing(tmp_path):
+    """How far they usually lie apart is then no measure, and a bundle of them is not to be called corrupt."""
+    learn([texture(1)] * 3, list("abc")).save(tmp_path / "same.npz")
+    assert Likeness.load(tmp_path / "same.npz").judge(texture(2)).word == UNKNOWN

@@ -233,6 +233,7 @@ def test_distances_by_hand():
     assert known.distance(learnt[2]) == 0
     assert distance(torch.tensor([0.0, 1.0]), learnt, torch.ones(2)) == pytest.approx(np.sqrt(0.5))
     assert Sections(learnt[:2], known.sizes[:2]).usual == float("inf")
+    assert Sections(learnt[:1].repeat(3, 1), known.sizes).usual == float("inf")  # all the same: nothing is far
 
 
 def test_how_far_an_image_is_from_the_sections_is_noted():
@@ -244,6 +245,7 @@ def test_how_far_an_image_is_from_the_sections_is_noted():
     assert windows.ratio < 2.5
     windows(torch.cat([image(seed=9), image(seed=9, scale=0.2) + 0.7]), network)
     assert windows.ratio > 2.5  # the farthest counts
+    assert windows.ratio_of(image(seed=9, scale=0.2) + 0.7, network) == windows.ratio
 
 
 def test_sections_are_kept_and_broken_ones_are_refused(tmp_path):

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import fields, replace
+from types import SimpleNamespace
 
 import nibabel
 import numpy as np
 import pytest
 import tifffile
 import torch
+from ignite.engine import Engine
+from monai.data import MetaTensor
+from monai.inferers import SimpleInferer
 from scipy.ndimage import gaussian_filter
 
 from bundle.common.errors import InputError
@@ -23,7 +27,9 @@ from bundle.staining.error_map import rounded
 from bundle.staining.job import RECORD, WORK
 from bundle.staining.model import load_model
 from bundle.staining.page import PAGE
-from bundle.staining.trust import NEITHER, NO_ERROR_MAP, load_trust
+from bundle.staining.slides import SlideSaver, check, error_path
+from bundle.staining.stainer import Stainer, Windows
+from bundle.staining.trust import NEITHER, NO_ERROR_MAP, Trust, begin, load_trust, statistics_before
 from tests.conftest import run_bundle
 from tests.helpers.believed import make_believed
 from tests.helpers.volumes import files_of, make_voxels, stain, write_scan
@@ -131,7 +137,7 @@ def test_other_formats_have_it_beside_them_and_axes_are_averaged(believed, scan,
     assert told[0] == told[1] == told[2]  # the scan is judged, across z, however it is stained
 
 
-def test_outside_the_hull_nothing_is_known(believed, scan, tmp_path):
+def test_outside_the_hull_nothing_is_known(believed, scan, tmp_path, monkeypatch):
     ids = {"bone_intensity": 30000, "background_intensity": 10000, "background_rgb": [250, 250, 250]}
     config = believed / "configs" / "inference.json"
     kept = config.read_text()
@@ -141,10 +147,15 @@ def test_outside_the_hull_nothing_is_known(believed, scan, tmp_path):
         voxels = np.full((40, 48, 40), 10000, np.uint16)
         voxels[:, 12:36, 10:30] = make_voxels((40, 24, 20))
         inner = write_scan(tmp_path / "inner.nii.gz", voxels)
-        stain(believed, inner, tmp_path / "out", hull=True, **ids)
+        ids |= {"window": 16, "step": 8, "hull": True}
+        stain(believed, inner, tmp_path / "out", **ids)
+        left_out = Windows.forward
+        monkeypatch.setattr(Windows, "forward", lambda self, batch, places=None: left_out(self, batch))
+        stain(believed, inner, tmp_path / "all", **ids)
     finally:
         config.write_text(kept)
     found = error_of(tmp_path / "out")
+    assert np.array_equal(found, error_of(tmp_path / "all"), equal_nan=True)  # windows left out are in no mean
     assert np.isnan(found[:, 0]).all()
     assert np.isnan(found[..., -1]).all()
 
@@ -156,6 +167,9 @@ def test_what_is_unlike_is_refused_if_that_is_asked_for(believed, scan, tmp_path
         stain(believed, other, tmp_path / "out", window=None, refuse_unlike=True)
     assert not (tmp_path / "out" / "stained.ome.zarr").exists()
     stain(believed, scan, tmp_path / "out2", window=None, refuse_unlike=True)  # less than half of it is
+    stain(believed, other, tmp_path / "out", window=None)
+    with pytest.raises(InputError, match=r"bright.nii.gz is unlike"):  # although it is stained
+        stain(believed, other, tmp_path / "out", window=None, refuse_unlike=True)
 
 
 def test_a_bundle_without_them_stains_as_before_and_says_so(trained, believed, scan, tmp_path, capsys):
@@ -208,6 +222,62 @@ def test_slides_have_it_beside_them(believed, tmp_path):
     assert f"{folder / 'other.tif'} is unlike (" in refused.stderr
     assert "it is refused, as refuse_unlike is true" in refused.stderr
     assert not (tmp_path / "no").exists()
+
+
+def test_what_was_said_of_an_earlier_stain_goes(believed, tmp_path):
+    grey = make_voxels()[40][None]
+    saver = SlideSaver(str(tmp_path), trust=load_trust(str(believed)))
+    item = {"image": MetaTensor(torch.zeros(3, 48, 40), meta={"filename_or_obj": "a.png", "pixel_um": 0.0})}
+    item["pred"] = torch.zeros(3, 48, 40, dtype=torch.uint8)
+    engine = SimpleNamespace(state=SimpleNamespace(output=[item]))
+    write_slide(error_path(tmp_path / "a_stained.png"), grey.astype(np.float32)[0])
+    (tmp_path / "stained.json").write_text('{"b_stained.png": {}}')
+    saver(engine)
+    assert not error_path(tmp_path / "a_stained.png").exists()
+    assert list(json.loads((tmp_path / "stained.json").read_text())) == ["b_stained.png", "a_stained.png"]
+    saver.trust = Trust()
+    saver(engine)
+    assert list(json.loads((tmp_path / "stained.json").read_text())) == ["b_stained.png"]
+
+
+def test_configs_of_before_there_was_any_say_so_too(tmp_path, capsys):
+    SlideSaver(str(tmp_path)).attach(Engine(lambda engine, batch: None))
+    assert NEITHER in capsys.readouterr().out
+    assert {each.name: each.default for each in fields(Stainer)}["trust"].missing == NEITHER
+    SlideSaver(str(tmp_path), trust=Trust()).attach(Engine(lambda engine, batch: None))
+    assert not capsys.readouterr().out
+
+
+def test_slides_whose_error_would_be_in_one_file_are_refused(believed, tmp_path):
+    files = [tmp_path / "a.png", tmp_path / "a.tif"]
+    for file in files:
+        write_slide(file, make_voxels()[40][None])
+    config = json.loads((believed / "configs" / "inference.json").read_text())
+    given = [files, None, "forward", 32, 16, "exact", config["source"], config["target"], None, None, None, None]
+    check(*given)
+    with pytest.raises(InputError, match=r"a.tif and .*a.png would both be written to one file"):
+        check(*given, error_map=str(believed / "models" / "error_map.pt"))
+
+
+def test_another_error_map_that_is_missing_is_told(believed, tmp_path):
+    for name in (tmp_path / "none.pt", tmp_path):
+        with pytest.raises(InputError, match=f"error_map {name} is no file; leave it out"):
+            load_trust(str(believed), str(name))
+
+
+def test_a_likeness_of_other_channels_is_told(believed):
+    assert load_trust(str(believed), channels=1).likeness is not None
+    with pytest.raises(InputError, match=r"likeness.npz is made of sources of 1 channel\(s\), but the network takes 2"):
+        load_trust(str(believed), channels=2)
+
+
+def test_what_is_unlike_by_the_networks_statistics_is_refused_too():
+    image = MetaTensor(torch.zeros(3, 16, 16), meta={"filename_or_obj": "a.png"})
+    inferer = SimpleNamespace(ratio_of=lambda each, network: 4.0 if each.shape == (1, 3, 16, 16) else 0.0)
+    statistics = statistics_before(inferer, None, torch.device("cpu"))
+    with pytest.raises(InputError, match=r"a.png is .*4.0 × in the network's statistics.*; it is refused"):
+        begin(Trust(refuse=True), [{"image": image}], statistics)
+    assert statistics_before(SimpleInferer(), None, torch.device("cpu")) is None
 
 
 def test_the_other_direction_knows_nothing(believed):

@@ -8,9 +8,7 @@ from typing import Any
 
 LIKE, DOUBTFUL, UNLIKE, UNKNOWN = "like the training data", "doubtful", "unlike", "not known"
 DOUBTFUL_FROM, UNLIKE_FROM = 1.5, 2.5  # times the usual distance; chosen on phantoms, see docs/trust.md
-NO_ERROR_MAP = (
-    "no error map: this bundle has none; train again, into another --output_dir, with --fold 0, which holds a fifth of the pairs back (docs/trust.md)"
-)
+NO_ERROR_MAP = "no error map: this bundle has none; train again, into another --output_dir, with --fold 0, which holds a fifth of the pairs back (docs/trust.md)"
 NEITHER = (
     "no error map, and nothing to say whether an image is like the training data: this bundle was made before there "
     "were any; its training command with --resume changed writes them (docs/trust.md)"
@@ -88,6 +86,13 @@ def in_words(told: Mapping[str, Any]) -> str:
     total = sum(counts.values())
     if set(counts) == {UNKNOWN}:
         return f"whether slices are {LIKE} is {UNKNOWN}: that has too few sources"
-    parts = [f"{counts.get(word, 0)} {word}" for word in (LIKE, DOUBTFUL, UNLIKE)]
-    where = ", ".join(f"{first} to {last}" for first, last in told["unlike"])
-    return f"of {total} slices, {', '.join(parts)}{f' ({where}); the stain of these may be wrong' if where else ''}"
+    places = {DOUBTFUL: places_in_words(told["doubtful"]), UNLIKE: places_in_words(told["unlike"])}
+    parts = [f"{counts.get(word, 0)} {word}{places.get(word, '')}" for word in (LIKE, DOUBTFUL, UNLIKE)]
+    wrong = "; the stain of what is unlike may be wrong" if UNLIKE in counts else ""
+    return f"of {total} slices, {', '.join(parts)}{wrong}"
+
+
+def places_in_words(found: Sequence[Sequence[int]]) -> str:
+    """What :func:`runs` gives, in brackets: `` (3, 7 to 9)``; nothing where there is none."""
+    told = ", ".join(f"{first} to {last}" if last > first else f"{first}" for first, last in found)
+    return f" ({told})" if told else ""

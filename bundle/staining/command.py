@@ -20,7 +20,7 @@ from bundle.common.html import RESEARCH
 from bundle.common.machine import code_version
 from bundle.common.run_folder import read_record
 from bundle.common.trained_bundle import levels_of, recalibrated, size_note
-from bundle.common.verdicts import REFUSED, in_words, mostly_unlike, summary
+from bundle.common.verdicts import REFUSED, UNLIKE, mostly_unlike, summary
 from bundle.data.datalist import Modality
 from bundle.images.volumes.channels import all_with_air, named, open_channels, places_note
 from bundle.images.volumes.fill import Fill
@@ -293,7 +293,11 @@ def _refuse(run: Run) -> None:
     slices = (np.stack([channel.read(at, at + 1) for channel in run.channels], axis=1) for at in places)
     told = summary(trust.likeness.verdict(distance) for each in slices for distance in run.stainer.distances(each))
     if mostly_unlike(told):
-        raise InputError(f"{named(run.channels)} is unlike the training data: {in_words(told)}; {REFUSED}")
+        counts, looked = told["slices"].get(UNLIKE, 0), f"{len(places)} of its {run.volume.shape[0]} slices"
+        raise InputError(
+            f"{named(run.channels)} is unlike the training data: of {looked} that were looked at, {counts} are; nothing "
+            f"was stained, as {REFUSED}"
+        )
 
 
 def _digest(part: Any) -> str:

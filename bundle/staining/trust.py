@@ -65,6 +65,8 @@ class Trust:
         told: dict[str, Any] = {}
         if verdict is not None:
             told["likeness"] = {"is": verdict.word, "distance": _rounded(verdict.ratio)}
+            if verdict.statistics is not None:
+                told["likeness"]["statistics"] = _rounded(verdict.statistics)
         if error is not None and self.calibration is not None:
             told["expected_error"] = {"mean": _rounded(mean_of(error)), **self.bound}
         return told
@@ -183,7 +185,8 @@ def begin(
         if verdict is not None and verdict.word == UNLIKE:
             faults.append(f"{image.meta['filename_or_obj']} is {verdict}; it is refused, as refuse_unlike is true.")
     if faults:
-        raise InputError("\n".join(faults))
+        left = f"of {len(images)} images {len(faults)} are refused, and none was stained; take these out, or warn of them: "
+        raise InputError("\n".join([*faults, f"{left}--refuse_unlike false."]))
 
 
 def tell(name: str, verdict: Verdict | None) -> None:

@@ -34,7 +34,8 @@ def test_slices_of_a_volume_are_counted():
         "doubtful": [[3, 3]],
     }
     assert in_words(told) == (
-        "of 6 slices, 2 like the training data, 1 doubtful, 3 unlike (0 to 1, 5 to 5); the stain of these may be wrong"
+        "of 6 slices, 2 like the training data, 1 doubtful (3), 3 unlike (0 to 1, 5); "
+        "the stain of what is unlike may be wrong"
     )
     assert in_words(summary([Verdict(1.0)])) == "of 1 slices, 1 like the training data, 0 doubtful, 0 unlike"
     assert UNKNOWN in in_words(summary([Verdict(None)]))

@@ -183,7 +183,7 @@ def test_a_scan_that_is_unlike_says_so_in_every_list(orthanc, scan, judging, tmp
     at_work(orthanc, judging, tmp_path / "work", MOST)
     (stain,) = made(orthanc, tmp_path)["stain"]
     assert stain.SeriesDescription == "SYNTHETIC stain of a scan UNLIKE its training - research only"
-    assert "5 unlike (0 to 4); the stain of these may be wrong" in stain.ImageComments
+    assert "5 unlike (0 to 4); the stain of what is unlike may be wrong" in stain.ImageComments
 
 
 def test_a_scan_that_is_unlike_is_refused_where_that_is_asked_for(orthanc, scan, judging, tmp_path):

@@ -295,8 +295,8 @@ def _refuse(run: Run) -> None:
     if mostly_unlike(told):
         counts, looked = told["slices"].get(UNLIKE, 0), f"{len(places)} of its {run.volume.shape[0]} slices"
         raise InputError(
-            f"{named(run.channels)} is unlike the training data: of {looked} that were looked at, {counts} are; nothing "
-            f"was stained, as {REFUSED}"
+            f"{named(run.channels)} is unlike the training data: of {looked} that were looked at, {counts} are; "
+            f"nothing was stained, as {REFUSED}"
         )
 
 

@@ -185,8 +185,8 @@ def begin(
         if verdict is not None and verdict.word == UNLIKE:
             faults.append(f"{image.meta['filename_or_obj']} is {verdict}; it is refused, as refuse_unlike is true.")
     if faults:
-        left = f"of {len(images)} images {len(faults)} are refused, and none was stained; take these out, or warn of them: "
-        raise InputError("\n".join([*faults, f"{left}--refuse_unlike false."]))
+        left = f"of {len(images)} images {len(faults)} are refused, and none was stained; take these out of the input."
+        raise InputError("\n".join([*faults, left]))
 
 
 def tell(name: str, verdict: Verdict | None) -> None:

@@ -122,9 +122,7 @@ def error_map_of(
         )
         return None
     if not data.validation:
-        logger.info(
-            "no error map: every pair was learnt from; a training with --fold 0, in another --output_dir, has one."
-        )
+        logger.info("no error map: every pair was learnt from; train another run with --fold 0 to have one.")
         return None
     judged = [_judge(data, pair, inference, weights, device) for pair in data.validation]
     found = calibrated([each for each in judged if each.inside.any()])

@@ -37,6 +37,7 @@ SIGNS = {
     "spread of the source in 16 px": ["spread 16"],
     "disagreement of four reflections": ["reflections"],
     "disagreement of neighbouring slices": ["neighbours"],
+    "disagreement of two trainings": ["seeds"],
     "distance from the training's cells": ["distance"],
 }
 LEARNT = {
@@ -46,6 +47,7 @@ LEARNT = {
     "features, distance": ["features", "distance"],
     "features, reflections": ["features", "reflections"],
     "features, neighbours": ["features", "neighbours"],
+    "features, two trainings": ["features", "seeds"],
     "features, source, stain": ["features", "source", "stain"],
 }
 
@@ -61,7 +63,8 @@ class Section(NamedTuple):
 class Network:
     """A trained generator with the statistics of one section, and all that can be asked of it."""
 
-    def __init__(self, bundle: Path) -> None:
+    def __init__(self, bundle: Path, other: Network | None = None) -> None:
+        self.other = other
         self.model: TrainedModel = load_model(bundle, window=None, normalisation="window", error_map=None)
         network = self.model.network
         self.features = int(network.features)  # type: ignore[arg-type]
@@ -73,7 +76,10 @@ class Network:
     def settle(self, slices: Iterator[np.ndarray]) -> None:
         """Take the statistics of what is most like a section."""
         found: list[tuple[float, Tensor]] = []
-        for pixels in slices:
+        given = list(slices)
+        if self.other is not None:
+            self.other.settle(iter(given))
+        for pixels in given:
             for top, left, height, width in regions(pixels.shape[0], pixels.shape[1], self.sections.size):
                 region = pixels[None, top : top + height, left : left + width]
                 statistics = self.own.learn(self.model.prepared(region)[None])
@@ -92,6 +98,7 @@ class Network:
         flipped = [torch.flip(self._of(torch.flip(source[None], dims)), dims) for dims in FLIPS]
         reflections = torch.stack([stain, *flipped]).std(0).mean(1)
         neighbours = torch.stack([(self.stained(each)[:, :3] - stain).abs().mean(1) for each in beside or [pixels]])
+        another = stain if self.other is None else self.other.stained(pixels)[:, :3]
         rows = squares.flatten(1).T.double().numpy()
         away = nearest((rows - self.likeness.centre) / self.likeness.scale, self.likeness.bank)
         found = {
@@ -101,6 +108,7 @@ class Network:
             "spread 16": squares[5:6],
             "reflections": means_of(reflections),
             "neighbours": means_of(neighbours.mean(0)),
+            "seeds": means_of((another - stain).abs().mean(1)),
             "distance": torch.from_numpy(away.astype(np.float32)).view(1, *squares.shape[1:]),
             "source": squares,
             "stain": features_of(stain[0], levels=3),
@@ -161,7 +169,9 @@ def score(expected: Callable[[Section], np.ndarray], volume: list[Section]) -> f
     return auroc_of_worst(one, other)
 
 
-def main(run: str, dataset_dir: str, phantoms_dir: str, *specimens: str, every: int = 12) -> None:
+def main(
+    run: str, dataset_dir: str, phantoms_dir: str, *specimens: str, every: int = 12, other: str | None = None
+) -> None:
     """Print a table as Markdown.
 
     Args:
@@ -170,9 +180,10 @@ def main(run: str, dataset_dir: str, phantoms_dir: str, *specimens: str, every: 
         phantoms_dir: of other phantoms, with their volumes.
         specimens: names of those to stain.
         every: distance of the slices that are judged, voxels.
+        other: bundle of the same method trained with another seed; None leaves its disagreement at 0.
     """
     torch.set_num_threads(1)
-    network = Network(Path(run) / "bundle")
+    network = Network(Path(run) / "bundle", None if other is None else Network(Path(other)))
     fold = of_fold(network, Path(run), dataset_dir)
     folders = [Path(phantoms_dir) / "specimens" / f"{int(name):02d}" for name in specimens]
     volumes = [of_volume(network, Phantom.read(folder, every)) for folder in folders]

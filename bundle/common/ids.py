@@ -211,7 +211,7 @@ TABLES = {  # an overlay after what it lies over
     "evaluate_unpaired.json": EVALUATE_UNPAIRED,
     "inference.json": INFERENCE,
     "volume.json": VOLUME,
-    "series.json": {"sigma": VOLUME["sigma"]},
+    "series.json": {"sigma": VOLUME["sigma"], "error_map": INFERENCE["error_map"]},
 }
 
 

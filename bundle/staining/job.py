@@ -71,7 +71,7 @@ class Settings:
         """What of them is wrong, a line each; but for the format, each alone is checked when a run starts."""
         faults = []
         if self.output_format not in FORMATS:
-            faults.append(f"output_format is {self.output_format!r}; it must be one of {', '.join(FORMATS)}.")
+            faults.append(f"output_format is {self.output_format!r}; it must be one of {', '.join(sorted(FORMATS))}.")
         if self.fusion == "median" and len(self.axes) != 3:
             faults.append(f"fusion is 'median' but axes is {self.axes!r}; a median needs all three: --axes zyx.")
         return faults

@@ -39,6 +39,7 @@ FIELDS = (
 )
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of every file in the zip, so that the same bundle gives the same zip
 CHILD_SECONDS = 600
+BESIDE = ("models/sections.npz", "models/likeness.npz", "models/error_map.pt")  # the weights, where they are
 
 
 def export(
@@ -131,7 +132,7 @@ def _lay_out(root: Path, folder: Path, name: str, version: str | None, change: s
         "LICENSE",
         "models/model.pt",
         "models/model.ts",
-        *(["models/sections.npz"] if (root / "models" / "sections.npz").is_file() else []),
+        *(file for file in BESIDE if (root / file).is_file()),
         "configs/volume.json",
         "configs/logging.conf",
     ):
@@ -157,7 +158,7 @@ def merged(bundle_root: Path) -> dict[str, Any]:
     parser.read_config([str(path) for path in config_files(bundle_root)])
     config = {key: value for key, value in parser.get().items() if key != "_meta_"}
     slides = ("mask", "output_format", "files", "whole_image", "accelerated", "speed", "background_rgb", "model")
-    for key in (*slides, "windows", "side_by_side"):
+    for key in (*slides, "windows", "side_by_side", "trust", "refuse_unlike"):
         config.pop(key, None)
     config["windows_apart"] = "@step"
     config["direction"] = "forward"

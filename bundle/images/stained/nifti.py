@@ -28,7 +28,7 @@ def nifti_header(spec: StainSpec) -> bytes:
     """
     if max(spec.shape) > LONGEST:
         found = "×".join(map(str, spec.shape))
-        others = " or ".join(name for name in FORMATS if name != "nii")
+        others = " or ".join(name for name in sorted(FORMATS) if name != "nii")
         raise InputError(f"NIfTI holds at most {LONGEST} voxels along an axis, not {found}; write {others}.")
     header: Any = nibabel.Nifti1Header(endianness="<")
     colours = [(name, np.uint8) for name in "RGBA"[: spec.channels]]

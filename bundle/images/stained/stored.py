@@ -76,7 +76,7 @@ def open_stain(path: Path) -> Stain:
     """
     if not path.exists():
         raise InputError(f"{path} does not exist.")
-    names = [each.file_name for each in FORMATS.values()]
+    names = [FORMATS[name].file_name for name in sorted(FORMATS)]
     within = [path / name for name in names if (path / name).exists()]
     if within:
         raise InputError(f"{path} is a folder with a stained volume; name the volume itself, {within[0]}.")

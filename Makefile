@@ -20,7 +20,7 @@ demo: .venv/ready $(DEMO)/data/datalist.json $(DEMO)/scan/datalist.json  ## phan
 	$(RUN) inference --config_file $(DEMO)/run/bundle/configs/inference.json --bundle_root $(DEMO)/run/bundle \
 		--input $(DEMO)/data/ct --output_dir $(DEMO)/stained
 	$(RUN) evaluation --config_file "[$(TRAIN),'configs/evaluate.json',$(METHOD),$(PROFILE)]" --dataset_dir $(DEMO)/data \
-		--output_dir $(DEMO)/run --eval_patch 128
+		--output_dir $(DEMO)/run --fold 0 --eval_patch 128
 	$(RUN) inference --config_file "['$(DEMO)/run/bundle/configs/inference.json','$(DEMO)/run/bundle/configs/volume.json']" \
 		--bundle_root $(DEMO)/run/bundle --input $(DEMO)/scan/specimens/01/ct.nii.gz --output_dir $(DEMO)/volume \
 		--speed fast --hull true

@@ -73,7 +73,7 @@ def judging(tmp_path) -> Path:
     bundle = make_bundle(tmp_path / "judging")
     generator = torch.Generator().manual_seed(0)
     sources = [torch.rand(1, 40, 48, generator=generator) - 0.5 for _ in range(3)]
-    learn([source.repeat(3, 1, 1) for source in sources], [0, 1, 2]).save(bundle / LIKENESS)
+    learn(sources, [0, 1, 2]).save(bundle / LIKENESS)
     features = load_model(bundle).network.features
     ErrorMap(ErrorHead(features), Calibration(1.5, 0.9, 3, 100, 0.8, 0.9, 10)).save(bundle / ERROR_MAP)
     return bundle
@@ -240,6 +240,6 @@ def test_the_bundles_own_engine_says_all_of_it_and_refuses(judging, tmp_path):
     assert doubts.missing == ""
     assert doubts.error["bound"] == 1.5
     assert sum(doubts.likeness["slices"].values()) == SHAPE[0]
-    learn([torch.full((3, 40, 48), level) for level in (0.9, 0.91, 0.92)], [0, 1, 2]).save(judging / LIKENESS)
+    learn([torch.full((1, 40, 48), level) for level in (0.9, 0.91, 0.92)], [0, 1, 2]).save(judging / LIKENESS)
     with pytest.raises(UnlikeError, match=r"unlike the training data: of \d+ slices, [^\n]* refuse_unlike is true\.$"):
         stain_folder(wanted(judging, refuse_unlike=True), tmp_path / "ct", tmp_path / "refused", lambda: None)

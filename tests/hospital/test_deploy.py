@@ -16,7 +16,7 @@ from pydicom.uid import RLELossless
 from bundle.common.trained_bundle import LIKENESS
 from bundle.common.verdicts import NEITHER
 from bundle.networks.likeness import learn
-from tests.helpers.firm import make_firm
+from tests.helpers.firm import change, make_firm
 from tests.hospital.conftest import needs
 from tests.hospital.deploy_parts import (
     LEVELS,
@@ -109,6 +109,7 @@ def test_of_two_series_one_is_named_and_a_maps_variables_and_rules_do_as_well(bu
 def test_a_scan_unlike_the_training_data_is_said_to_be_or_refused(bundle: Path, tmp_path: Path) -> None:
     strange = shutil.copytree(bundle, tmp_path / "strange")
     learn([torch.full((3, 40, 36), level) for level in (0.9, 0.91, 0.92)], [0, 1, 2]).save(strange / LIKENESS)
+    change(strange / "configs" / "series.json", {"sigma": 0})  # what is smoothed first is not judged
     scan, out = save(tmp_path / "ct", hard_slices()), tmp_path / "out"
     words = ["-i", scan, "-o", out, "-m", strange, *level_words()]
     refused = run_app(*words, "--refuse_unlike", "true")

@@ -21,7 +21,7 @@ from bundle.common.trained_bundle import LIKENESS
 from bundle.common.verdicts import NEITHER
 from bundle.networks.likeness import learn
 from tests.conftest import ROOT
-from tests.helpers.firm import make_firm
+from tests.helpers.firm import change, make_firm
 from tests.helpers.volumes import make_voxels, write_scan
 from tests.hospital.label_parts import LEVELS, PATIENCE_S, infer, make_model, plain, refused, same_grid, serving
 
@@ -181,9 +181,13 @@ def test_weights_that_are_a_program_or_of_another_network_are_refused(
 def test_a_scan_unlike_the_training_data_is_said_to_be(before_folder: str, folder: Path) -> None:
     params = infer(before_folder, "rat", output="json").json()
     assert params["likeness"] == {"told": NEITHER}
-    path = folder / "bundle" / LIKENESS
+    path, series = folder / "bundle" / LIKENESS, folder / "bundle" / "configs" / "series.json"
+    kept = series.read_text(encoding="utf-8")
     try:
         learn(UNLIKE, [0, 1, 2]).save(path)
+        told = infer(before_folder, "rat", output="json").json()["likeness"]["told"]
+        assert told.startswith("not judged: this model smooths a scan first (sigma 1.0)")
+        change(series, {"sigma": 0})
         likeness = infer(before_folder, "rat", output="json").json()["likeness"]
         assert likeness["told"].startswith("of 6 slices, 0 like the training data, 0 doubtful, 6 unlike (0 to 5)")
         assert likeness["unlike"] == [[0, 5]]
@@ -191,11 +195,13 @@ def test_a_scan_unlike_the_training_data_is_said_to_be(before_folder: str, folde
         refused(infer(before_folder, "rat"), 422, "holds no cells of a training")
     finally:
         path.unlink()
+        series.write_text(kept, encoding="utf-8")
 
 
 def test_it_is_refused_where_that_is_asked_for(own_network: bool, model: Path, folder: Path, tmp_path: Path) -> None:
     strange = shutil.copytree(model, tmp_path / "strange")
     learn(UNLIKE, [0, 1, 2]).save(strange / LIKENESS)
+    change(strange / "configs" / "series.json", {"sigma": 0})
     with serving(strange, folder / "scans", tmp_path / "work", refuse_unlike="true", **LEVELS) as address:
         refused(
             infer(address, "rat"), 422, "the scan is unlike the training data: of 6 slices", "refuse_unlike is true."

@@ -15,6 +15,7 @@ from dicomweb_client.api import DICOMwebClient
 from dicomweb_client.session_utils import create_session_from_user_pass
 from pydicom import dcmread
 
+from bundle.common.verdicts import NEITHER
 from bundle.hospital.pacs.client import connect
 from bundle.hospital.pacs.faults import Patience, UnreachableError, persistently
 from bundle.hospital.pacs.fetching import fetch_series
@@ -200,7 +201,8 @@ def test_tls_takes_the_certificate_it_was_told_to_and_no_other(bundle, tmp_path,
     with SmallPacs(*make_ct(tmp_path / "ct"), certificate=str(own)) as small:
         words = ("--series", SERIES, "--work", tmp_path / "work", *levels(bundle), "--pacs", small.address)
         code, shown, err = command(capsys, monkeypatch, "stain", *words, "--ca_file", own.with_suffix(".crt"))
-        assert (code, err) == (0, "")
+        assert code == 0, err
+        assert err.endswith(f"{NEITHER}\n")  # and nothing of the certificate
         code, _, err = command(capsys, monkeypatch, "stain", *words, "--ca_file", foreign.with_suffix(".crt"))
         assert code == 1
         assert "not trusted" in err

@@ -241,5 +241,7 @@ def test_the_bundles_own_engine_says_all_of_it_and_refuses(judging, tmp_path):
     assert doubts.error["bound"] == 1.5
     assert sum(doubts.likeness["slices"].values()) == SHAPE[0]
     learn([torch.full((1, 40, 48), level) for level in (0.9, 0.91, 0.92)], [0, 1, 2]).save(judging / LIKENESS)
-    with pytest.raises(UnlikeError, match=r"unlike the training data: of \d+ of its \d+ slices [^\n]* refuse_unlike is true\.$"):
+    with pytest.raises(
+        UnlikeError, match=r"unlike the training data: of \d+ of its \d+ [^\n]* refuse_unlike is true\.$"
+    ):
         stain_folder(wanted(judging, refuse_unlike=True), tmp_path / "ct", tmp_path / "refused", lambda: None)

@@ -25,7 +25,7 @@ from bundle.evaluation.error_map import (
 from bundle.evaluation.trust import SHARES, TOLD
 from bundle.images.stained.number_map import open_map
 from bundle.networks.cells import CELL, cells_of
-from bundle.staining.error_layer import map_of
+from bundle.staining.job import map_of
 
 
 @dataclass(frozen=True)

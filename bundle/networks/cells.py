@@ -41,9 +41,9 @@ def features_of(image: Tensor, levels: int = LEVELS) -> Tensor:
     return torch.cat(found)
 
 
-def means_of(image: Tensor, cell: int = CELL) -> Tensor:
+def means_of(image: Tensor) -> Tensor:
     """Mean of (C, H, W) in each cell, of those that are cut over what is there: (C, ⌈H/4⌉, ⌈W/4⌉)."""
-    return F.avg_pool2d(image[None], cell, ceil_mode=True, count_include_pad=False)[0]
+    return F.avg_pool2d(image[None], CELL, ceil_mode=True, count_include_pad=False)[0]
 
 
 def at_pixels(cells: Tensor, height: int, width: int) -> Tensor:

@@ -17,8 +17,8 @@ from bundle.images.stained.number_map import MapSpec
 from bundle.images.stained.spec import StainSpec
 from bundle.networks.cells import CELL
 from bundle.staining.error_map import rounded
-from bundle.staining.errors import ErrorStore
 from bundle.staining.job import ERROR_MAP, map_of
+from bundle.staining.slices import ErrorStore
 from bundle.staining.stainer import Stained
 from bundle.staining.trust import Trust
 

@@ -17,7 +17,7 @@ from bundle.common.atomic import whole_file
 from bundle.common.charts import heat_bar
 from bundle.common.errors import InputError
 from bundle.common.html import Picture, code, fill, webp
-from bundle.common.verdicts import in_words
+from bundle.common.verdicts import in_words, mostly_unlike
 from bundle.images.stained.number_map import open_map
 from bundle.images.stained.stored import FORMATS, Stain, open_stain
 from bundle.images.volumes.channels import open_channels
@@ -243,7 +243,12 @@ def _trust(record: Mapping[str, Any]) -> dict[str, Any] | None:
     if not likeness and not error:
         return None
     lines = [f"Across {axis}: {in_words(told)}." for axis, told in likeness.items()]
-    return {"likeness": lines, "bound": error.get("bound"), "level": error.get("level"), "most": MOST_ERROR}
+    return {
+        "likeness": lines,
+        "unlike": any(map(mostly_unlike, likeness.values())),
+        "bound": error.get("bound"),
+        "level": error.get("level"),
+    }
 
 
 def _when(record: Mapping[str, Any]) -> str:

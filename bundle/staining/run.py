@@ -23,14 +23,13 @@ from bundle.images.stained.stored import DEPTH
 from bundle.images.volumes.volume import Volume
 from bundle.networks.sections import spread_over
 from bundle.staining.error_layer import ErrorLayer
-from bundle.staining.errors import ErrorStore
 from bundle.staining.fusion import FUSIONS
 from bundle.staining.hull import Hull, find_hull
 from bundle.staining.job import RECORD, WORK, Settings, reference_in_words
 from bundle.staining.pictures import alpha
 from bundle.staining.progress import Progress, bar, slabs_of
 from bundle.staining.reference import find_reference, given_reference
-from bundle.staining.slices import SliceStore
+from bundle.staining.slices import ErrorStore, SliceStore
 from bundle.staining.source import Bricks, Slabs, SmoothedScan
 from bundle.staining.stainer import Stainer
 from bundle.staining.stripes import BoxStore, stripes_of

@@ -1,32 +1,50 @@
-"""Stained slices on disk, one file each, until they are joined."""
+"""Stained slices and their expected errors on disk, one file each, until they are joined."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
 from bundle.common.atomic import whole_file
+from bundle.networks.cells import CELL, cells_of
 from bundle.staining.source import slice_shape
+
+KIND = np.dtype("<f4")  # of errors
 
 
 @dataclass(frozen=True)
-class SliceStore:
-    """A folder of stained slices, raw RGB.
+class SliceFiles:
+    """A folder with a file for each slice.
 
     Attributes:
         folder: where they are.
         shape: (Z, Y, X) of the volume.
+        suffix: of the files.
     """
 
     folder: Path
     shape: tuple[int, int, int]
+    suffix: ClassVar[str]
 
     def path(self, axis: str, number: int) -> Path:
         """The file of a slice across an axis."""
-        return self.folder / axis / f"{number:06d}.rgb"
+        return self.folder / axis / f"{number:06d}{self.suffix}"
+
+    def remove(self, axis: str, numbers: Sequence[int]) -> None:
+        """Remove slices; some may be gone."""
+        for number in numbers:
+            self.path(axis, number).unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class SliceStore(SliceFiles):
+    """Stained slices, raw RGB."""
+
+    suffix = ".rgb"
 
     def has(self, axis: str, number: int) -> bool:
         """Whether a slice is there, whole."""
@@ -62,7 +80,45 @@ class SliceStore:
         count, offset = (stop - start) * width * 3, start * width * 3
         return np.fromfile(self.path(axis, number), np.uint8, count, offset=offset).reshape(stop - start, width, 3)
 
-    def remove(self, axis: str, numbers: Sequence[int]) -> None:
-        """Remove slices; some may be gone."""
-        for number in numbers:
-            self.path(axis, number).unlink(missing_ok=True)
+
+@dataclass(frozen=True)
+class ErrorStore(SliceFiles):
+    """Expected errors of slices, in cells of 4×4 px."""
+
+    suffix = ".f4"
+
+    def write(self, axis: str, number: int, cells: np.ndarray) -> None:
+        """Keep the cells of a slice, (⌈H/4⌉, ⌈W/4⌉), levels, whole or not at all."""
+        with whole_file(self.path(axis, number)) as partial:
+            partial.write_bytes(np.ascontiguousarray(cells, KIND).data)
+
+    def slab(self, axis: str, start: int, stop: int) -> np.ndarray:
+        """Expected error of slices ``start`` to ``stop`` along z in cubes of 4 voxels, from slices across any axis.
+
+        Args:
+            axis: across which the slices were stained.
+            start: a multiple of 4.
+            stop: likewise, or the end of the volume.
+
+        Returns:
+            (⌈(stop − start)/4⌉, ⌈Y/4⌉, ⌈X/4⌉), float32: the mean of the slices that are there and
+            know of the cube; NaN where none does.
+        """
+        if axis == "z":
+            return _by_cells(np.stack([self._cells(axis, number) for number in range(start, stop)]), 0)
+        rows, place = slice(start // CELL, cells_of(stop)), "zyx".index(axis)
+        return _by_cells(
+            np.stack([self._cells(axis, number)[rows] for number in range(self.shape[place])], place), place
+        )
+
+    def _cells(self, axis: str, number: int) -> np.ndarray:
+        height, width = slice_shape(self.shape, axis)
+        return np.memmap(self.path(axis, number), KIND, "r", shape=(cells_of(height), cells_of(width)))
+
+
+def _by_cells(values: np.ndarray, axis: int) -> np.ndarray:
+    """Mean of what is known of every 4 along an axis, of the last of what is there; NaN where nothing is."""
+    starts, known = np.arange(0, values.shape[axis], CELL), np.isfinite(values)
+    totals = np.add.reduceat(np.where(known, values, 0.0), starts, axis, np.float64)
+    with np.errstate(invalid="ignore"):  # 0 / 0
+        return (totals / np.add.reduceat(known, starts, axis, np.int64)).astype(np.float32)

@@ -131,10 +131,8 @@ class Stainer:
 
     def distances(self, slices: np.ndarray) -> list[float]:
         """Of slices (N, C, H, W), in the scan's units, from the training's sources; none where that is not known."""
-        likeness = self.trust.likeness
-        return (
-            [] if likeness is None else [likeness.distance(self._prepared(each)) for each in slices.astype(np.float32)]
-        )
+        likeness, values = self.trust.likeness, slices.astype(np.float32)
+        return [] if likeness is None else [likeness.distance(self._prepared(each)) for each in values]
 
     def settle(self, statistics: Tensor) -> None:
         """Stain with these from now on, in windows that need not overlap."""

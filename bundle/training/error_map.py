@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from bundle.common.random_state import random_states_kept
+from bundle.common.run_folder import PROVENANCE, read_record
 from bundle.data.datalist import Datalist, Pair
 from bundle.data.patches import load_pair
 from bundle.evaluation.error_map import WINDOW, auroc_of_worst, windows_of
@@ -103,8 +105,21 @@ def likeness_of(data: Datalist, inference: Mapping[str, Any], weights: Mapping[s
     return learn(sources, [image.specimen for image in some])
 
 
+def always_held_back(run: Path) -> bool:
+    """Whether a run has had the same data and the same fold from its start, so that it never learnt from that fold.
+
+    Args:
+        run: its folder; what was resumed stands in its record.
+    """
+    path = run / PROVENANCE
+    began = read_record(path) if path.is_file() else {}
+    tries = [began, *began.get("resumed", [])]
+    had = [(each.get("config", began.get("config", {})).get("fold"), each.get("data_sha256")) for each in tries]
+    return all(each == had[0] for each in had)
+
+
 def error_map_of(
-    data: Datalist, inference: Mapping[str, Any], weights: Mapping[str, Tensor], device: str | torch.device
+    data: Datalist, inference: Mapping[str, Any], weights: Mapping[str, Tensor], device: str | torch.device, run: Path
 ) -> ErrorMap | None:
     """The error map of a trained network, from the pairs of the validation fold; None, with a line, without them.
 
@@ -115,6 +130,7 @@ def error_map_of(
         inference: content of the trained bundle's ``inference.json``.
         weights: of its network.
         device: where to compute.
+        run: the folder of its run.
     """
     if not data.paired:
         logger.info(
@@ -123,6 +139,9 @@ def error_map_of(
         return None
     if not data.validation:
         logger.info("no error map: every pair was learnt from; train another run with --fold 0 to have one.")
+        return None
+    if not always_held_back(run):
+        logger.info("no error map: the run was resumed with another fold or other data, and may know its fold.")
         return None
     judged = [_judge(data, pair, inference, weights, device) for pair in data.validation]
     found = calibrated([each for each in judged if each.inside.any()])

@@ -74,7 +74,7 @@ def publish(
     if reach_of(resolved("g_xy")) is not None:
         sections = sections_of(data, own_inference() | facts, generators["g_xy"], device)
     likeness = likeness_of(data, own_inference() | facts, generators["g_xy"])
-    error_map = error_map_of(data, own_inference() | facts, generators["g_xy"], device)
+    error_map = error_map_of(data, own_inference() | facts, generators["g_xy"], device, run)
     with whole_folder(run / "bundle") as folder:
         write_config(folder / "configs" / "inference.json", own_inference(), facts)
         write_config(

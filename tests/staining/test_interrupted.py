@@ -19,9 +19,10 @@ from bundle.images.stained.stored import open_stain
 from bundle.networks import ResnetGenerator
 from bundle.networks.accelerate import accelerate
 from bundle.staining import run as run_module
-from bundle.staining.job import WORK
+from bundle.staining.job import RECORD, WORK
 from bundle.staining.slices import SliceStore
 from bundle.staining.stainer import Stainer
+from tests.helpers.believed import make_believed
 from tests.helpers.volumes import SHAPE, files_of, result, stain, stained_whole, write_scan
 
 
@@ -167,7 +168,7 @@ def test_a_disk_that_is_really_full(bundle, scan, tmp_path):
 
 
 def test_two_processes_of_torchrun_share_the_work_and_give_the_same(trained, scan, tmp_path):
-    bundle = shutil.copytree(trained / "bundle", tmp_path / "moved")  # its own code runs, and leaves its caches there
+    bundle = make_believed(trained / "bundle", tmp_path / "moved")  # its own code runs, and leaves its caches there
     stain(bundle, scan, tmp_path / "one", window=32, step=16)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     command += ["-m", "monai.bundle", "run", "inference", "--config_file"]
@@ -177,6 +178,9 @@ def test_two_processes_of_torchrun_share_the_work_and_give_the_same(trained, sca
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert files_of(tmp_path / "one" / "stained.ome.zarr") == files_of(tmp_path / "two" / "stained.ome.zarr")
+    assert (tmp_path / "two" / "stained.ome.zarr" / "expected_error" / ".zattrs").exists()
+    known = [json.loads((tmp_path / name / RECORD).read_text())["likeness"] for name in ("one", "two")]
+    assert known[0] == known[1]
     assert "70/70" in done.stderr
     assert not (tmp_path / "two" / WORK).exists()
 

@@ -92,6 +92,7 @@ def test_its_record_and_page_say_so(volume):
     record = json.loads((volume / RECORD).read_text())
     assert record["expected_error"] == {"result": "stained.ome.zarr/expected_error", "bound": 2.0, "level": 0.9}
     page = (volume / PAGE).read_text()
+    assert "Most slices of this scan are unlike" not in page
     assert "Across z: of 70 slices" in page
     assert "90 % are off by at most 2.0 times" in page
     assert page.count("expected error of the stain, ") == 3 * 25
@@ -168,6 +169,8 @@ def test_what_is_unlike_is_refused_if_that_is_asked_for(believed, scan, tmp_path
     ):
         stain(believed, other, tmp_path / "out", window=None, refuse_unlike=True)
     assert not (tmp_path / "out" / "stained.ome.zarr").exists()
+    stain(believed, other, tmp_path / "warned", window=None)
+    assert "Most slices of this scan are unlike the training data" in (tmp_path / "warned" / PAGE).read_text()
     stain(believed, scan, tmp_path / "out2", window=None, refuse_unlike=True)  # less than half of it is
     stain(believed, other, tmp_path / "out", window=None)
     with pytest.raises(InputError, match=r"bright.nii.gz is unlike"):  # although it is stained

@@ -97,6 +97,17 @@ def test_a_training_leaves_both(held_back):
     assert (models / "error_map.pt").stat().st_size + (models / "likeness.npz").stat().st_size < 1e6
 
 
+def test_a_fold_that_was_learnt_from_is_none_to_judge_by(tmp_path):
+    began = {"config": {"fold": 0}, "data_sha256": {"a": "1"}}
+    same = {"data_sha256": {"a": "1"}}  # its config is that of the beginning
+    other_fold = {**same, "config": {"fold": 1}}
+    other_data = {"data_sha256": {"a": "2"}}
+    assert error_map.always_held_back(tmp_path)  # of before there were records
+    for resumed, held in ([], True), ([same], True), ([same, other_fold], False), ([other_data], False):
+        (tmp_path / "provenance.json").write_text(json.dumps({**began, "resumed": resumed}))
+        assert error_map.always_held_back(tmp_path) == held
+
+
 def test_what_the_bundle_expects_is_what_was_learnt(held_back, monkeypatch):
     """The head beside the weights gives on a section what it gave where it was learnt."""
     run, _ = held_back

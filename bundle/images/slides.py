@@ -239,7 +239,7 @@ def read_labels(path: str | Path) -> np.ndarray:
     return pixels.astype(np.uint8)
 
 
-def write_slide(path: Path, pixels: np.ndarray, pixel_um: float | None = None) -> None:
+def write_slide(path: Path, pixels: np.ndarray, pixel_um: float | None = None, description: str | None = None) -> None:
     """Write an image as PNG or TIFF, whole or not at all.
 
     Args:
@@ -247,6 +247,7 @@ def write_slide(path: Path, pixels: np.ndarray, pixel_um: float | None = None) -
         pixels: (C, H, W), uint8 or uint16, in TIFF also float32; three channels are RGB; other numbers than 1 and 3
             go into TIFF alone, as one page a channel.
         pixel_um: pixel size in µm for the file's resolution tags; none are written for None.
+        description: what a TIFF of 1 or 3 channels says of itself, ASCII; None leaves that to the library.
 
     Raises:
         InputError: if the format cannot hold so many channels.
@@ -258,7 +259,8 @@ def write_slide(path: Path, pixels: np.ndarray, pixel_um: float | None = None) -
     with whole_file(path) as partial:
         if path.suffix.lower() in TIFF:
             photometric = "minisblack" if len(pixels) == 1 else "rgb"
-            tifffile.imwrite(partial, image, photometric=photometric, compression="zlib", **_resolution(pixel_um))
+            about: dict[str, Any] = {"photometric": photometric, "description": description, **_resolution(pixel_um)}
+            tifffile.imwrite(partial, image, compression="zlib", **about)
         else:
             partial.write_bytes(png.encoded(image, pixel_um))
 

@@ -38,6 +38,7 @@ from bundle.staining.trust import UNTOLD, Trust, known_of, statistics_of, tell
 
 FORMATS = ("png", "tif")
 RECORD = "stained.json"
+DESCRIBED = "expected error of a virtual stain, levels of 255; NaN: not known; research only, see stained.json"
 RGB = 3
 PICTURE_CHANNELS = (1, RGB)  # what PNG holds
 
@@ -315,7 +316,7 @@ class SlideSaver:
             if error is not None:
                 error = at_pixels(torch.from_numpy(known_of(error, verdict)), *pixels.shape[1:]).numpy()
                 error = rounded(error if mask is None else np.where(mask, error, np.nan))
-                write_slide(beside, error, pixel_um)
+                write_slide(beside, error, pixel_um, DESCRIBED)
                 print(beside)
             tell(str(file), verdict)
             add_to_record(path, str(file), self.trust.record(verdict, error))

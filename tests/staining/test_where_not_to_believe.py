@@ -32,6 +32,7 @@ from bundle.staining.stainer import Stainer, Windows
 from bundle.staining.trust import NEITHER, NO_ERROR_MAP, Trust, begin, load_trust, statistics_before
 from tests.conftest import run_bundle
 from tests.helpers.believed import make_believed
+from tests.helpers.firm import make_firm
 from tests.helpers.volumes import files_of, make_voxels, stain, write_scan
 from tests.staining.test_interrupted import StoppedError, stop_after
 
@@ -96,6 +97,15 @@ def test_its_record_and_page_say_so(volume):
     assert "Across z: of 70 slices" in page
     assert "90 % are off by at most 2.0 times" in page
     assert page.count("expected error of the stain, ") == 3 * 25
+
+
+def test_windows_of_every_size_expect_the_same(believed, tmp_path):
+    firm = make_firm(believed, tmp_path / "firm")
+    image = np.tile(make_voxels((8, 320, 300))[4], (2, 2))[None]
+    whole, *parts = (load_model(firm, window=window).with_error(image) for window in (1024, 288, 96))
+    for stain_of_parts, error in parts:
+        assert np.array_equal(stain_of_parts, whole[0])
+        assert np.array_equal(rounded(error), rounded(whole[1]))
 
 
 def test_a_kill_changes_nothing(volume, believed, scan, tmp_path, monkeypatch):
@@ -210,6 +220,8 @@ def test_slides_have_it_beside_them(believed, tmp_path):
     assert done.returncode == 0, done.stderr
     error = tifffile.imread(tmp_path / "out" / "like_stained_expected_error.tif")
     _, cells, verdict = load_model(believed).judged(grey)
+    with tifffile.TiffFile(tmp_path / "out" / "like_stained_expected_error.tif") as file:
+        assert file.pages[0].description.startswith("expected error of a virtual stain, levels of 255; NaN: not known")
     whole = at_pixels(torch.from_numpy(cells), 48, 40)[0].numpy()
     assert np.isnan(error[:8]).all()
     assert np.array_equal(error[8:], rounded(whole)[8:])

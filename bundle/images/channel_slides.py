@@ -229,13 +229,13 @@ def _flat(level: Level, facts: Facts, premultiplied: bool, channels: Sequence[in
     """A level of a picture: what is transparent becomes white, and alpha goes."""
     scale = 257.0 if facts.dtype == np.uint16 else 1.0  # on_white divides 16 bits by it
 
-    def rows(start: int, stop: int) -> np.ndarray:
-        found = level.rows(start, stop)
+    def box(rows: slice, columns: slice) -> np.ndarray:
+        found = level.box(rows, columns)
         if found.shape[-1] in (2, 4):
             found = on_white(found, premultiplied)[..., : facts.channels] * facts.dtype.type(scale)
         return found if channels is None else found[..., list(channels)]
 
-    return Level(level.shape, level.band, rows)
+    return Level(level.shape, level.band, box)
 
 
 def ratio_of(facts: Facts, pixel_um: float, tile_um: float) -> float:

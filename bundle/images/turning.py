@@ -8,7 +8,8 @@ import numpy as np
 
 UPRIGHT = 1
 ORIENTATIONS = range(1, 9)
-FROM_THE_END = (3, 4, 7, 8)  # the first row that one sees lies last in the file
+ROWS_FROM_THE_END = (3, 4, 7, 8)  # the first row that one sees lies last in the file
+COLUMNS_FROM_THE_END = (2, 3, 6, 7)  # likewise the first column
 SWAPPED = (5, 6, 7, 8)  # the rows that one sees are the file's columns
 
 
@@ -36,8 +37,8 @@ def turned_shape(shape: tuple[int, int], orientation: int) -> tuple[int, int]:
 Box = Callable[[slice, slice], np.ndarray]
 
 
-def rows_as_seen(read: Box, shape: tuple[int, int], orientation: int) -> Callable[[int, int], np.ndarray]:
-    """Read rows of an image as seen, from a reader of boxes as stored.
+def box_as_seen(read: Box, shape: tuple[int, int], orientation: int) -> Box:
+    """Read boxes of an image as seen, from a reader of boxes as stored.
 
     Args:
         read: gives (rows, columns, …) of slices of rows and columns, as stored.
@@ -45,13 +46,16 @@ def rows_as_seen(read: Box, shape: tuple[int, int], orientation: int) -> Callabl
         orientation: 1 to 8.
 
     Returns:
-        Gives rows start to stop as seen, (stop − start, columns, …).
+        Gives (rows, columns, …) of slices of rows and columns, as seen; both have a start and a stop.
     """
-    length = turned_shape(shape, orientation)[0]
+    height, width = turned_shape(shape, orientation)
 
-    def rows(start: int, stop: int) -> np.ndarray:
-        part = slice(length - stop, length - start) if orientation in FROM_THE_END else slice(start, stop)
-        box = (slice(None), part) if orientation in SWAPPED else (part, slice(None))
-        return turned(read(*box), orientation)
+    def box(rows: slice, columns: slice) -> np.ndarray:
+        if orientation in ROWS_FROM_THE_END:
+            rows = slice(height - rows.stop, height - rows.start)
+        if orientation in COLUMNS_FROM_THE_END:
+            columns = slice(width - columns.stop, width - columns.start)
+        stored = (columns, rows) if orientation in SWAPPED else (rows, columns)
+        return turned(read(*stored), orientation)
 
-    return rows
+    return box

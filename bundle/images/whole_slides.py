@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from bundle.images.averaging import add_block, axis_weights, blocks, box_count, 
 from bundle.images.pixel_size import SAME, side_of, tiff_voxel_um
 from bundle.images.slides import TIFF, TIFF_AXES, interleaved, reading
 from bundle.images.tiff import PHOTOMETRIC, Meaning, meaning_of
-from bundle.images.turning import SWAPPED, rows_as_seen, turned, turned_shape
+from bundle.images.turning import SWAPPED, Box, box_as_seen, turned, turned_shape
 
 VENDOR = (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide", ".dcm", ".czi")
 SUFFIXES = (".png", *TIFF, *VENDOR)
@@ -31,13 +31,17 @@ class Level:
     Attributes:
         shape: (rows, columns).
         band: rows that are decoded together, so best read together.
-        rows: reads rows start to stop, (n, columns, C), uint8 or uint16, C of 1 to 4; an even C of a
-            section ends with alpha.
+        box: reads slices of rows and columns, each with a start and a stop, (h, w, C), uint8 or uint16, C of 1 to 4;
+            an even C of a section ends with alpha.
     """
 
     shape: tuple[int, int]
     band: int
-    rows: Callable[[int, int], np.ndarray]
+    box: Box
+
+    def rows(self, start: int, stop: int) -> np.ndarray:
+        """Read rows start to stop, (n, columns, C)."""
+        return self.box(slice(start, stop), slice(0, self.shape[1]))
 
 
 @dataclass(frozen=True)
@@ -209,7 +213,7 @@ def _open_png(path: Path) -> Opened:
     content = path.read_bytes()
     header = png.header_of(content)
     pixels = turned(png.decoded(content, header), header.orientation)
-    level = Level(pixels.shape[:2], 1, lambda start, stop: pixels[start:stop])
+    level = Level(pixels.shape[:2], 1, lambda rows, columns: pixels[rows, columns])
     return (level,), header.pixel_um, False
 
 
@@ -283,7 +287,7 @@ def _tiff_level(path: Path, series: Any, meaning: Meaning, channels: Sequence[in
         return read[..., chosen] if series.axes in ("YX", "YXS") else read
 
     shape = sides_of(series)
-    return Level(turned_shape(shape, meaning.orientation), band, rows_as_seen(box, shape, meaning.orientation))
+    return Level(turned_shape(shape, meaning.orientation), band, box_as_seen(box, shape, meaning.orientation))
 
 
 def _open_vendor(path: Path) -> Opened:
@@ -300,11 +304,11 @@ def _open_vendor(path: Path) -> Opened:
         downsample = slide.level_downsamples[number]
         tile = int(slide.properties.get(f"openslide.level[{number}].tile-height", 256))
 
-        def rows(start: int, stop: int) -> np.ndarray:
-            corner = (0, round(start * downsample))  # in pixels of the full resolution
-            return np.asarray(slide.read_region(corner, number, (width, stop - start)))
+        def box(rows: slice, columns: slice) -> np.ndarray:
+            corner = (round(columns.start * downsample), round(rows.start * downsample))  # in full pixels
+            return np.asarray(slide.read_region(corner, number, (columns.stop - columns.start, rows.stop - rows.start)))
 
-        return Level((height, width), tile, rows)
+        return Level((height, width), tile, box)
 
     mpp = [slide.properties.get(name) for name in (openslide.PROPERTY_NAME_MPP_Y, openslide.PROPERTY_NAME_MPP_X)]
     stated = (float(mpp[0]), float(mpp[1])) if mpp[0] and mpp[1] else None

@@ -11,8 +11,8 @@ from bundle.common.errors import InputError
 from bundle.data.load import load_datalist
 from bundle.images.channel_slides import facts_of, opened, ratio_of
 from bundle.images.slides import read_slide
+from bundle.images.tissue import KINDS, optical_density, tissue_share
 from bundle.preparation.tiles.grid import Area, HoldOut, parse_hold_out, places, positions
-from bundle.preparation.tiles.tissue import KINDS, optical_density, tissue_share
 from tests.helpers.tiling import HALF, cut, fault, pixels_of, stained, write
 from tests.helpers.tiling import slides as slides
 from tests.helpers.whole_slides import aperio, slide
@@ -133,11 +133,11 @@ def test_a_pyramid_gives_the_same_tiles_from_its_coarser_level(slides, monkeypat
     def counted(level, *others):
         made = flat(level, *others)
 
-        def rows(start, stop):
-            decoded.append((level.shape, stop - start))
-            return made.rows(start, stop)
+        def box(rows, columns):
+            decoded.append((level.shape, rows.stop - rows.start))
+            return made.box(rows, columns)
 
-        return module.Level(made.shape, made.band, rows)
+        return module.Level(made.shape, made.band, box)
 
     monkeypatch.setattr(module, "_flat", counted)
     monkeypatch.setattr("bundle.images.averaging.BLOCK", 1)

@@ -68,13 +68,18 @@ def array_of(
     shape: tuple[int, int, int], level: int, channels: int, kind: np.dtype = COLOUR, depth: int = DEPTH
 ) -> dict[str, Any]:
     """The ``.zarray`` of a level."""
+    return zarray([channels, *shape], [channels, *chunk_of(shape, level, depth)], kind)
+
+
+def zarray(shape: list[int], chunks: list[int], kind: np.dtype) -> dict[str, Any]:
+    """The ``.zarray`` of an array of Zarr 2, packed as :func:`packed` does."""
     return {
         "zarr_format": 2,
-        "shape": [channels, *shape],
-        "chunks": [channels, *chunk_of(shape, level, depth)],
+        "shape": shape,
+        "chunks": chunks,
         "dtype": kind.str,
         "compressor": BLOSC,
-        "fill_value": 0 if kind == COLOUR else "NaN",
+        "fill_value": "NaN" if kind.kind == "f" else 0,
         "order": "C",
         "filters": None,
         "dimension_separator": "/",
@@ -149,10 +154,10 @@ def write_level(folder: Path, chunk: tuple[int, int, int], row: int, slab: np.nd
         block[:, : part.shape[0], : part.shape[1], : part.shape[2]] = part.transpose(3, 0, 1, 2)
         file = folder / "0" / str(row) / str(y) / str(x)
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(_packed(block))
+        file.write_bytes(packed(block))
 
 
-def _packed(block: np.ndarray) -> bytes:
+def packed(block: np.ndarray) -> bytes:
     """Compress a chunk, by one thread: several would lay its blocks down in the order in which they end."""
     packed = imagecodecs.blosc_encode(
         block.tobytes(),

@@ -16,13 +16,13 @@ from bundle.common.ids import SEED, fault_of
 from bundle.common.values import is_number
 from bundle.data.datalist import DATALIST
 from bundle.data.leaks import same_files
+from bundle.images.tissue import BOX
 from bundle.preparation.tiles.cutting import cut_all, drop_halves, empty_faults
 from bundle.preparation.tiles.grid import TESTING, TRAINING, parse_hold_out
 from bundle.preparation.tiles.listing import datalist_of, description, record, told, write_table
 from bundle.preparation.tiles.plan import Division, Plan, planned
 from bundle.preparation.tiles.sides import Asked, Side, checked, pixel_sizes, scale_of
 from bundle.preparation.tiles.slides import check_names, find_files, one_of_each
-from bundle.preparation.tiles.tissue import BOX
 
 TILES, RECORD = "tiles.csv", "tiling.json"
 

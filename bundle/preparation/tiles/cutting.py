@@ -13,9 +13,9 @@ from bundle.common.errors import InputError
 from bundle.common.threads import in_order
 from bundle.images.channel_slides import opened
 from bundle.images.slides import write_slide
+from bundle.images.tissue import tissue_share
 from bundle.preparation.tiles.grid import TESTING, TRAINING, Place, cut
 from bundle.preparation.tiles.plan import Job, Plan
-from bundle.preparation.tiles.tissue import tissue_share
 
 ROUNDING = 1e-5  # of the range: an average in float32 may leave it by less
 

@@ -13,9 +13,9 @@ from bundle.common.checks import listed
 from bundle.common.errors import InputError
 from bundle.common.values import is_number
 from bundle.images.channel_slides import Facts, facts_of, ratio_of
+from bundle.images.tissue import KINDS, Kind
 from bundle.images.whole_slides import SAME
 from bundle.preparation.tiles.slides import slide_name
-from bundle.preparation.tiles.tissue import KINDS, Kind
 
 
 @dataclass(frozen=True)

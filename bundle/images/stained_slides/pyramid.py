@@ -73,8 +73,8 @@ class Pyramid:
         Raises:
             InputError: if a tile is missing or corrupt.
         """
-        box: np.ndarray = np.empty((rows.stop - rows.start, columns.stop - columns.start, self.spec.channels))
-        box = box.astype(self.spec.kind)
+        shape = (rows.stop - rows.start, columns.stop - columns.start, self.spec.channels)
+        box: np.ndarray = np.empty(shape, self.spec.kind)
         for row in range(rows.start // TILE, -(-rows.stop // TILE)):
             for column in range(columns.start // TILE, -(-columns.stop // TILE)):
                 inner, outer = zip(_overlap(row, rows), _overlap(column, columns), strict=True)

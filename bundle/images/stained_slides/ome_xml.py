@@ -15,11 +15,13 @@ TYPES = {"u1": "uint8", "u2": "uint16", "f4": "float"}
 
 
 def note_of(spec: SlideSpec) -> str:
-    """What a slide is, in words; of the slide that it comes from, if ``about`` names it as ``slide``."""
-    what = "Expected error of a virtual stain" if spec.kind.kind == "f" else "Virtual stain"
-    origin = spec.about.get("slide")
-    source = f" from {printable(origin)}" if isinstance(origin, str) else ""
-    return f"SYNTHETIC. {what}, computed{source}; no real stain. Research only, not for diagnosis."
+    """What a slide is, in words; which stain of what, if ``about`` names ``stain`` and ``source``."""
+    stain, source = spec.about.get("stain"), spec.about.get("source")
+    what = f"Virtual {printable(stain)} stain" if isinstance(stain, str) else "Virtual stain"
+    if spec.kind.kind == "f":
+        what = f"Expected error of a {what[0].lower()}{what[1:]}"
+    origin = f" from {printable(source)}" if isinstance(source, str) else ""
+    return f"SYNTHETIC. {what}, computed{origin}; no real stain. Research only, not for diagnosis."
 
 
 def stamp_text(spec: SlideSpec) -> str:

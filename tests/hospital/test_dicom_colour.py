@@ -19,7 +19,7 @@ from pydicom import Dataset
 from bundle.common.errors import InputError
 from bundle.hospital.objects.colour import write_frames, write_slices
 from bundle.hospital.objects.frames import LIMIT, spans
-from bundle.hospital.objects.icc import srgb
+from bundle.images.dicom.icc import srgb
 from bundle.images.dicom.source import Source, open_folder, ordered
 from tests.hospital.dciodvfy import KNOWN, complaints
 from tests.hospital.series import COLUMN, MADE, ORIGIN, PIXEL_MM, ROW, SHAPE, STEP_MM, at, ct_series, save, stain_of

@@ -13,7 +13,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from bundle.hospital.objects.colour import write_frames
 from bundle.hospital.objects.made import Made, made
-from bundle.hospital.objects.synthetic import PATIENT, STUDY
+from bundle.images.dicom.marks import PATIENT, STUDY
 from bundle.images.dicom.source import open_folder
 from tests.conftest import ROOT
 from tests.hospital.pacs_parts import make_bundle

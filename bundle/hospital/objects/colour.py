@@ -13,9 +13,10 @@ from pydicom.tag import Tag
 from bundle.common.atomic import whole_file
 from bundle.hospital.objects.files import PIXELS, Slab, as_bytes, slabs, write_file
 from bundle.hospital.objects.frames import LIMIT, add_frames, as_numbered, spans
-from bundle.hospital.objects.icc import srgb
 from bundle.hospital.objects.made import Made
-from bundle.hospital.objects.synthetic import DESCRIPTION, MANUFACTURER, decimals, new_object, positions
+from bundle.hospital.objects.synthetic import new_object, positions
+from bundle.images.dicom.icc import srgb
+from bundle.images.dicom.marks import DESCRIPTION, MANUFACTURER, decimals
 from bundle.images.dicom.source import Source
 
 TRUE_COLOUR = "1.2.840.10008.5.1.4.1.1.7.4"  # Multi-frame True Color Secondary Capture Image Storage

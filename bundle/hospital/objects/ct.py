@@ -14,8 +14,8 @@ from pydicom import Dataset
 from bundle.common.atomic import whole_file
 from bundle.common.errors import InputError
 from bundle.hospital.objects.files import PIXELS, as_bytes, write_file
-from bundle.hospital.objects.synthetic import MANUFACTURER, decimals
 from bundle.images.dicom.headers import UPRIGHT
+from bundle.images.dicom.marks import MANUFACTURER, decimals
 from bundle.images.dicom.words import plain, uid_for
 
 if TYPE_CHECKING:

@@ -8,17 +8,12 @@ from pathlib import Path
 
 import numpy as np
 from pydicom import Dataset
-from pydicom.dataset import FileMetaDataset
-from pydicom.filebase import DicomFileLike
-from pydicom.filewriter import write_dataset, write_file_meta_info
-from pydicom.uid import UID, ExplicitVRLittleEndian
+from pydicom.uid import ExplicitVRLittleEndian
 
 from bundle.common.errors import InputError
-from bundle.hospital.objects.verbatim import keep_ascii
-from bundle.images.dicom.tags import quietly
+from bundle.images.dicom.written import begin_file
 
 Slab = Callable[[int, int], np.ndarray]  # (start, stop) → slices, (stop − start, Y, X, …)
-IMPLEMENTATION = UID("2.25.221380158294116930218373406268823052841")  # drawn once: a UUID of version 4
 AT_ONCE = 8 << 20  # bytes of slices that are asked for together
 PIXELS = struct.pack("<HH", 0x7FE0, 0x0010)
 FLOATS = struct.pack("<HH", 0x7FE0, 0x0008)
@@ -38,19 +33,8 @@ def write_file(path: Path, dataset: Dataset, element: bytes, vr: bytes, length: 
     Raises:
         ValueError: if the blocks are not of this length.
     """
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
-    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.ImplementationClassUID = IMPLEMENTATION
-    meta.ImplementationVersionName = "VIRTUAL_STAINING"
-    with path.open("wb") as file, quietly():  # a source's tags are copied as they are
-        output = DicomFileLike(file)
-        output.is_little_endian, output.is_implicit_VR = True, False
-        output.write(bytes(128) + b"DICM")
-        write_file_meta_info(output, meta)
-        keep_ascii(dataset)
-        write_dataset(output, dataset)
+    with path.open("wb") as file:
+        begin_file(file, dataset, ExplicitVRLittleEndian)
         file.write(element + vr + b"\0\0" + struct.pack("<I", length + length % 2))
         written = sum(file.write(block) for block in blocks)
         file.write(bytes(length % 2))

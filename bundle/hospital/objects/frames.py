@@ -13,7 +13,8 @@ from pydicom.tag import Tag
 
 from bundle.common.errors import InputError
 from bundle.hospital.objects.files import Slab
-from bundle.hospital.objects.synthetic import decimals, positions
+from bundle.hospital.objects.synthetic import positions
+from bundle.images.dicom.marks import decimals
 from bundle.images.dicom.source import Source
 from bundle.images.dicom.words import uid_for
 

@@ -11,8 +11,8 @@ from pydicom.filebase import DicomFileLike
 from pydicom.filewriter import write_dataset, write_file_meta_info
 from pydicom.uid import ImplicitVRLittleEndian
 
-from bundle.hospital.objects.verbatim import CHARACTERS, TEXT, Undecoded
 from bundle.images.dicom.tags import quietly
+from bundle.images.dicom.verbatim import CHARACTERS, TEXT, Undecoded
 
 
 def write_implicit(source: Path, target: Path) -> None:

@@ -15,7 +15,8 @@ from bundle.common.errors import InputError
 from bundle.hospital.objects.files import FLOATS, Slab, as_bytes, slabs, write_file
 from bundle.hospital.objects.frames import LIMIT, add_dimension, add_frames, as_numbered, coarser, spans
 from bundle.hospital.objects.made import Made
-from bundle.hospital.objects.synthetic import code_item, new_object
+from bundle.hospital.objects.synthetic import new_object
+from bundle.images.dicom.marks import code_item
 from bundle.images.dicom.source import Source
 
 PARAMETRIC_MAP = "1.2.840.10008.5.1.4.1.1.30"

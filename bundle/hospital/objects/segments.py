@@ -14,7 +14,8 @@ from pydicom.tag import Tag
 from bundle.common.atomic import whole_file
 from bundle.hospital.objects.files import PIXELS, write_file
 from bundle.hospital.objects.made import Made
-from bundle.hospital.objects.synthetic import decimals, new_object, positions
+from bundle.hospital.objects.synthetic import new_object, positions
+from bundle.images.dicom.marks import decimals
 from bundle.images.dicom.source import Source
 
 DESCRIPTION = "SYNTHETIC stain not to be believed here - research only"

@@ -16,15 +16,17 @@ COMPRESSIONS = ("jpeg", "lossless")
 
 @dataclass(frozen=True)
 class Packing:
-    """How pixels are compressed.
+    """How pixels are compressed, and whose they are.
 
     Attributes:
         compression: ``jpeg`` or ``lossless``; what is no picture in 8 bits is always packed without loss.
         quality: of JPEG, 1 to 100.
+        source: the slide that was stained: a format that has patients takes them from it, if it has any.
     """
 
     compression: str = "jpeg"
     quality: int = 90
+    source: Path | None = None
 
 
 class SlideFormat(ABC):

@@ -107,8 +107,8 @@ def test_a_cell_goes_on_across_the_border_of_tiles() -> None:
     section = SectionOfCells((2 * TILE, 2 * TILE), 0.99, 0.5, "he", 5)
     section._level = -np.inf  # tissue everywhere
     grid = np.concatenate([np.concatenate([section.tile(row, column) for column in (0, 1)], 1) for row in (0, 1)])
-    cropped = section._margin
-    blunt = np.concatenate([section._laid(1, 1 + column)[0][cropped:-cropped, cropped:-cropped] for column in (0, 1)], 1)
+    inner = slice(section._margin, -section._margin)
+    blunt = np.concatenate([section._laid(1, 1 + column)[0][inner, inner] for column in (0, 1)], 1)
     jump = lambda image: np.abs(np.diff(image[:TILE].astype(int).sum(2), axis=1))
     usual = np.median(jump(grid))
     assert np.median(jump(grid)[:, TILE - 1]) < 2 * usual

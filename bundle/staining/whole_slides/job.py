@@ -42,7 +42,7 @@ class Settings:
         channels: which of its channels to take; None for all.
         tissue: how tissue is told, see :func:`bundle.staining.whole_slides.source.check_source`.
         output_format: one of :data:`bundle.images.stained_slides.formats.FORMATS`.
-        compression: one of ``COMPRESSIONS``.
+        compression: ``jpeg`` or ``lossless``.
         jpeg_quality: 1 to 100.
         viewer: whether the page with both slides is made.
     """
@@ -61,10 +61,9 @@ class Settings:
             return []
         return [f"output_format is {self.output_format!r}; it must be one of {', '.join(sorted(FORMATS))}."]
 
-    @property
-    def packing(self) -> Packing:
-        """How pixels are compressed."""
-        return Packing(self.compression, self.jpeg_quality)
+    def packing(self, source: Path) -> Packing:
+        """How pixels are compressed, of a slide that is stained."""
+        return Packing(self.compression, self.jpeg_quality, source)
 
 
 @dataclass(frozen=True)
@@ -167,14 +166,14 @@ def check(
         raise InputError("\n".join(faults))
     assert trained_um is not None
     if direction == "forward" and recalibrated(source, bone_intensity, background_intensity):
-        given = Modality(given.name, given.channels, -np.inf, np.inf, given.bone_intensity)
+        given = Modality(given.name, given.channels, -np.inf, np.inf)
     notes: list[str] = []
     found = check_source(
         Path(str(input)), given, trained_um, settings.pixel_um, settings.channels, settings.tissue, notes
     )
     background = tuple(map(float, background_rgb)) if background_rgb is not None and direction == "forward" else None
     slide = Slide(found, made, background or (made.high if made.is_brightfield else made.low,) * made.channels)
-    FORMATS[settings.output_format].check(slide.spec({}), settings.packing)
+    FORMATS[settings.output_format].check(slide.spec({}), settings.packing(found.path))
     if is_first():
         print("\n".join([*notes, described(slide, trained_um)]))
     return slide
@@ -251,7 +250,6 @@ def stain(
             **{part: digest_of_part(config[part]) for part in PARTS if part in config},
         }
         result = f"stained{FORMATS[settings.output_format].suffix}"
-        finished = begin(folder, fingerprint, str(slide.source.path), RECORD, result)
         about = {
             "research": RESEARCH,
             "stain": slide.made.name,
@@ -259,6 +257,9 @@ def stain(
             "fingerprint": fingerprint,
         }
         run = SlideRun(slide.source, slide.spec(about), settings, stainer, folder, result, _origin(slide, bundle_root))
+        if not (folder / RECORD).exists():
+            run.look()
+        finished = begin(folder, fingerprint, str(slide.source.path), RECORD, result)
         if finished:
             if shown:
                 print(f"{folder / result} is there already, made of the same slide, model and settings")

@@ -23,7 +23,7 @@ from bundle.common.run_folder import read_record
 from bundle.common.verdicts import UNLIKE, Verdict, in_words, summary
 from bundle.images.channel_slides import opened
 from bundle.images.slide_boxes import SlideBoxes
-from bundle.images.stained_slides.formats import FORMATS
+from bundle.images.stained_slides.known import FORMATS, Packing, SlideFormat
 from bundle.images.stained_slides.pyramid import TILE, Pyramid, halved
 from bundle.images.stained_slides.spec import SlideSpec
 from bundle.images.tissue import BOX
@@ -113,6 +113,11 @@ class SlideRun:
         """Where tissue is, of boxes of 8×8 px; None for everywhere. Once it is found."""
         return None if self.source.kind is None else np.load(self.work / "tissue.npy", mmap_mode="r")
 
+    @property
+    def packing(self) -> Packing:
+        """How pixels are compressed."""
+        return self.settings.packing(self.source.path)
+
     @contextmanager
     def opened(self) -> Iterator[SlideBoxes]:
         """The slide, on the grid of the stain."""
@@ -134,7 +139,7 @@ class SlideRun:
     def _tasks(self, progress: Progress) -> list[Task]:
         tasks = [Task("create", self._create)]
         if self.source.kind is not None:
-            tasks.append(Task(TISSUE, self._find_tissue))
+            tasks.append(Task(TISSUE, self._keep_tissue))
         first = [task.name for task in tasks]
         if self.stainer.trust.refuse:
             tasks.append(Task("refusal", self._refuse, first))
@@ -165,9 +170,27 @@ class SlideRun:
             self.error.create()
         return {}
 
-    def _find_tissue(self) -> dict[str, Any]:
+    @cached_property
+    def found(self) -> tuple[np.ndarray, float]:
+        """Where tissue is, looked for; and the threshold.
+
+        Raises:
+            InputError: if there is none.
+        """
         with opened(self.source.facts, self.source.ratio, self.source.chosen) as scan:
-            tissue, threshold = find_tissue(scan, self.source)
+            return find_tissue(scan, self.source)
+
+    def look(self) -> None:
+        """Look for tissue before anything is begun, unless that was done by whoever has begun.
+
+        Raises:
+            InputError: if there is none.
+        """
+        if self.source.kind is not None and not (self.work / "tissue.npy").exists():
+            _ = self.found
+
+    def _keep_tissue(self) -> dict[str, Any]:
+        tissue, threshold = self.found
         with whole_file(self.work / "tissue.npy") as path:
             np.save(path, tissue)
         boxed_mm2 = (BOX * self.spec.pixel_um / 1000) ** 2
@@ -299,10 +322,10 @@ class SlideRun:
         return self.folder / f"{ERROR_MAP}{self._error_format.suffix}"
 
     @cached_property
-    def _error_format(self) -> Any:
+    def _error_format(self) -> SlideFormat:
         own = FORMATS[self.settings.output_format]
         try:
-            own.check(self.error.spec, self.settings.packing)  # type: ignore[union-attr]
+            own.check(self.error.spec, self.packing)  # type: ignore[union-attr]
         except InputError:
             return FORMATS["ome-tiff"]
         return own
@@ -316,7 +339,7 @@ class SlideRun:
             made.append((self.work / self._error_result.name, self._error_format, self.error))
         for path, own, pyramid in made:
             with bar(f"writing {path.name}", "tile", shown) as report:
-                own.write(path, pyramid, self.settings.packing, counted(report, pyramid))
+                own.write(path, pyramid, self.packing, counted(report, pyramid))
         return {}
 
     def _finish(self) -> dict[str, Any]:

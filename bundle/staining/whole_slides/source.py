@@ -207,9 +207,9 @@ def _type_faults(facts: Facts, given: Modality) -> list[str]:
 
 def _tissue(given: Modality, asked: Any, faults: list[str]) -> tuple[str | None, float | None]:
     """How tissue shows, and above which signal."""
-    usual = None
-    if given.bone_intensity is None:  # a scan's slice has a specimen, not tissue on glass
-        usual = "brightfield" if given.is_brightfield else "fluorescence"
+    usual: str | None = "brightfield" if given.is_brightfield else "fluorescence"
+    if given.channels == 1 and not given.channel_names:  # a scan's slice, which has no tissue on glass
+        usual = None
     if asked is None:
         return usual, None
     if asked is False:
@@ -239,7 +239,8 @@ def find_tissue(scan: Scan, source: SlideSource) -> tuple[np.ndarray, float]:
     """
     assert source.kind is not None
     kind, limits = KINDS[source.kind], (source.given.low, source.given.high)
-    threshold = kind.threshold(scan, limits) if source.threshold is None else source.threshold
+    way = "--tissue; --tissue false stains all of it"
+    threshold = kind.threshold(scan, limits, way) if source.threshold is None else source.threshold
     found = np.concatenate([kind.signal(rows, limits) > threshold for rows in scan.rows(coarser=BOX)])
     if not found.any():
         raise InputError(

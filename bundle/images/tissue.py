@@ -69,8 +69,8 @@ def otsu(scan: Scan, limits: tuple[float, float], way: str) -> float:
         if len(above) and above.mean() - below.mean() >= APART * below.std():
             return threshold
     raise InputError(
-        f"{scan.path} does not divide into background and tissue by Otsu's threshold: it is all of one or of the other; "
-        f"give a threshold on the sum of its channels, in its own units ({way}), or leave the file out."
+        f"{scan.path} does not divide into background and tissue by Otsu's threshold: it is all of one or of the "
+        f"other; give a threshold on the sum of its channels, in its own units ({way}), or leave the file out."
     )
 
 

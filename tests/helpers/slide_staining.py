@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 
@@ -21,9 +22,9 @@ NO_LEVELS = {"bone_intensity": None, "background_intensity": None}
 
 
 def tissue(height: int = 200, width: int = 300, left: int = 100, right: int = 0) -> np.ndarray:
-    """A piece of a real section between white glass, (H, W, 3), uint8; rows 30 to −20, columns ``left`` to −``right``."""
+    """A section between white glass, (H, W, 3), uint8: in rows 30 to −20, columns ``left`` to −``right``."""
     pixels = np.full((height, width, 3), 255, np.uint8)
-    section = skimage.data.immunohistochemistry()[100:]
+    section = np.tile(skimage.data.immunohistochemistry()[100:], (1, 2, 1))
     pixels[30 : height - 20, left : width - right] = section[: height - 50, : width - left - right]
     return pixels
 
@@ -60,14 +61,28 @@ KI67 = {"name": "Ki-67", "channels": 3, "range": [0, 255]}
 IF = {"name": "IF", "channels": 2, "range": [0, 4095], "channel_names": ["DAPI", "CD3"]}
 
 
+SMALL = {  # blocks of 128 px, three a strip, and tiles of 32 px, so that a small slide has several of each
+    "bundle.images.stained_slides.pyramid.TILE": 32,
+    "bundle.images.stained_slides.tiff.TILE": 32,
+    "bundle.images.stained_slides.spec.SMALL": 32,
+    "bundle.staining.whole_slides.run.TILE": 32,
+    "bundle.staining.whole_slides.blocks.BLOCK": 128,
+    "bundle.staining.whole_slides.blocks.STRIP": 3,
+}
+
+
 @pytest.fixture
 def small_blocks(monkeypatch):
-    """Blocks of 128 px, three a strip, and tiles of 32 px, so that a small slide has several of each."""
-    for module in ("stained_slides.pyramid.TILE", "stained_slides.tiff.TILE"):
-        monkeypatch.setattr(f"bundle.images.{module}", 32)
-    monkeypatch.setattr("bundle.images.stained_slides.spec.SMALL", 32)
-    monkeypatch.setattr("bundle.staining.whole_slides.blocks.BLOCK", 128)
-    monkeypatch.setattr("bundle.staining.whole_slides.blocks.STRIP", 3)
+    """For one test."""
+    for name, value in SMALL.items():
+        monkeypatch.setattr(name, value)
+
+
+def make_blocks_small() -> None:
+    """For the whole of a process."""
+    for name, value in SMALL.items():
+        module, _, attribute = name.rpartition(".")
+        setattr(importlib.import_module(module), attribute, value)
 
 
 def stain_slide(bundle: Path, slide: Path, folder: Path, **ids) -> Pyramid:

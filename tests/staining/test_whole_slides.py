@@ -160,7 +160,9 @@ def test_channels_and_back(if_, tmp_path, small_blocks):  # noqa: F811
     expected = load_model(if_, direction="reverse")(channels[[3, 0]]).transpose(1, 2, 0)
     assert np.array_equal(whole(back)[100:180, 90:170], expected[100:180, 90:170])
     assert (whole(back)[0] == 255).all()
-    assert "is uint8" in fault(if_, write_slide(tmp_path / "8.tif", (channels // 16)[:2].astype(np.uint8)), tmp_path)
+    assert "is uint8" in fault(
+        if_, write_slide(tmp_path / "8.tif", (channels // 16)[:2].astype(np.uint8), metadata={"axes": "CYX"}), tmp_path
+    )
 
 
 def test_what_is_wrong_is_said_in_a_line(he, tmp_path, small_blocks):  # noqa: F811

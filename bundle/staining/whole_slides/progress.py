@@ -54,7 +54,12 @@ class Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Leave the bar as it is, as other things are done from here on."""
         if self._bar is not None:
             self._next = 0.0
             self.update()
             self._bar.close()
+            self._bar = None

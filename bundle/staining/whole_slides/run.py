@@ -161,7 +161,7 @@ class SlideRun:
         if self.settings.viewer:
             tasks.append(Task("page", self._show, ready))
             ready = [*ready, "page"]
-        tasks.append(Task("write", partial(self._write, progress.shown), ready))
+        tasks.append(Task("write", partial(self._write, progress), ready))
         return [*tasks, Task("finish", self._finish, ["write"])]
 
     def _create(self) -> dict[str, Any]:
@@ -333,12 +333,13 @@ class SlideRun:
     def _show(self) -> dict[str, Any]:
         return {}
 
-    def _write(self, shown: bool) -> dict[str, Any]:
+    def _write(self, progress: Progress) -> dict[str, Any]:
+        progress.end()
         made = [(self.work / self.result, FORMATS[self.settings.output_format], self.stain)]
         if self.error is not None:
             made.append((self.work / self._error_result.name, self._error_format, self.error))
         for path, own, pyramid in made:
-            with bar(f"writing {path.name}", "tile", shown) as report:
+            with bar(f"writing {path.name}", "tile", progress.shown) as report:
                 own.write(path, pyramid, self.packing, counted(report, pyramid))
         return {}
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import math
 import re
-import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,12 +22,12 @@ from bundle.images.stained_slides.spec import SlideSpec
 from bundle.staining.whole_slides.page import PAGE, TILES, write_page
 from bundle.staining.whole_slides.pictures import source_pictures
 from bundle.staining.whole_slides.tiles import SIDE
-from tests.helpers.pages import FLAGS, FRAME, Page, browse
+from tests.helpers.browser import Browser
+from tests.helpers.pages import FRAME, Page, browse
 
 SHAPE = (2900, 4200)
 TISSUE = (slice(300, 1500), slice(300, 2300))
 PATCH = 100  # px of one colour
-WINDOW = "--window-size=1200,900"
 UM = 0.5
 NASTY = '</script><script>alert("1")</script>" onload="alert(1)" <!-- & \u2028'
 RECORD: dict[str, Any] = {
@@ -151,122 +149,113 @@ def test_a_tile_shows_its_part_of_the_slide(folder: Path) -> None:
     assert edge.size == (1050 - SIDE, 725)
 
 
-def with_probe(page: str, probe: str) -> str:
-    """The page with one more script that its policy allows."""
-    digest = base64.b64encode(hashlib.sha256(probe.encode()).digest()).decode()
-    text = page.replace("script-src ", f"script-src 'sha256-{digest}' ", 1)
-    return text.replace("</body>", f"<script>{probe}</script></body>", 1)
-
-
-PROBE = """
-const failed = [], loaded = [];
-const views = ["source", "stain"].map((name) => OpenSeadragon.getViewer(document.getElementById(`deep-${name}`)));
-for (const view of views) {
-  view.addHandler("tile-load-failed", ({ tile }) => failed.push(tile.getUrl()));
-  view.addHandler("tile-loaded", ({ tile }) => loaded.push(tile.getUrl()));
-}
-const where = () => views.map(({ viewport }) => {
-  const { x, y } = viewport.getCenter(true);
+VIEWS = '["source", "stain"].map((name) => OpenSeadragon.getViewer(document.getElementById(`deep-${name}`)))'
+STILL = f"{VIEWS}.every((view) => view.world.getItemCount() && view.world.getItemAt(0).getFullyLoaded())"
+PLACES = f"""{VIEWS}.map(({{ viewport }}) => {{
+  const {{ x, y }} = viewport.getCenter(true);
   return [x, y, viewport.getZoom(true), viewport.getRotation(), viewport.getFlip()];
-});
-const result = { home: null };
-const press = (view, code, key, keyCode) => {
-  for (const kind of ["keydown", "keyup"]) {
-    const event = new KeyboardEvent(kind, { code, key, keyCode, bubbles: true, cancelable: true });
-    view.canvas.dispatchEvent(event);
-  }
-};
-const steps = [
-  () => { result.home = where(); },
-  () => {
-    const box = views[1].canvas.getBoundingClientRect();
-    const place = { clientX: box.left + 100, clientY: box.top + 60, bubbles: true, cancelable: true };
-    views[1].canvas.dispatchEvent(new WheelEvent("wheel", { deltaY: -100, ...place }));
-  },
-  () => {},
-  () => {
-    result.wheel = where();
-    views[0].canvas.focus();
-    press(views[0], "KeyR", "r", 82);
-    press(views[0], "KeyF", "f", 70);
-  },
-  () => { press(views[0], "Digit1", "1", 49); press(views[1], "KeyE", "e", 69); },
-  () => {},
-  () => {
-    result.keys = where();
-    result.error = document.getElementById("error").value;
-    result.boxes = views.map(({ canvas }) => {
-      const { left, top, width, height } = canvas.getBoundingClientRect();
-      return [left, top, width, height];
-    });
-    result.told = document.getElementById("where").textContent;
-    const bars = [...document.querySelectorAll(".scale")];
-    result.bars = bars.map((bar) => [bar.firstElementChild.style.width, bar.innerText]);
-    document.title = JSON.stringify({ ...result, failed, loaded });
-  },
-];
-steps.forEach((step, number) => setTimeout(step, 3000 * (number + 1)));
-"""
+}})"""
+SETTLED = f"{VIEWS}.every((view) => !view.isAnimating() && view.viewport.getZoom() === view.viewport.getZoom(true))"
+BOXES = f"""{VIEWS}.map(({{ canvas }}) => {{
+  const {{ left, top, width, height }} = canvas.getBoundingClientRect();
+  return [left, top, width, height];
+}})"""
+BARS = """[...document.querySelectorAll(".scale")].map((bar) => [bar.firstElementChild.style.width, bar.innerText])"""
 
 
-def probed(program: str, folder: Path, profile: Path, page: str) -> tuple[dict[str, Any], list[str]]:
-    """What the probe found, and what the browser complained of."""
-    path = folder / "probed.html"
-    path.write_text(with_probe(page, PROBE), encoding="utf-8")
-    command = [program, *FLAGS.split(), "--enable-logging=stderr", f"--user-data-dir={profile}", WINDOW]
-    command += ["--virtual-time-budget=40000", "--dump-dom", path.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    path.unlink()
-    title = re.search(r"<title>(.*?)</title>", done.stdout)[1]  # type: ignore[index]
-    return json.loads(title), [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+@pytest.fixture
+def browser(chromium: str, tmp_path: Path) -> Iterator[Browser]:
+    with Browser(chromium, tmp_path / "profile") as browser:
+        yield browser
 
 
-def test_both_go_where_one_goes_and_ask_only_for_tiles_that_are_there(
-    folder: Path, page: str, chromium: str, tmp_path: Path
-) -> None:
-    found, complaints = probed(chromium, folder, tmp_path, page)
-    assert complaints == []
-    assert found["failed"] == []
-    asked = set(found["loaded"])
-    assert {path.split("/")[1] for path in asked} == {"source", "stain", "error"}
-    assert all((folder / path).is_file() for path in asked)
-    home, wheel, keys = (found[name] for name in ("home", "wheel", "keys"))
-    assert home[0] == pytest.approx([0.5, SHAPE[0] / SHAPE[1] / 2, 1, 0, 0], abs=0.02)
-    for places in (home, wheel, keys):
-        assert places[0] == pytest.approx(places[1], abs=1e-6)
-    assert wheel[0][2] > 1.2 * home[0][2]
-    assert wheel[0][:2] != pytest.approx(home[0][:2], abs=0.02)  # towards where the wheel was turned
-    assert keys[0][3:] == [0, False]  # neither turned nor mirrored
-    assert keys[0][2] * found["boxes"][0][2] == pytest.approx(SHAPE[1], rel=1e-3)  # 1: a pixel is a pixel
-    assert found["error"] == "70"
-    for width, text in found["bars"]:
-        assert float(width.removesuffix("px")) * UM == pytest.approx(float(text.removesuffix(" µm")), rel=1e-3)
+def opened_at(browser: Browser, folder: Path, place: str = "") -> list[list[float]]:
+    """Open the page and wait until all it shows is there; left, top, width and height of both pictures."""
+    browser.open((folder / PAGE).as_uri() + place)
+    browser.wait(STILL)
+    return browser.run(BOXES)
 
 
-def test_a_tile_that_is_missing_is_found_missing(folder: Path, page: str, chromium: str, tmp_path: Path) -> None:
+def places(browser: Browser) -> list[list[float]]:
+    """Centre, zoom, turn and flip of both, when nothing moves any more."""
+    browser.run("new Promise((done) => setTimeout(done, 700))")
+    browser.wait(SETTLED)
+    both = browser.run(PLACES)
+    assert both[0] == pytest.approx(both[1], abs=1e-9)
+    return both[0]
+
+
+def test_both_go_where_one_goes_and_ask_only_for_tiles_that_are_there(folder: Path, browser: Browser) -> None:
+    boxes = opened_at(browser, folder)
+    (left, top, width, height), (other, *_) = boxes
+    assert places(browser) == pytest.approx([0.5, SHAPE[0] / SHAPE[1] / 2, 1, 0, 0], abs=1e-6)
+    browser.mouse("mouseWheel", other + 100, top + 60, deltaX=0, deltaY=-100)
+    nearer = places(browser)
+    assert nearer[2] == pytest.approx(1.3)
+    assert nearer[0] < 0.48  # towards where the wheel was turned
+    assert nearer[1] < SHAPE[0] / SHAPE[1] / 2 - 0.02
+    browser.mouse("mousePressed", left + 200, top + 200, button="left", clickCount=1)
+    for step in range(1, 9):
+        browser.mouse("mouseMoved", left + 200 - 10 * step, top + 200, button="left", buttons=1)
+    browser.mouse("mouseReleased", left + 120, top + 200, button="left", clickCount=1)
+    dragged = places(browser)
+    assert dragged[0] - nearer[0] > 0.9 * 80 / width / nearer[2]
+    for key, code, number in (("r", "KeyR", 82), ("f", "KeyF", 70), ("1", "Digit1", 49), ("e", "KeyE", 69)):
+        browser.press(key, code, number)
+    exact = places(browser)
+    assert exact[3:] == [0, False]  # neither turned nor mirrored
+    assert exact[2] * width == pytest.approx(SHAPE[1], rel=1e-3)  # 1: a pixel is a pixel
+    assert browser.run('document.getElementById("error").value') == "70"
+    for bar, text in browser.run(BARS):
+        assert float(bar.removesuffix("px")) * UM == pytest.approx(float(text.removesuffix(" µm")), rel=1e-3)
+    assert browser.complaints == []
+    tiles = [address.removeprefix(folder.as_uri() + "/") for address in browser.asked if "/tiles/" in address]
+    assert {tile.split("/")[1] for tile in tiles} == {"source", "stain", "error"}
+    assert all((folder / tile).is_file() for tile in tiles)
+
+
+def test_a_tile_that_is_missing_is_complained_of(folder: Path, browser: Browser) -> None:
     """Else the test above could not fail."""
     lost = folder / TILES / "stain/2/0_0.jpg"
-    lost.rename(lost.with_suffix(".away"))
-    found, complaints = probed(chromium, folder, tmp_path, page)
-    lost.with_suffix(".away").rename(lost)
-    assert "tiles/stain/2/0_0.jpg" in found["failed"]
-    assert complaints
+    away = lost.rename(lost.with_suffix(".away"))
+    browser.open((folder / PAGE).as_uri())
+    browser.run("new Promise((done) => setTimeout(done, 1500))")
+    away.rename(lost)
+    assert lost.as_uri() in browser.asked
+    assert browser.complaints
 
 
-@pytest.mark.parametrize("patch", [(5, 5), (9, 17), (12, 20)])
-def test_both_pictures_show_the_place_asked_for(
-    folder: Path, page: str, chromium: str, tmp_path: Path, patch: tuple[int, int]
-) -> None:
-    page = page.replace("clamp(18rem, 64vh, 60rem)", "400px")  # a window has another height where it is photographed
-    boxes = probed(chromium, folder, tmp_path, page)[0]["boxes"]
-    (folder / "fixed.html").write_text(page, encoding="utf-8")
-    y, x = ((side + 0.5) * PATCH * UM for side in patch)
-    path, address = tmp_path / "shot.png", f"{(folder / 'fixed.html').as_uri()}#{x},{y},300"
-    browse(chromium, tmp_path, WINDOW, "--virtual-time-budget=6000", f"--screenshot={path}", address)
-    shot = np.asarray(Image.open(path).convert("RGB")).astype(int)
-    expected = planted()[patch[0] * PATCH, patch[1] * PATCH].astype(int)
-    for (left, top, width, height), colour in zip(boxes, (expected, 255 - expected), strict=True):
-        assert np.abs(shot[int(top + height / 2), int(left + width / 2)] - colour).max() <= 6
+def test_both_pictures_show_the_place_asked_for(folder: Path, browser: Browser, tmp_path: Path) -> None:
+    for patch in ((5, 5), (9, 17), (12, 20)):
+        y, x = ((side + 0.5) * PATCH * UM for side in patch)
+        boxes = opened_at(browser, folder, f"#{x},{y},300")
+        browser.run("new Promise((done) => setTimeout(done, 700))")
+        browser.shot(tmp_path / "shot.png")
+        shot = np.asarray(Image.open(tmp_path / "shot.png").convert("RGB")).astype(int)
+        expected = planted()[patch[0] * PATCH, patch[1] * PATCH].astype(int)
+        for (left, top, width, height), colour in zip(boxes, (expected, 255 - expected), strict=True):
+            assert np.abs(shot[int(top + height / 2), int(left + width / 2)] - colour).max() <= 4
+        assert f"x {x:,.1f} µm, y {y:,.1f} µm".replace(".0", "") in browser.run(
+            'document.getElementById("where").innerText'
+        )
+
+
+def test_a_cross_shows_the_pointer_in_the_other_picture_and_its_place_is_told(folder: Path, browser: Browser) -> None:
+    (left, top, width, height), (other, *_) = opened_at(browser, folder, "#800,500,400")
+    browser.mouse("mouseMoved", other + width / 2 + 58, top + height / 2 - 29)
+    cross = browser.run("""(() => { const { left, top, width, height } =
+      document.querySelector("#deep-source .cross").getBoundingClientRect();
+      return [left + width / 2, top + height / 2]; })()""")
+    assert cross == pytest.approx([left + width / 2 + 58, top + height / 2 - 29], abs=1)
+    step = 400 / width  # µm a px of the screen
+    told = browser.run('document.getElementById("where").innerText')
+    x, y = (float(text) for text in re.match(r"pointer: x ([\d.]+) µm, y ([\d.]+) µm", told).groups())  # type: ignore[union-attr]
+    assert (x, y) == pytest.approx((800 + 58 * step, 500 - 29 * step), abs=step)
+    browser.run("""document.getElementById("go-x").value = "1,000"; document.getElementById("go-y").value = "700.5";
+      document.getElementById("places").requestSubmit(); 0""")
+    at = places(browser)
+    assert [at[0] * SHAPE[1] * UM, at[1] * SHAPE[1] * UM] == pytest.approx([1000, 700.5], abs=0.1)
+    assert browser.run("location.hash").startswith("#1000.0,700.5,400.0")
 
 
 @pytest.mark.parametrize("width", [420, 1200])

@@ -21,6 +21,7 @@
   root.hidden = false;
   document.getElementById("still").hidden = true;
 
+  const coarse = matchMedia("(pointer: coarse)").matches;
   const views = ["source", "stain"].filter((name) => name in slide.layers).map((name) => {
     const element = document.getElementById(`deep-${name}`);
     const viewer = OpenSeadragon({
@@ -29,6 +30,7 @@
       navigatorBackground: element.style.backgroundColor, navigatorOpacity: 1, navigatorAutoFade: false,
       visibilityRatio: 0.5, minZoomImageRatio: 0.6, maxZoomPixelRatio: 8, animationTime: 0.5, springStiffness: 9,
       zoomPerScroll: 1.3, immediateRender: false, placeholderFillStyle: null, smoothTileEdgesMinZoom: Infinity,
+      cooperativeGestures: coarse, // else a finger that scrolls the page past the pictures would move them
       gestureSettingsMouse: { clickToZoom: false, dblClickToZoom: true },
       gestureSettingsTouch: { pinchRotate: false, flickEnabled: true },
     });
@@ -154,6 +156,10 @@
   full.addEventListener("click", () => {
     if (document.fullscreenElement) document.exitFullscreen();
     else root.requestFullscreen();
+  });
+  document.addEventListener("fullscreenchange", () => {
+    full.textContent = document.fullscreenElement ? "leave" : "fill screen";
+    for (const { viewer: own } of views) own.setCooperativeGestures(coarse && !document.fullscreenElement);
   });
 
   // the expected error over the stain

@@ -13,8 +13,8 @@ HEX = r"#[0-9a-fA-F]{3,8}\b"
 GIVEN = r"\b(colou?r|facecolor|edgecolor|fill|outline)(=|\": )\(?[\"'\d]"  # a colour by name, grey level or RGB
 
 
-KINDS = ("py", "html", "css", "js")
-FILES = [path for kind in KINDS for path in (ROOT / "bundle").rglob(f"*.{kind}") if not path.match("*.min.js")]  # others'
+FILES = [path for kind in ("py", "html", "css", "js") for path in (ROOT / "bundle").rglob(f"*.{kind}")]
+FILES = [path for path in FILES if not path.match("*.min.js")]  # others' code
 
 
 def colours(text):

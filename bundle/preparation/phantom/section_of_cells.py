@@ -115,7 +115,7 @@ class SectionOfCells:
         self._glass = np.clip(np.rint(np.array(WHITE) + noise), 0, 255).astype(np.uint8)
         rng = np.random.default_rng([seed, LAYOUT])
         grid = (-(-shape[0] // TILE) + 2, -(-shape[1] // TILE) + 2)  # one tile more on every side
-        nests = smooth_noise(grid, max(4000 / pixel_um / TILE / 4, 1.0), rng) + rng.normal(0, 0.6, grid)
+        nests = smooth_noise(grid, max(4000 / pixel_um / TILE / 4, 1.0), rng) + rng.normal(0, 1.5, grid)
         ranks = np.argsort(np.argsort(nests, None)).reshape(grid) / nests.size
         self._field = (ranks * fields).astype(int)  # which lies where: regions rich in nests, and poor
         self._way = rng.integers(0, 8, grid)

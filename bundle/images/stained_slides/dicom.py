@@ -66,7 +66,7 @@ class DicomSlide(SlideFormat):
                 new.Rows = new.Columns = TILE
                 new.NumberOfFrames = len(sizes)
                 with (partial / f"level-{number}.dcm").open("wb") as file, frames.open("rb") as packed:
-                    write_encapsulated(file, new, JPEG if level.ratio else JPEG_2000, packed, sizes)
+                    write_encapsulated(file, new, JPEG if level.ratio else JPEG_2000, packed, sizes, LIMIT)
                 frames.unlink()
 
 
@@ -95,7 +95,7 @@ def _level(number: int, spec: SlideSpec, packing: Packing, sizes: list[int]) -> 
 
 
 def write_encapsulated(
-    file: BinaryIO, dataset: Dataset, syntax: str, frames: BinaryIO, sizes: list[int], limit: int = LIMIT
+    file: BinaryIO, dataset: Dataset, syntax: str, frames: BinaryIO, sizes: list[int], limit: int
 ) -> None:
     """Write an instance of many compressed frames, each in one item.
 

@@ -118,9 +118,10 @@ def _packed(pyramid: Pyramid, level: int, quality: int | None, report: Callable[
     def tiles() -> Iterator[np.ndarray]:
         boxes = ((channel, box) for channel in channels for box in pyramid.tiles(level))
         for done, (channel, box) in enumerate(boxes, 1):
-            yield filled(pyramid.read(level, *box)[..., channel])
+            tile = filled(pyramid.read(level, *box)[..., channel])
             if done % len(channels) == 0:
-                report()
+                report()  # before it is given out: nobody asks for what comes after the last one
+            yield tile
 
     return tiles_once(tiles(), deflated_tile if quality is None else lambda tile: jpeg_tile(tile, quality))
 

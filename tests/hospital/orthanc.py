@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any
 
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")  # and no other: orthanc-gdcm crashed on RLE
+WSI_PLUGIN = PLUGIN.with_name("libOrthancWSI.so")  # the viewer of whole slides, where a test asks for it
 AET = "ORTHANC"
 PATIENCE_S = 60.0
 

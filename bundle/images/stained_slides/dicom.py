@@ -19,7 +19,7 @@ from bundle.images.stained_slides.dicom_tags import Level, source_of, tags_of
 from bundle.images.stained_slides.formats import Packing, SlideFormat, register
 from bundle.images.stained_slides.pyramid import TILE, Pyramid
 from bundle.images.stained_slides.spec import SlideSpec
-from bundle.images.stained_slides.tiff import filled, tiles_once
+from bundle.images.stained_slides.tiff import filled, jpeg_tile, tiles_once
 
 JPEG, JPEG_2000 = "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.90"  # baseline; lossless only
 LIMIT = 2**32  # bytes of frames that a basic offset table can point into
@@ -27,16 +27,12 @@ ITEM, END = struct.pack("<HH", 0xFFFE, 0xE000), struct.pack("<HHI", 0xFFFE, 0xE0
 PIXELS = struct.pack("<HH2sHI", 0x7FE0, 0x0010, b"OB", 0, 0xFFFFFFFF)
 
 
-def jpeg_frame(tile: np.ndarray, quality: int) -> bytes:
-    """A tile, (h, w, 3) uint8, as baseline JPEG, its colours halved along rows: YBR_FULL_422 is all that WSI takes."""
-    return bytes(
-        imagecodecs.jpeg8_encode(tile, level=quality, colorspace="RGB", outcolorspace="YCBCR", subsampling="422")
-    )
-
-
 def exact_frame(tile: np.ndarray) -> bytes:
-    """A tile, likewise, as a JPEG 2000 codestream without loss: what OpenSlide, Orthanc and wsidicom all decode."""
-    return bytes(imagecodecs.jpeg2k_encode(tile, level=0, codecformat="j2k", reversible=True, mct=True, numthreads=1))
+    """A tile, (h, w, 3) uint8, as a JPEG 2000 codestream without loss: what OpenSlide, Orthanc and wsidicom all decode.
+
+    Its colours stay RGB: Bio-Formats 7.3.1 makes other colours, by up to 250, of reversible YBR_RCT beside sharp edges.
+    """
+    return bytes(imagecodecs.jpeg2k_encode(tile, level=0, codecformat="j2k", reversible=True, mct=False, numthreads=1))
 
 
 class DicomSlide(SlideFormat):
@@ -56,17 +52,16 @@ class DicomSlide(SlideFormat):
     def write(self, path: Path, pyramid: Pyramid, packing: Packing, report: Callable[[], None]) -> None:
         """Write all levels; they appear together."""
         self.check(pyramid.spec, packing)
-        source = source_of(packing)
         with whole_folder(path) as partial:
             for number in range(len(pyramid.spec.levels)):
                 frames = partial / "frames"
                 sizes = _write_frames(frames, pyramid, number, packing, report)
                 level = _level(number, pyramid.spec, packing, sizes)
-                new = tags_of(pyramid.spec, packing, level, source)
+                new = tags_of(pyramid.spec, packing, level, source_of(packing))  # read anew: pydicom keeps no bytes
                 new.Rows = new.Columns = TILE
                 new.NumberOfFrames = len(sizes)
                 with (partial / f"level-{number}.dcm").open("wb") as file, frames.open("rb") as packed:
-                    write_encapsulated(file, new, JPEG if level.ratio else JPEG_2000, packed, sizes)
+                    write_encapsulated(file, new, JPEG if level.ratio else JPEG_2000, packed, sizes, LIMIT)
                 frames.unlink()
 
 
@@ -78,7 +73,7 @@ def _write_frames(path: Path, pyramid: Pyramid, level: int, packing: Packing, re
             yield filled(pyramid.read(level, *box))
             report()
 
-    pack = exact_frame if packing.compression == "lossless" else lambda tile: jpeg_frame(tile, packing.quality)
+    pack = exact_frame if packing.compression == "lossless" else lambda tile: jpeg_tile(tile, packing.quality)
     sizes = []
     with path.open("wb") as file:
         for frame in tiles_once(tiles(), pack):
@@ -90,12 +85,12 @@ def _write_frames(path: Path, pyramid: Pyramid, level: int, packing: Packing, re
 
 def _level(number: int, spec: SlideSpec, packing: Packing, sizes: list[int]) -> Level:
     if packing.compression == "lossless":
-        return Level(number, "YBR_RCT", None)
+        return Level(number, "RGB", None)
     return Level(number, "YBR_FULL_422", len(sizes) * TILE * TILE * spec.channels / sum(sizes))
 
 
 def write_encapsulated(
-    file: BinaryIO, dataset: Dataset, syntax: str, frames: BinaryIO, sizes: list[int], limit: int = LIMIT
+    file: BinaryIO, dataset: Dataset, syntax: str, frames: BinaryIO, sizes: list[int], limit: int
 ) -> None:
     """Write an instance of many compressed frames, each in one item.
 

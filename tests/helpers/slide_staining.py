@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pytest
 import skimage.data
 import tifffile
 import torch
@@ -65,21 +64,14 @@ SMALL = {  # blocks of 128 px, three a strip, and tiles of 32 px, so that a smal
     "bundle.images.stained_slides.pyramid.TILE": 32,
     "bundle.images.stained_slides.tiff.TILE": 32,
     "bundle.images.stained_slides.spec.SMALL": 32,
-    "bundle.staining.whole_slides.run.TILE": 32,
+    "bundle.staining.whole_slides.outcome.TILE": 32,
     "bundle.staining.whole_slides.blocks.BLOCK": 128,
     "bundle.staining.whole_slides.blocks.STRIP": 3,
 }
 
 
-@pytest.fixture
-def small_blocks(monkeypatch):
-    """For one test."""
-    for name, value in SMALL.items():
-        monkeypatch.setattr(name, value)
-
-
 def make_blocks_small() -> None:
-    """For the whole of a process."""
+    """For the whole of a process; the fixture ``small_blocks`` does it for a test."""
     for name, value in SMALL.items():
         module, _, attribute = name.rpartition(".")
         setattr(importlib.import_module(module), attribute, value)

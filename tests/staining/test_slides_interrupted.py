@@ -13,8 +13,8 @@ import pytest
 
 from bundle.common.errors import InputError
 from bundle.images.stained_slides.pyramid import Pyramid
-from bundle.staining.job import WORK
 from bundle.staining.tasks import Board
+from bundle.staining.whole_slides.outcome import Outcome
 from bundle.staining.whole_slides.run import SlideRun
 from tests.conftest import ROOT
 from tests.helpers.believed import make_believed
@@ -23,7 +23,6 @@ from tests.helpers.slide_staining import (
     KI67,
     make_bundle,
     record_of,
-    small_blocks,  # noqa: F401  a fixture
     stain_slide,
     tissue,
     whole,
@@ -59,12 +58,19 @@ def stop_after(patch, kind, name: str, times: int, error: BaseException) -> None
     patch.setattr(kind, name, failing)
 
 
-@pytest.mark.parametrize("output_format", ["ome-zarr", "ome-tiff"])
 @pytest.mark.parametrize(
-    ("kind", "name", "times"),
-    [(Pyramid, "write", 1), (Pyramid, "write", 14), (Pyramid, "build", 1), (Pyramid, "read", 3)]
-    + [(SlideRun, name, 0) for name in ("_create", "_keep_tissue", "_write", "_finish", "_record", "clear")]
-    + [(Board, "is_done", 200)],
+    ("kind", "name", "times", "output_format"),
+    [
+        (Pyramid, "write", 14, "ome-zarr"),
+        (Pyramid, "build", 1, "ome-zarr"),
+        (SlideRun, "_show", 0, "ome-zarr"),
+        (Outcome, "record", 1, "ome-zarr"),
+        (Pyramid, "read", 30, "ome-tiff"),
+        (SlideRun, "_keep_tissue", 0, "ome-tiff"),
+        (SlideRun, "_finish", 0, "ome-tiff"),
+        (SlideRun, "clear", 0, "ome-tiff"),
+        (Board, "is_done", 200, "ome-tiff"),
+    ],
 )
 def test_stopped_anywhere_it_ends_with_the_same_bytes(
     he,
@@ -75,22 +81,26 @@ def test_stopped_anywhere_it_ends_with_the_same_bytes(
     kind,
     name,
     times,
-    output_format,  # noqa: F811
+    output_format,
 ):
-    stain_slide(he, slide, tmp_path / "whole", output_format=output_format)
+    stain_slide(he, slide, tmp_path / "whole", output_format=output_format, viewer=True)
     with monkeypatch.context() as patch:
         stop_after(patch, kind, name, times, StoppedError())
         with pytest.raises(RuntimeError):
-            stain_slide(he, slide, tmp_path / "stopped", output_format=output_format)
-    if name not in ("_record", "clear"):
+            stain_slide(he, slide, tmp_path / "stopped", output_format=output_format, viewer=True)
+    if name not in ("record", "clear"):
         assert not list((tmp_path / "stopped").glob("stained*"))
-    stain_slide(he, slide, tmp_path / "stopped", output_format=output_format)
+    stain_slide(he, slide, tmp_path / "stopped", output_format=output_format, viewer=True)
     results = [next((tmp_path / each).glob("stained*")) for each in ("whole", "stopped")]
     assert files_of(results[0]) == files_of(results[1])
-    assert not (tmp_path / "stopped" / WORK).exists()
+    assert files_of(tmp_path / "whole" / "tiles") == files_of(tmp_path / "stopped" / "tiles")
+    assert (tmp_path / "stopped" / "report.html").exists()
+    assert sorted(path.name for path in (tmp_path / "stopped").iterdir()) == sorted(
+        path.name for path in (tmp_path / "whole").iterdir()
+    )
 
 
-def test_blocks_that_are_done_are_not_stained_again(he, slide, tmp_path, monkeypatch, small_blocks):  # noqa: F811
+def test_blocks_that_are_done_are_not_stained_again(he, slide, tmp_path, monkeypatch, small_blocks):
     stain_slide(he, slide, tmp_path / "whole")
     with monkeypatch.context() as patch:
         stop_after(patch, SlideRun, "_stain_block", 5, StoppedError())
@@ -105,7 +115,7 @@ def test_blocks_that_are_done_are_not_stained_again(he, slide, tmp_path, monkeyp
     assert one["tissue_px"] == other["tissue_px"]
 
 
-def test_processes_share_a_slide(he, slide, tmp_path, small_blocks):  # noqa: F811
+def test_processes_share_a_slide(he, slide, tmp_path, small_blocks):
     alone = whole(stain_slide(he, slide, tmp_path / "alone"))
     words = f"""
 import threading
@@ -123,7 +133,7 @@ stain_slide(Path({str(he)!r}), Path({str(slide)!r}), Path({str(tmp_path / "both"
     assert threading.active_count() < 20
 
 
-def test_a_full_disk_stops_with_one_line(he, slide, tmp_path, monkeypatch, small_blocks):  # noqa: F811
+def test_a_full_disk_stops_with_one_line(he, slide, tmp_path, monkeypatch, small_blocks):
     with monkeypatch.context() as patch:
         stop_after(patch, Pyramid, "write", 6, OSError(errno.ENOSPC, "No space left on device"))
         with pytest.raises(InputError, match=r"the disk of output_dir .* is full .*; make room: what is done is kept"):
@@ -131,7 +141,7 @@ def test_a_full_disk_stops_with_one_line(he, slide, tmp_path, monkeypatch, small
     assert stain_slide(he, slide, tmp_path / "out").spec.shape == (260, 700)
 
 
-def test_the_expected_error_is_a_second_pyramid(trained, tmp_path, small_blocks):  # noqa: F811
+def test_the_expected_error_is_a_second_pyramid(trained, tmp_path, small_blocks):
     bundle = make_believed(trained / "bundle", tmp_path / "believed")
     pixel_um = json.loads((bundle / "configs" / "metadata.json").read_text())["pixel_um"]
     pixels = np.tile(make_voxels((17, 200, 200))[16], (1, 2))
@@ -154,7 +164,7 @@ def test_the_expected_error_is_a_second_pyramid(trained, tmp_path, small_blocks)
     assert (tmp_path / "tiff" / "expected_error.ome.tif").exists()
 
 
-def test_what_is_unlike_is_refused(trained, tmp_path, small_blocks):  # noqa: F811
+def test_what_is_unlike_is_refused(trained, tmp_path, small_blocks):
     bundle = make_believed(trained / "bundle", tmp_path / "believed", usual=1e-6)
     pixel_um = json.loads((bundle / "configs" / "metadata.json").read_text())["pixel_um"]
     slide = write_slide(tmp_path / "ct.tif", make_voxels((17, 200, 200))[16], pixel_um)

@@ -20,7 +20,6 @@ from tests.helpers.slide_staining import (
     KI67,
     make_bundle,
     record_of,
-    small_blocks,  # noqa: F401  a fixture
     stain_slide,
     tissue,
     whole,
@@ -56,7 +55,7 @@ def fault(bundle, slide, tmp_path, **ids):
         {"normalisation": "dense", "step": 48},
     ],
 )
-def test_blocks_are_parts_of_the_whole(he, tmp_path, small_blocks, ids):  # noqa: F811
+def test_blocks_are_parts_of_the_whole(he, tmp_path, small_blocks, ids):
     pixels = tissue()
     made = stain_slide(he, write_slide(tmp_path / "a.tif", pixels), tmp_path / "out", tissue=False, **ids)
     assert np.array_equal(whole(made), load_model(he, **ids)(pixels.transpose(2, 0, 1)).transpose(1, 2, 0))
@@ -66,7 +65,7 @@ def test_blocks_are_parts_of_the_whole(he, tmp_path, small_blocks, ids):  # noqa
 
 
 @pytest.mark.parametrize("ids", [{}, {"normalisation": "dense"}])
-def test_glass_is_left_out_and_tissue_is_the_same(he, tmp_path, small_blocks, ids):  # noqa: F811
+def test_glass_is_left_out_and_tissue_is_the_same(he, tmp_path, small_blocks, ids):
     pixels = tissue(200, 500, 130, 190)
     made = whole(stain_slide(he, write_slide(tmp_path / "a.tif", pixels), tmp_path / "out", **ids))
     expected = load_model(he, **ids)(pixels.transpose(2, 0, 1)).transpose(1, 2, 0)
@@ -79,12 +78,12 @@ def test_glass_is_left_out_and_tissue_is_the_same(he, tmp_path, small_blocks, id
     assert 150 * 180 <= told["spent"]["tissue_px"] <= 200 * (180 + 2 * near + 16)
 
 
-def test_windows_between_blocks_of_a_strip_are_computed_once(he, tmp_path, small_blocks):  # noqa: F811
+def test_windows_between_blocks_of_a_strip_are_computed_once(he, tmp_path, small_blocks):
     stain_slide(he, write_slide(tmp_path / "a.tif", tissue(128, 384)), tmp_path / "out", tissue=False)
     assert record_of(tmp_path / "out")["spent"]["windows"] == 3 * 11  # one row of blocks: as in one pass over all
 
 
-def test_specimen_and_grey(trained, tmp_path, small_blocks):  # noqa: F811
+def test_specimen_and_grey(trained, tmp_path, small_blocks):
     bundle = make_firm(trained / "bundle", tmp_path / "firm")
     pixels = np.concatenate([make_voxels((1, 300, 200), seed=seed)[0] for seed in (0, 1)], axis=1)
     pixel_um = json.loads((bundle / "configs" / "metadata.json").read_text())["pixel_um"]
@@ -102,7 +101,7 @@ def test_specimen_and_grey(trained, tmp_path, small_blocks):  # noqa: F811
     assert np.abs(whole(made).astype(int) - expected).max() <= 1
 
 
-def test_levels_are_means_of_the_finest(he, tmp_path, small_blocks):  # noqa: F811
+def test_levels_are_means_of_the_finest(he, tmp_path, small_blocks):
     made = stain_slide(he, write_slide(tmp_path / "a.tif", tissue(201, 303)), tmp_path / "out")
     assert made.spec.levels == [(201, 303), (101, 152), (51, 76), (26, 38), (13, 19)]
     for level in range(1, 5):
@@ -115,7 +114,7 @@ def test_levels_are_means_of_the_finest(he, tmp_path, small_blocks):  # noqa: F8
     assert not list((tmp_path / "out" / "stained.ome.zarr").rglob("*partial*"))
 
 
-def test_a_slide_of_other_pixels_is_seen_as_its_tiles_were(he, tmp_path, small_blocks):  # noqa: F811
+def test_a_slide_of_other_pixels_is_seen_as_its_tiles_were(he, tmp_path, small_blocks):
     fine = tissue().repeat(2, 0).repeat(2, 1).astype(int)
     fine = np.clip(fine + np.random.default_rng(0).integers(-9, 9, fine.shape), 0, 255).astype(np.uint8)
     made = stain_slide(he, write_slide(tmp_path / "a.tif", fine, 0.25), tmp_path / "out", tissue=False)
@@ -128,7 +127,7 @@ def test_a_slide_of_other_pixels_is_seen_as_its_tiles_were(he, tmp_path, small_b
     assert np.array_equal(whole(made)[:, :100], expected.transpose(1, 2, 0)[:, :100])
 
 
-def test_pixel_sizes(he, tmp_path, small_blocks, capsys):  # noqa: F811
+def test_pixel_sizes(he, tmp_path, small_blocks, capsys):
     pixels = tissue()
     unknown = write_slide(tmp_path / "unknown.tif", pixels, None)
     assert "states no pixel size" in fault(he, unknown, tmp_path)
@@ -145,7 +144,7 @@ def test_pixel_sizes(he, tmp_path, small_blocks, capsys):  # noqa: F811
     assert "does not say at which pixel size" in fault(silent, near, tmp_path)
 
 
-def test_channels_and_back(if_, tmp_path, small_blocks):  # noqa: F811
+def test_channels_and_back(if_, tmp_path, small_blocks):
     made = stain_slide(if_, write_slide(tmp_path / "a.tif", tissue()), tmp_path / "there")
     assert made.spec.kind == np.uint16
     assert made.spec.channel_names == ("DAPI", "CD3")
@@ -160,12 +159,11 @@ def test_channels_and_back(if_, tmp_path, small_blocks):  # noqa: F811
     expected = load_model(if_, direction="reverse")(channels[[3, 0]]).transpose(1, 2, 0)
     assert np.array_equal(whole(back)[100:180, 90:170], expected[100:180, 90:170])
     assert (whole(back)[0] == 255).all()
-    assert "is uint8" in fault(
-        if_, write_slide(tmp_path / "8.tif", (channels // 16)[:2].astype(np.uint8), metadata={"axes": "CYX"}), tmp_path
-    )
+    eight = write_slide(tmp_path / "8.tif", (channels // 16)[:2].astype(np.uint8), metadata={"axes": "CYX"})
+    assert "is uint8" in fault(if_, eight, tmp_path, direction="reverse")
 
 
-def test_what_is_wrong_is_said_in_a_line(he, tmp_path, small_blocks):  # noqa: F811
+def test_what_is_wrong_is_said_in_a_line(he, tmp_path, small_blocks):
     good = write_slide(tmp_path / "good.tif", tissue())
     blank = write_slide(tmp_path / "blank.tif", np.full((200, 200, 3), 250, np.uint8))
     assert "has no tissue by its brightfield signal" in fault(he, blank, tmp_path)
@@ -184,7 +182,7 @@ def test_what_is_wrong_is_said_in_a_line(he, tmp_path, small_blocks):  # noqa: F
     assert "has 1 channel(s), but this model takes H&E (3 channel(s)" in fault(he, grey, tmp_path)
 
 
-def test_another_slide_does_not_go_into_the_same_folder(he, tmp_path, small_blocks):  # noqa: F811
+def test_another_slide_does_not_go_into_the_same_folder(he, tmp_path, small_blocks):
     first, second = tissue(), tissue()
     second[150, 200] = 7
     stain_slide(he, write_slide(tmp_path / "a.tif", first), tmp_path / "out")

@@ -17,7 +17,7 @@ from bundle.common.errors import InputError
 from bundle.common.html import RESEARCH
 from bundle.common.machine import code_version
 from bundle.common.run_folder import read_record
-from bundle.common.trained_bundle import recalibrated, trained_pixel_um
+from bundle.common.trained_bundle import levels_of, recalibrated, trained_pixel_um
 from bundle.data.datalist import Modality
 from bundle.images.stained_slides.formats import FORMATS, Packing
 from bundle.images.stained_slides.spec import SlideSpec
@@ -26,7 +26,8 @@ from bundle.staining.job import begin, explained, is_first
 from bundle.staining.model import modality
 from bundle.staining.slides import colour_faults, setting_faults
 from bundle.staining.stainer import Stainer
-from bundle.staining.whole_slides.run import RECORD, SlideRun
+from bundle.staining.whole_slides.outcome import RECORD, Outcome, tell
+from bundle.staining.whole_slides.run import SlideRun
 from bundle.staining.whole_slides.source import SlideSource, check_source, digest_of
 
 WHITE = 255
@@ -79,6 +80,19 @@ class Slide:
     source: SlideSource
     made: Modality
     background: tuple[float, ...]
+
+    def shown(self, levels: tuple[float, float] | None) -> tuple[float, float] | None:
+        """Values of the slide that pictures show from dark to bright; None for all that its type holds.
+
+        Args:
+            levels: bone and background in a scan's slice, if they are known.
+        """
+        if self.source.facts.rgb:
+            return None
+        if levels is None:
+            return self.source.given.low, self.source.given.high
+        beyond = abs(levels[0] - levels[1]) / 2
+        return min(levels) - beyond, max(levels) + beyond
 
     def spec(self, about: Mapping[str, Any]) -> SlideSpec:
         """What is written."""
@@ -256,7 +270,10 @@ def stain(
             "source": slide.source.given.name,
             "fingerprint": fingerprint,
         }
-        run = SlideRun(slide.source, slide.spec(about), settings, stainer, folder, result, _origin(slide, bundle_root))
+        shown_values = slide.shown(levels_of(bone_intensity, background_intensity))
+        origin = _origin(slide, bundle_root)
+        outcome = Outcome(slide.source, slide.spec(about), shown_values, settings, stainer.trust, folder, origin)
+        run = SlideRun(slide.source, stainer, outcome)
         if not (folder / RECORD).exists():
             run.look()
         finished = begin(folder, fingerprint, str(slide.source.path), RECORD, result)
@@ -270,7 +287,7 @@ def stain(
             run.go(shown)
         run.clear()
         if shown:
-            run.show()
+            tell(folder)
 
 
 def _origin(slide: Slide, bundle_root: str) -> dict[str, Any]:

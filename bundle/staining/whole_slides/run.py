@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -18,28 +16,21 @@ import numpy as np
 import torch
 
 from bundle.common.atomic import whole_file, write_json
-from bundle.common.errors import InputError
-from bundle.common.run_folder import read_record
-from bundle.common.verdicts import UNLIKE, Verdict, in_words, summary
 from bundle.images.channel_slides import opened
 from bundle.images.slide_boxes import SlideBoxes
-from bundle.images.stained_slides.known import FORMATS, Packing, SlideFormat
-from bundle.images.stained_slides.pyramid import TILE, Pyramid, halved
+from bundle.images.stained_slides.pyramid import Pyramid, halved
 from bundle.images.stained_slides.spec import SlideSpec
 from bundle.images.tissue import BOX
 from bundle.networks.cells import CELL, cells_of
-from bundle.staining.error_layer import LABEL, SHOWN
 from bundle.staining.error_map import rounded
-from bundle.staining.job import ERROR_MAP, WORK
-from bundle.staining.progress import bar
 from bundle.staining.stainer import Seam, Stainer
 from bundle.staining.tasks import Board, Task
 from bundle.staining.whole_slides.blocks import Block, blocks, windows_of
+from bundle.staining.whole_slides.outcome import RECORD, Outcome
 from bundle.staining.whole_slides.progress import Progress
 from bundle.staining.whole_slides.regions import Regions, find_reference, refuse_unlike
 from bundle.staining.whole_slides.source import SlideSource, at_pixels, find_tissue
 
-RECORD = "slide.json"  # of a finished run
 TISSUE, REFERENCE, ARITHMETIC = "tissue", "reference", "arithmetic"  # tasks
 DIRECT = 3  # levels that a block writes itself: its sides are whole tiles of these
 
@@ -50,56 +41,28 @@ class SlideRun:
 
     Attributes:
         source: the slide.
-        spec: of the stain.
-        settings: :class:`bundle.staining.whole_slides.job.Settings`.
         stainer: stains a block.
-        folder: ``output_dir``.
-        result: name of the file or folder of the stain.
-        origin: what the record says besides, plain JSON.
+        outcome: what is made of it, and where.
     """
 
     source: SlideSource
-    spec: SlideSpec
-    settings: Any
     stainer: Stainer
-    folder: Path
-    result: str
-    origin: Mapping[str, Any]
+    outcome: Outcome
 
     @property
     def work(self) -> Path:
         """What is done so far."""
-        return self.folder / WORK
+        return self.outcome.work
 
-    @cached_property
-    def stain(self) -> Pyramid:
-        """The stain, while it is being made."""
-        return Pyramid(self.work / "stain.zarr", self.spec)
-
-    @cached_property
-    def error(self) -> Pyramid | None:
-        """What error is expected, in cells of 4×4 px; None where the model has no error map."""
-        calibration = self.stainer.trust.calibration
-        if calibration is None:
-            return None
-        spec = replace(
-            self.spec,
-            name=ERROR_MAP,
-            shape=(cells_of(self.spec.shape[0]), cells_of(self.spec.shape[1])),
-            kind=np.dtype("<f4"),
-            pixel_um=self.spec.pixel_um * CELL,
-            channel_names=(LABEL,),
-            rgb=False,
-            background=(float("nan"),),
-            shown=(0.0, float(np.ceil(SHOWN * calibration.mean))),
-            about={**self.spec.about, "expected_error": self.stainer.trust.bound},
-        )
-        return Pyramid(self.work / "error.zarr", spec)
+    @property
+    def spec(self) -> SlideSpec:
+        """Of the stain."""
+        return self.outcome.spec
 
     @cached_property
     def board(self) -> Board:
         """What is done."""
-        return Board(self.work / "steps", (self.folder / RECORD).exists)
+        return Board(self.work / "steps", (self.outcome.folder / RECORD).exists)
 
     @cached_property
     def strips(self) -> list[list[Block]]:
@@ -112,11 +75,6 @@ class SlideRun:
     def tissue(self) -> np.ndarray | None:
         """Where tissue is, of boxes of 8×8 px; None for everywhere. Once it is found."""
         return None if self.source.kind is None else np.load(self.work / "tissue.npy", mmap_mode="r")
-
-    @property
-    def packing(self) -> Packing:
-        """How pixels are compressed."""
-        return self.settings.packing(self.source.path)
 
     @contextmanager
     def opened(self) -> Iterator[SlideBoxes]:
@@ -154,20 +112,18 @@ class SlideRun:
             staining.append(Task(name, partial(self._stain, name, strip, progress), before))
         tasks += staining
         ready = [task.name for task in staining]
-        for made, pyramid in (("stain", self.stain), ("error", self.error)):
-            for level in range(1 if made == "error" else DIRECT, 0 if pyramid is None else len(pyramid.spec.levels)):
-                tasks.append(Task(f"level-{made}-{level}", partial(self._build, made, level), ready))
+        for name, pyramid in self.outcome.pyramids.items():
+            for level in range(DIRECT if name == "stain" else 1, len(pyramid.spec.levels)):
+                tasks.append(Task(f"level-{name}-{level}", partial(self._build, pyramid, level), ready))
                 ready = [*ready, tasks[-1].name]
-        if self.settings.viewer:
-            tasks.append(Task("page", self._show, ready))
-            ready = [*ready, "page"]
         tasks.append(Task("write", partial(self._write, progress), ready))
-        return [*tasks, Task("finish", self._finish, ["write"])]
+        if self.outcome.settings.viewer:
+            tasks.append(Task("page", partial(self._show, progress), ["write"]))
+        return [*tasks, Task("finish", self._finish, [tasks[-1].name])]
 
     def _create(self) -> dict[str, Any]:
-        self.stain.create()
-        if self.error is not None:
-            self.error.create()
+        for pyramid in self.outcome.pyramids.values():
+            pyramid.create()
         return {}
 
     @cached_property
@@ -263,121 +219,45 @@ class SlideRun:
             stained = made.pixels[0]
             distances = self.stainer.distances(source[(slice(None), *block.cut)][None])
             told |= {"distance": distances[0]} if distances else {}
-            if made.errors is not None and not self._is_unlike(told):
+            if made.errors is not None and not self.outcome.is_unlike(told):
                 error = rounded(made.errors[0])[..., None]
         self._write_levels(block, stained.astype(self.spec.kind))
-        if self.error is not None:
-            self.error.write(block.rows.start // CELL, block.columns.start // CELL, error)
+        if self.outcome.error is not None:
+            self.outcome.error.write(block.rows.start // CELL, block.columns.start // CELL, error)
         told |= {"seconds": time.perf_counter() - began, "windows": self.stainer.done - before[0]}
         return {**told, "windows_skipped": self.stainer.skipped - before[1]}
 
     def _write_levels(self, block: Block, pixels: np.ndarray) -> None:
         for level in range(min(DIRECT, len(self.spec.levels))):
             pixels = halved(pixels) if level else pixels
-            self.stain.write(block.rows.start >> level, block.columns.start >> level, pixels, level)
+            self.outcome.stain.write(block.rows.start >> level, block.columns.start >> level, pixels, level)
 
-    def _verdict(self, told: Mapping[str, Any]) -> Verdict | None:
-        likeness = self.stainer.trust.likeness
-        return None if likeness is None or "distance" not in told else likeness.verdict(told["distance"])
-
-    def _is_unlike(self, told: Mapping[str, Any]) -> bool:
-        verdict = self._verdict(told)
-        return verdict is not None and verdict.word == UNLIKE
-
-    def _build(self, made: str, level: int) -> dict[str, Any]:
-        pyramid = self.stain if made == "stain" else self.error
-        assert pyramid is not None
+    def _build(self, pyramid: Pyramid, level: int) -> dict[str, Any]:
         pyramid.build(level)
         return {}
 
-    def _blocks(self) -> list[dict[str, Any]]:
-        """What is remembered of all blocks."""
+    def _remembered(self) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        """What is remembered of all blocks, and of the tasks that were done once for all."""
         names = [f"stain-{number:04d}" for number in range(len(self.strips))]
-        return [block for name in names for block in self.board.remembered(name)["blocks"]]
-
-    def _record(self) -> dict[str, Any]:
-        told = self._blocks()
-        spent = {
-            name: round(sum(block.get(name, 0) for block in told), 2)
-            for name in ("seconds", "reading_seconds", "windows", "windows_skipped", "tissue_px")
-        }
-        record: dict[str, Any] = {**self.spec.about, **self.origin, "result": self.result, "spent": spent}
-        for task in (TISSUE, REFERENCE, ARITHMETIC):
-            if self.board.is_done(task):
-                record[task] = self.board.remembered(task)
-        verdicts = [verdict for block in told if (verdict := self._verdict(block)) is not None]
-        if verdicts:
-            counts = summary(verdicts)["slices"]
-            places = [block["place"] for block in told if "distance" in block]
-            unlike = [at for at, verdict in zip(places, verdicts, strict=True) if verdict.word == UNLIKE]
-            record["likeness"] = {"blocks": counts, "unlike": unlike}
-        if self.error is not None:
-            record["expected_error"] = {"result": self._error_result.name, **self.stainer.trust.bound}
-        return record
-
-    @property
-    def _error_result(self) -> Path:
-        """Where the map of expected error goes: a format that holds no such numbers leaves it to OME-TIFF."""
-        assert self.error is not None
-        return self.folder / f"{ERROR_MAP}{self._error_format.suffix}"
-
-    @cached_property
-    def _error_format(self) -> SlideFormat:
-        own = FORMATS[self.settings.output_format]
-        try:
-            own.check(self.error.spec, self.packing)  # type: ignore[union-attr]
-        except InputError:
-            return FORMATS["ome-tiff"]
-        return own
-
-    def _show(self) -> dict[str, Any]:
-        return {}
+        told = [block for name in names for block in self.board.remembered(name)["blocks"]]
+        once = (TISSUE, REFERENCE, ARITHMETIC)
+        return told, {task: self.board.remembered(task) for task in once if self.board.is_done(task)}
 
     def _write(self, progress: Progress) -> dict[str, Any]:
         progress.end()
-        made = [(self.work / self.result, FORMATS[self.settings.output_format], self.stain)]
-        if self.error is not None:
-            made.append((self.work / self._error_result.name, self._error_format, self.error))
-        for path, own, pyramid in made:
-            with bar(f"writing {path.name}", "tile", progress.shown) as report:
-                own.write(path, pyramid, self.packing, counted(report, pyramid))
+        self.outcome.write(progress.shown)
+        return {}
+
+    def _show(self, progress: Progress) -> dict[str, Any]:
+        with opened(self.source.facts, self.source.ratio, self.source.chosen) as scan:
+            self.outcome.show(scan, *self._remembered(), progress.shown)
         return {}
 
     def _finish(self) -> dict[str, Any]:
-        names = [self.result, *([] if self.error is None else [self._error_result.name])]
-        for name in names:
-            if (self.work / name).exists():  # else an earlier try was stopped after this line
-                os.rename(self.work / name, self.folder / name)
-        write_json(self.folder / RECORD, self._record())
+        self.outcome.finish(*self._remembered())
         return {}
 
     def clear(self) -> None:
         """Remove what only an unfinished run needs."""
-        if (self.folder / RECORD).exists():
+        if (self.outcome.folder / RECORD).exists():
             shutil.rmtree(self.work, ignore_errors=True)
-
-    def show(self, told: Callable[[str], None] = print) -> None:
-        """Say what was made, and where it is."""
-        record = read_record(self.folder / RECORD)
-        spent = record["spent"]
-        told(
-            f"{spent['windows']:.0f} windows in {spent['seconds']:.0f} s of computing; {spent['windows_skipped']:.0f} "
-            "more held no tissue"
-        )
-        if "likeness" in record:
-            told(
-                in_words({"slices": record["likeness"]["blocks"], "unlike": [], "doubtful": []}).replace(
-                    "slices", "blocks"
-                )
-            )
-        names = (self.result, record.get("expected_error", {}).get("result"), "report.html")
-        for path in (self.folder / name for name in names if name):
-            if path.exists():
-                told(str(path))
-
-
-def counted(report: Callable[[int, int], None], pyramid: Pyramid) -> Callable[[], None]:
-    """What is called after each tile of a pyramid, of what takes the tiles done and those in all."""
-    total = sum(-(-height // TILE) * -(-width // TILE) for height, width in pyramid.spec.levels)
-    done = itertools.count(1)
-    return lambda: report(next(done), total)

@@ -167,6 +167,7 @@ VOLUME = {
     "reference_slice": either(whole(), NULL),
 }
 SLIDE = {
+    **{name: INFERENCE[name] for name in ("input", "dataset_dir")},
     "pixel_um": either(above(0), NULL),
     "channels": CHANNELS,
     "tissue": TISSUE,

@@ -31,6 +31,7 @@ from bundle.common.trained_bundle import (
 from bundle.data.datalist import Modality
 from bundle.data.load import image_faults
 from bundle.images.slides import SUFFIXES, TIFF, read_mask, read_slide, suffix_of, write_slide
+from bundle.images.whole_slides import VENDOR
 from bundle.networks.cells import at_pixels
 from bundle.staining.error_map import error_of, rounded
 from bundle.staining.model import as_integers, modality, on_background, window_faults, without_loading
@@ -67,6 +68,10 @@ def list_images(path: str | None) -> list[Path]:
         return files
     if not given.is_file():
         raise InputError(f"input {given} does not exist; pass --input FILE or --input FOLDER.")
+    if given.suffix.lower() in VENDOR:
+        raise InputError(
+            f"input {given} is a scanner's slide; put configs/slide.json after inference.json (docs/slides.md)."
+        )
     return [given]
 
 

@@ -18,7 +18,7 @@ from tests.helpers.volumes import files_of
 
 def run_quietly(bundle: Path, slide: Path, output_dir: Path) -> None:
     """In a process of its own, for a kill to meet."""
-    null = os.open(os.devnull, os.O_WRONLY)
+    null = os.open("/tmp/lab/killed.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(null, 1)
     os.dup2(null, 2)
     make_blocks_small()

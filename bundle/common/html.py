@@ -40,27 +40,34 @@ TEMPLATES = Environment(
 TEMPLATES.globals |= {"RESEARCH": RESEARCH, "colours": Markup(variables()), "paired": partial(zip, strict=True)}
 
 
-def fill(template: str, values: Mapping[str, Any], script: str = "") -> str:
+def fill(template: str, values: Mapping[str, Any], *scripts: str, beside: bool = False) -> str:
     """A whole page.
 
     Args:
         template: its file, from :data:`ROOMS`; it extends ``common/templates/base.html``.
         values: what it names, ``title`` among it.
-        script: the file of JavaScript that runs when the page is there; the page must be readable without.
+        *scripts: files of JavaScript that run when the page is there, in order; the page must be readable without.
+        beside: whether it shows pictures from files that lie beside it.
 
     Returns:
-        HTML that loads nothing from anywhere.
+        HTML that loads nothing from anywhere else.
     """
-    code = (ROOMS / script).read_text(encoding="utf-8") if script else ""
-    return TEMPLATES.get_template(template).render(values, policy=Markup(policy(code)), script=Markup(code))
+    text = "\n".join((ROOMS / script).read_text(encoding="utf-8") for script in scripts)
+    return TEMPLATES.get_template(template).render(values, policy=Markup(policy(text, beside)), script=Markup(text))
 
 
-def policy(script: str = "") -> str:
-    """The page's Content-Security-Policy: of scripts, this very one runs, known by its SHA-256, and no other."""
+def policy(script: str = "", beside: bool = False) -> str:
+    """The page's Content-Security-Policy: of scripts, this very one runs, known by its SHA-256, and no other.
+
+    Args:
+        script: the page's.
+        beside: whether pictures may be loaded from where the page lies, be that a server or a folder.
+    """
+    told = POLICY.replace("img-src data:", "img-src data: 'self' file:") if beside else POLICY
     if not script:
-        return POLICY
+        return told
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return f"{POLICY}; script-src 'sha256-{digest}'"
+    return f"{told}; script-src 'sha256-{digest}'"
 
 
 def code(value: object) -> Markup:

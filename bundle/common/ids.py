@@ -45,6 +45,15 @@ SPLITS = some_of("training", "validation", "testing")
 RESUME = Kind("true, false or changed", lambda value: isinstance(value, bool) or value == "changed")
 SEED = whole(0, 2**32 - 1)
 STAINED = Kind("a format of stained volumes", is_text)  # which there are, is known where they are written
+SLIDES = Kind("a format of stained whole slides", is_text)
+CHANNELS = Kind(
+    "null, a list of numbers, or names with a number each",
+    lambda value: value is None or (isinstance(value, (list, dict)) and len(value) > 0),
+)
+TISSUE = Kind(
+    "null, brightfield, fluorescence, a threshold, or false",
+    lambda value: value is None or value is False or value in ("brightfield", "fluorescence") or is_number(value),
+)
 MARGINS = numbers("two numbers from 0.1 to 10, the first not the greater", 0.1, (2,), ordered=True, most=10)
 
 TRAIN = {
@@ -157,6 +166,15 @@ VOLUME = {
     "fill_nan": either(number(-math.inf), NULL),
     "reference_slice": either(whole(), NULL),
 }
+SLIDE = {
+    "pixel_um": either(above(0), NULL),
+    "channels": CHANNELS,
+    "tissue": TISSUE,
+    "output_format": SLIDES,
+    "compression": one_of("jpeg", "lossless"),
+    "jpeg_quality": whole(1, 100),
+    "viewer": SWITCH,
+}
 NUCLEI = {
     **{name: TRAIN[name] for name in ("bundle_root", "dataset_dir", "datalist", "output_dir", "device", "seed")},
     "epochs": whole(1),
@@ -211,6 +229,7 @@ TABLES = {  # an overlay after what it lies over
     "evaluate_unpaired.json": EVALUATE_UNPAIRED,
     "inference.json": INFERENCE,
     "volume.json": VOLUME,
+    "slide.json": SLIDE,
     "series.json": {"sigma": VOLUME["sigma"], "error_map": INFERENCE["error_map"]},
 }
 

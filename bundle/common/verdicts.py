@@ -83,16 +83,16 @@ def runs(flags: Sequence[bool]) -> list[list[int]]:
     return found
 
 
-def in_words(told: Mapping[str, Any]) -> str:
-    """What :func:`summary` gives, in one line."""
+def in_words(told: Mapping[str, Any], what: str = "slices") -> str:
+    """What :func:`summary` gives, in one line; ``what`` was judged."""
     counts = told["slices"]
     total = sum(counts.values())
     if set(counts) == {UNKNOWN}:
-        return f"whether slices are {LIKE} is {UNKNOWN}: that has too few sources"
+        return f"whether {what} are {LIKE} is {UNKNOWN}: that has too few sources"
     places = {DOUBTFUL: places_in_words(told["doubtful"]), UNLIKE: places_in_words(told["unlike"])}
     parts = [f"{counts.get(word, 0)} {word}{places.get(word, '')}" for word in (LIKE, DOUBTFUL, UNLIKE)]
     wrong = "; the stain of what is unlike may be wrong" if UNLIKE in counts else ""
-    return f"of {total} slices, {', '.join(parts)}{wrong}"
+    return f"of {total} {what}, {', '.join(parts)}{wrong}"
 
 
 def places_in_words(found: Sequence[Sequence[int]]) -> str:

@@ -19,6 +19,7 @@ class SlideBoxes:
 
     Attributes:
         size: (rows, columns), in pixels of this grid.
+        stored: (rows, columns) of the level of the file that is read.
     """
 
     def __init__(self, scan: Scan, coarser: float = 1.0) -> None:
@@ -28,6 +29,7 @@ class SlideBoxes:
         steps = [level_steps(scan.shape, level.shape) for level in scan.levels]
         chosen = level_for([max(step) for step in steps], box)
         self._level = scan.levels[chosen]
+        self.stored = self._level.shape
         self._weights = None
         if box != 1:
             self._weights = [

@@ -23,11 +23,11 @@ class Kind:
 
     Attributes:
         signal: of pixels (..., C) and (low, high), the declared range: (...), higher where tissue is.
-        threshold: of a scan and its range: above which the signal is tissue.
+        threshold: of a scan, its range, and how a user gives another (for a message): above which the signal is tissue.
     """
 
     signal: Callable[[np.ndarray, tuple[float, float]], np.ndarray]
-    threshold: Callable[[Scan, tuple[float, float]], float]
+    threshold: Callable[[Scan, tuple[float, float], str], float]
 
 
 def optical_density(pixels: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
@@ -51,8 +51,13 @@ def intensity(pixels: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
     return pixels.sum(axis=-1, dtype=np.float32)
 
 
-def otsu(scan: Scan, limits: tuple[float, float]) -> float:
+def otsu(scan: Scan, limits: tuple[float, float], way: str) -> float:
     """Otsu's threshold on the sum of the channels of a whole image, averaged as tiles are.
+
+    Args:
+        scan: the image, open.
+        limits: its declared range.
+        way: how a user gives another threshold, for the message.
 
     Raises:
         InputError: if it does not part the image into a background and something well above it.
@@ -64,14 +69,13 @@ def otsu(scan: Scan, limits: tuple[float, float]) -> float:
         if len(above) and above.mean() - below.mean() >= APART * below.std():
             return threshold
     raise InputError(
-        f"{scan.path} does not divide into background and tissue by Otsu's threshold: it is all of one or of the other;"
-        " give a threshold on the sum of its channels, in its own units (--source_threshold or --target_threshold;"
-        " below its darkest value, every tile is tissue), or leave the file out."
+        f"{scan.path} does not divide into background and tissue by Otsu's threshold: it is all of one or of the "
+        f"other; give a threshold on the sum of its channels, in its own units ({way}), or leave the file out."
     )
 
 
 KINDS = {
-    "brightfield": Kind(optical_density, lambda scan, limits: DENSITY),
+    "brightfield": Kind(optical_density, lambda scan, limits, way: DENSITY),
     "fluorescence": Kind(intensity, otsu),
 }
 

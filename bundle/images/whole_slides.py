@@ -15,7 +15,7 @@ from bundle.images import png
 from bundle.images.averaging import add_block, axis_weights, blocks, box_count, pieces
 from bundle.images.pixel_size import SAME, side_of, tiff_voxel_um
 from bundle.images.slides import TIFF, TIFF_AXES, interleaved, reading
-from bundle.images.tiff import PHOTOMETRIC, Meaning, meaning_of
+from bundle.images.tiff import PHOTOMETRIC, Meaning, meaning_of, ome_files
 from bundle.images.turning import SWAPPED, Box, box_as_seen, turned, turned_shape
 
 VENDOR = (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide", ".dcm", ".czi")
@@ -313,3 +313,16 @@ def _open_vendor(path: Path) -> Opened:
     mpp = [slide.properties.get(name) for name in (openslide.PROPERTY_NAME_MPP_Y, openslide.PROPERTY_NAME_MPP_X)]
     stated = (float(mpp[0]), float(mpp[1])) if mpp[0] and mpp[1] else None
     return tuple(level_of(number) for number in range(slide.level_count)), stated, False
+
+
+def companions(path: Path) -> list[Path]:
+    """All files that a slide consists of, itself among them, in order of their names."""
+    suffix = path.suffix.lower()
+    if suffix in TIFF:
+        with reading(str(path)), tifffile.TiffFile(path) as file:
+            return sorted({path, *ome_files(path, file)})
+    if suffix == ".mrxs":
+        return [path, *sorted(each for each in path.with_suffix("").rglob("*") if each.is_file())]
+    if suffix in (".vms", ".vmu", ".dcm"):
+        return sorted(each for each in path.parent.iterdir() if each.is_file())
+    return [path]

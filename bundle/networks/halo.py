@@ -60,19 +60,21 @@ class HaloInferer(Inferer):
         self.window, self.halo, self.multiple = window, halo, multiple
         self.with_coord, self.progress = with_coord, progress
 
-    def spans(self, side: int, other: int = LEAST_READ) -> list[Span]:
+    def spans(self, side: int, other: int = LEAST_READ, kept: slice | None = None) -> list[Span]:
         """The windows along one side of an image, in order.
 
         Args:
             side: its length, px.
             other: length of the image's other side; where it is short, more is read along this one.
+            kept: what of the side is to be stained; None for all. The first window begins at a multiple before it.
         """
+        begin, end = (0, side) if kept is None else (kept.start // self.multiple * self.multiple, kept.stop)
         least = math.ceil(LEAST_READ**2 / min(other, LEAST_READ) / self.multiple) * self.multiple
-        number = math.ceil(side / self.window)
-        size = math.ceil(side / number / self.multiple) * self.multiple
+        number = math.ceil((end - begin) / self.window)
+        size = math.ceil((end - begin) / number / self.multiple) * self.multiple
         spans = []
-        for start in range(0, side, size):
-            stop = min(start + size, side)
+        for start in range(begin, end, size):
+            stop = min(start + size, end)
             first, last = max(0, start - self.halo), min(side, stop + self.halo)
             if last - first < least:
                 first = max(0, last - least) // self.multiple * self.multiple
@@ -80,21 +82,31 @@ class HaloInferer(Inferer):
             spans.append(Span(slice(start, stop), slice(first, last), slice(start - first, stop - first)))
         return spans
 
-    def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+    def __call__(
+        self,
+        inputs: Tensor,
+        network: Callable[..., Tensor],
+        *args: Any,
+        kept: tuple[slice, slice] | None = None,
+        **kwargs: Any,
+    ) -> Tensor:
         """Stain images.
 
         Args:
             inputs: (B, C, H, W).
             network: (1, C, h, w) → (1, C', h, w); called by several threads.
             args: for the network.
-            kwargs: likewise.
+            kept: rows and columns to stain; None for all.
+            kwargs: for the network.
 
         Returns:
-            (B, C', H, W).
+            (B, C', H, W), or of what is kept.
         """
         inputs = inputs.as_subclass(Tensor)  # MONAI's meta data would be copied with each window
         height, width = inputs.shape[2:]
-        rows, columns = self.spans(height, width), self.spans(width, height)
+        down, across = kept or (slice(0, height), slice(0, width))
+        rows, columns = self.spans(height, width, down), self.spans(width, height, across)
+        top, left = rows[0].kept.start, columns[0].kept.start
         windows = [(image, row, column) for image in range(len(inputs)) for row in rows for column in columns]
         with tqdm(total=len(windows), dynamic_ncols=True, disable=not self.progress) as bar:
 
@@ -108,10 +120,16 @@ class HaloInferer(Inferer):
 
             alone = inputs.device.type == "cpu" and len(windows) >= torch.get_num_threads()
             parts = share_out(stain, windows) if alone else [stain(window) for window in windows]
-        stained = parts[0].new_empty(len(inputs), parts[0].shape[1], *inputs.shape[2:])
+        size = (rows[-1].kept.stop - top, columns[-1].kept.stop - left)
+        stained = parts[0].new_empty(len(inputs), parts[0].shape[1], *size)
         for (image, row, column), part in zip(windows, parts, strict=True):
-            stained[image, :, row.kept, column.kept] = part[0]
-        return stained
+            stained[image, :, moved(row.kept, top), moved(column.kept, left)] = part[0]
+        return stained[..., down.start - top :, across.start - left :]
+
+
+def moved(part: slice, origin: int) -> slice:
+    """A part of a side, counted from elsewhere."""
+    return slice(part.start - origin, part.stop - origin)
 
 
 class Pointwise(nn.Module):

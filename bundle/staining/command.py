@@ -216,7 +216,7 @@ def stain(
             **({} if reference_slice is None else {"reference_slice": reference_slice}),
             **({"sections": looked_for.digest} if looked_for is not None else {}),
             **stainer.trust.digests,
-            **{part: _digest(config[part]) for part in PARTS if part in config},
+            **{part: digest_of_part(config[part]) for part in PARTS if part in config},
         }
         finished = begin(folder, fingerprint, named(volume))
         about = {
@@ -300,7 +300,7 @@ def _refuse(run: Run) -> None:
         )
 
 
-def _digest(part: Any) -> str:
+def digest_of_part(part: Any) -> str:
     """Of a part of a config, as it is written."""
     return hashlib.sha256(json.dumps(part, sort_keys=True, default=str).encode()).hexdigest()[:16]
 

@@ -152,13 +152,17 @@ def survey(
     return digest.hexdigest(), (low, high), find_fill(np.stack(seen)), flat
 
 
-def begin(output_dir: Path, fingerprint: Mapping[str, Any], scan: str) -> bool:
+def begin(
+    output_dir: Path, fingerprint: Mapping[str, Any], scan: str, record: str = RECORD, made: str | None = None
+) -> bool:
     """Claim an output folder for what a fingerprint describes.
 
     Args:
         output_dir: the folder; made if it is not there.
         fingerprint: all that the result depends on, plain JSON.
-        scan: the file of the scan, for messages.
+        scan: the file of the scan or slide, for messages.
+        record: name of the record of a finished run.
+        made: name of the result; None for that of a volume.
 
     Returns:
         Whether the result is there already.
@@ -166,7 +170,7 @@ def begin(output_dir: Path, fingerprint: Mapping[str, Any], scan: str) -> bool:
     Raises:
         InputError: if the folder holds something else: it names what differs.
     """
-    finished, begun = output_dir / RECORD, output_dir / WORK / BEGUN
+    finished, begun = output_dir / record, output_dir / WORK / BEGUN
     plain = json.loads(json.dumps(fingerprint))
     for path in (finished, begun):
         if not path.exists():
@@ -185,9 +189,9 @@ def begin(output_dir: Path, fingerprint: Mapping[str, Any], scan: str) -> bool:
                 f"or remove it to begin anew."
             )
         return path == finished
-    result = output_dir / file_name(str(plain["output_format"]))
+    result = output_dir / (made or file_name(str(plain["output_format"])))
     if result.exists():
-        raise InputError(f"{result} is there, but no {RECORD} that says what it is; choose another --output_dir.")
+        raise InputError(f"{result} is there, but no {record} that says what it is; choose another --output_dir.")
     write_json(begun, {"fingerprint": plain, "input": scan})
     return False
 

@@ -62,19 +62,19 @@ def as_integers(image: torch.Tensor) -> np.ndarray:
 
 
 def on_background(pixels: np.ndarray, mask: np.ndarray, background_rgb: Sequence[float] | None) -> np.ndarray:
-    """Set an RGB image to one colour outside a mask (§2.8).
+    """Set an image to one colour outside a mask (§2.8).
 
     Args:
-        pixels: (3, H, W), uint8.
+        pixels: (C, H, W), uint8 or uint16.
         mask: (H, W), bool.
-        background_rgb: the colour, 0–255; None changes nothing.
+        background_rgb: the colour, a value a channel; None changes nothing.
 
     Returns:
-        (3, H, W), uint8.
+        (C, H, W), of the same type.
     """
     if background_rgb is None:
         return pixels
-    colour = np.rint(np.asarray(background_rgb)).astype(np.uint8).reshape(3, 1, 1)
+    colour = np.rint(np.asarray(background_rgb)).astype(pixels.dtype).reshape(-1, 1, 1)
     return np.where(mask, pixels, colour)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +26,9 @@ from bundle.staining.job import RECORD, map_of, reference_in_words
 from bundle.staining.pictures import CLEAR, alpha, orthogonal_views, render, save_png
 from bundle.staining.seen import SHOWN, STAIN, Grey, Report, Seen, look, look_at_scan
 from bundle.staining.viewer import SCRIPT, viewer
+from bundle.staining.words import NOT, get, size_of, spent, times, trained_on, when
 
 VIEWS, RENDERING, PAGE = "views.png", "rendering.png", "report.html"
-NOT = "not recorded"
 ERROR, MOST_ERROR = "expected error of the stain", 64  # levels, that are shown brightest
 ERRORS = f"0 to {MOST_ERROR} or more of 255"
 NOISE = 13  # of alpha: what a stained background differs by from its declared colour
@@ -141,7 +140,7 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 def clear_alpha(record: Mapping[str, Any]) -> int:
     """Alpha up to which the rendering shows nothing: that of the declared background and a little more."""
-    background = _get(record, "fingerprint.background_rgb")
+    background = get(record, "fingerprint.background_rgb")
     if not background:
         return CLEAR
     return min(254, int(alpha(np.array(background).astype(np.uint8))) + NOISE)
@@ -193,7 +192,7 @@ def _values(
 
 def _about(record: Mapping[str, Any], seen: Seen) -> str:
     extent = " × ".join(f"{size * step / 1000:.3g}" for size, step in zip(seen.shape, seen.spacing_um, strict=True))
-    return f"{_times(seen.shape)} voxels (z × y × x), {extent} mm · {_when(record)}"
+    return f"{times(seen.shape)} voxels (z × y × x), {extent} mm · {when(record)}"
 
 
 def _picture(image: np.ndarray, alt: str, caption: str) -> Picture:
@@ -211,20 +210,20 @@ def _number(value: float | None) -> str:
 
 
 def _origin(record: Mapping[str, Any], seen: Seen) -> Iterable[tuple[str, str]]:
-    made = _get(record, "fingerprint", {})
+    made = get(record, "fingerprint", {})
     typed = lambda value: code(value) if value else NOT
     plain = lambda value: str(value) if value not in (None, "") else NOT
-    yield "started", plain(_when(record))
+    yield "started", plain(when(record))
     yield "code", typed(record.get("code"))
     yield "model bundle", typed(record.get("bundle_root"))
     yield "model SHA-256", typed(made.get("model"))
-    yield "trained on", _trained_on(record) or NOT
+    yield "trained on", trained_on(record) or NOT
     yield "scan", Markup("<br>").join(map(code, _scans(record))) or NOT
     yield "scan SHA-256", code(made["scan"]) + " (of its voxels and geometry)" if made.get("scan") else NOT
     channels = record.get("channels", 1)
     several = f", {channels} channels, of which the first is shown" if channels > 1 else ""
-    yield "shape", f"{_times(seen.shape)} voxels (z × y × x){several}"
-    yield "voxel size", f"{_times(seen.spacing_um)} µm (z × y × x)"
+    yield "shape", f"{times(seen.shape)} voxels (z × y × x){several}"
+    yield "voxel size", f"{times(seen.spacing_um)} µm (z × y × x)"
     yield "speed", plain(" – ".join(_speed(record)))
     yield "window, step", f"{_px(made, 'window', 'whole slice')}, {_px(made, 'step', 'none')}"
     yield "normalisation", plain(made.get("normalisation", "window"))
@@ -234,12 +233,12 @@ def _origin(record: Mapping[str, Any], seen: Seen) -> Iterable[tuple[str, str]]:
     yield "fused by", plain(made.get("fusion")) if len(made.get("axes") or "") != 1 else "nothing: one axis"
     yield "blur before", f"Gaussian, σ = {made['sigma']:g} voxels" if "sigma" in made else NOT
     yield "sample hull", _hull(made)
-    yield "time spent", _spent(record) or NOT
+    yield "time spent", spent(record) or NOT
 
 
 def _trust(record: Mapping[str, Any]) -> dict[str, Any] | None:
     """What is known of where to believe the stain; None if nothing is."""
-    likeness, error = _get(record, "likeness", {}), _get(record, "expected_error", {})
+    likeness, error = get(record, "likeness", {}), get(record, "expected_error", {})
     if not likeness and not error:
         return None
     lines = [f"Across {axis}: {in_words(told)}." for axis, told in likeness.items()]
@@ -251,26 +250,11 @@ def _trust(record: Mapping[str, Any]) -> dict[str, Any] | None:
     }
 
 
-def _when(record: Mapping[str, Any]) -> str:
-    """``24 November 2026, 12:10 +0000``."""
-    if not record.get("started"):
-        return f"date {NOT}"
-    return datetime.strptime(record["started"], "%Y-%m-%dT%H:%M:%S%z").strftime("%-d %B %Y, %H:%M %z")
-
-
-def _trained_on(record: Mapping[str, Any]) -> str:
-    trained = record.get("trained_on") or {}
-    parts = [str(trained["method"])] if "method" in trained else []
-    parts += [f"{trained['pairs']} pairs"] if "pairs" in trained else []
-    um = record.get("model_pixel_um")
-    return ", ".join(parts + ([f"pixels of {um:g} µm"] if um else []))
-
-
 def _px(made: Mapping[str, Any], name: str, without: str) -> str:
     if name not in made:
         return NOT
     value = made[name]
-    return without if value is None else f"{_times(value)} px" if isinstance(value, (list, tuple)) else f"{value} px"
+    return without if value is None else f"{times(value)} px" if isinstance(value, (list, tuple)) else f"{value} px"
 
 
 def _speed(record: Mapping[str, Any]) -> Iterator[str]:
@@ -292,45 +276,10 @@ def _hull(made: Mapping[str, Any]) -> str:
     return f"used; outside it, RGB {made.get('background_rgb') or NOT}"
 
 
-def _spent(record: Mapping[str, Any]) -> str:
-    """``1234 s staining 512 slices, 40 s of it reading``: whatever is there, with its name."""
-    spent = record.get("spent") or {}
-    seconds = [
-        f"{name.removesuffix('seconds').rstrip('_').replace('_', ' ') or 'staining'} {value:g} s"
-        for name, value in spent.items()
-        if name.endswith("seconds")
-    ]
-    counts = [f"{value:g} {name.replace('_', ' ')}" for name, value in spent.items() if not name.endswith("seconds")]
-    return "; ".join(part for part in (", ".join(seconds), ", ".join(counts)) if part)
-
-
 def _files(folder: Path) -> Iterable[tuple[str, str]]:
     stained = {each.file_name: f"the stained volume, {each.title}" for each in FORMATS.values()}
     for name, what in (stained | FILES).items():
         path = folder / name
         if path.exists() or name == PAGE:
-            size = "" if name == PAGE else f", {_size(path)}"
+            size = "" if name == PAGE else f", {size_of(path)}"
             yield name, what + size
-
-
-def _size(path: Path) -> str:
-    files = path.rglob("*") if path.is_dir() else [path]
-    total = sum(file.stat().st_size for file in files if file.is_file())
-    return (
-        f"{total / 1e9:.2f} GB"
-        if total >= 1e9
-        else f"{total / 1e6:.1f} MB"
-        if total >= 1e5
-        else f"{total / 1e3:.1f} kB"
-    )
-
-
-def _times(sizes: Sequence[float]) -> str:
-    return " × ".join(f"{size:g}" for size in sizes)
-
-
-def _get(record: Mapping[str, Any], name: str, without: Any = None) -> Any:
-    """A value by its dotted name."""
-    for part in name.split("."):
-        record = record.get(part) if isinstance(record, Mapping) else None  # type: ignore[assignment]
-    return without if record is None else record

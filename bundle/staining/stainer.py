@@ -23,6 +23,38 @@ from bundle.staining.model import as_integers, on_background, without_loading
 from bundle.staining.trust import UNTOLD, Trust
 
 FEW_BATCHES, RGB = 20, 3
+Place = Sequence[slice]  # of a window: image, channels, rows, columns
+
+
+class Seam:
+    """What the network made of windows that reach beyond the right side of a block, for the block beside it.
+
+    Args:
+        top: where the blocks' images begin, px of what they are parts of.
+    """
+
+    def __init__(self, top: int) -> None:
+        self.top, self.left, self.stop = top, 0, 0
+        self._known: dict[tuple[int, int], Tensor] = {}
+        self._kept: dict[tuple[int, int], Tensor] = {}
+
+    def move(self, left: int, stop: int) -> None:
+        """Go on to the next block, whose image begins at ``left``; what reaches beyond ``stop`` is kept."""
+        self.left, self.stop = left, stop
+        self._known, self._kept = self._kept, {}
+
+    def known(self, places: Sequence[Place]) -> dict[int, Tensor]:
+        """What is known of windows, by their number."""
+        found = {number: self._known.get(self._key(place)) for number, place in enumerate(places)}
+        return {number: made for number, made in found.items() if made is not None}
+
+    def keep(self, place: Place, made: Tensor) -> None:
+        """Keep what the network made of a window (C, H, W), if it is still needed."""
+        if self.left + place[3].stop > self.stop:
+            self._kept[self._key(place)] = made.clone()
+
+    def _key(self, place: Place) -> tuple[int, int]:
+        return self.top + place[2].start, self.left + place[3].start
 
 
 class Windows(nn.Module):
@@ -34,24 +66,50 @@ class Windows(nn.Module):
         network: (B, C, H, W) → (B, ``channels``, H, W).
         inside: (N, H, W), bool, where the sample is in each image; None for everywhere.
         channels: of the stain, and of its error map.
+        seam: what is known of windows already; None for nothing.
+
+    Attributes:
+        done: windows that went through the network.
+        skipped: windows that were left out.
     """
 
-    def __init__(self, network: nn.Module, inside: np.ndarray | None = None, channels: int = RGB) -> None:
+    def __init__(
+        self, network: nn.Module, inside: np.ndarray | None = None, channels: int = RGB, seam: Seam | None = None
+    ) -> None:
         super().__init__()
-        self.network, self.inside, self.channels = network, inside, channels
-        self.wanted: list[bool] = []  # of each window so far; threads may add to it together
+        self.network, self.inside, self.channels, self.seam = network, inside, channels, seam
+        self.counts: list[tuple[int, int]] = []  # done, skipped of each batch so far; threads may add to it together
 
-    def forward(self, batch: Tensor, places: Sequence[Sequence[slice]] | None = None) -> Tensor:
+    @property
+    def done(self) -> int:
+        """Windows that went through the network."""
+        return sum(done for done, _ in self.counts)
+
+    @property
+    def skipped(self) -> int:
+        """Windows that were left out."""
+        return sum(skipped for _, skipped in self.counts)
+
+    def forward(self, batch: Tensor, places: Sequence[Place] | None = None) -> Tensor:
         """Stain windows; ``places`` says in which image and where each lies, as MONAI's ``with_coord`` gives it."""
         wanted = [True] * len(batch)
         if self.inside is not None and places is not None:
             wanted = [bool(self.inside[place[0], place[2], place[3]].any()) for place in places]
-        self.wanted.extend(wanted)
-        if all(wanted):
-            return self.network(batch)
-        result = torch.ones(len(batch), self.channels, *batch.shape[2:], device=batch.device)
-        if any(wanted):
-            result[wanted] = self.network(batch[wanted]).to(result.dtype)
+        known = {} if self.seam is None or places is None else self.seam.known(places)
+        computed = [each and number not in known for number, each in enumerate(wanted)]
+        self.counts.append((computed.count(True), wanted.count(False)))
+        if all(computed):
+            result = self.network(batch)
+        else:
+            result = torch.ones(len(batch), self.channels, *batch.shape[2:], device=batch.device)
+            if any(computed):
+                result[computed] = self.network(batch[computed]).to(result.dtype)
+            for number, made in known.items():
+                result[number] = made
+        if self.seam is not None and places is not None:
+            for place, made, kept in zip(places, result, wanted, strict=True):
+                if kept:
+                    self.seam.keep(place, made)
         return result
 
 
@@ -59,7 +117,7 @@ class Stained(NamedTuple):
     """What became of slices.
 
     Attributes:
-        pixels: (N, H, W, 3), uint8.
+        pixels: (N, H, W, C), uint8, or uint16 where a source of more than 8 bits is made.
         errors: expected, of cells of 4×4 px, (N, ⌈H/4⌉, ⌈W/4⌉), levels, NaN outside the sample; None without an error
             map.
     """
@@ -83,6 +141,7 @@ class Stainer:
         batch: windows that the device computes at once.
         background_rgb: what is outside the sample becomes.
         trust: what the model knows of where to believe it.
+        channels: of what it makes.
         done: windows that went through the network.
         skipped: windows that were left out.
     """
@@ -97,6 +156,7 @@ class Stainer:
     batch: int
     background_rgb: Sequence[float] | None = None
     trust: Trust = UNTOLD
+    channels: int = RGB
     done: int = field(default=0, init=False)
     skipped: int = field(default=0, init=False)
     _specimen: SpecimenNetwork | None = field(default=None, init=False)
@@ -180,12 +240,41 @@ class Stainer:
             slices: (N, C, H, W), in the scan's units.
             inside: (N, H, W), bool, where the sample is; None for everywhere.
         """
+        return self._stained(slices, inside, None, None)
+
+    @torch.inference_mode()
+    def block(
+        self, source: np.ndarray, cut: tuple[slice, slice], inside: np.ndarray | None = None, seam: Seam | None = None
+    ) -> Stained:
+        """Stain a part of an image: the pixels that they would be in all of it.
+
+        Args:
+            source: (C, H, W), the part and as much around it as its pixels depend on.
+            cut: rows and columns of the part in ``source``.
+            inside: (H, W), bool, where there is anything to stain; None for everywhere.
+            seam: what is known of windows already from the block to its left.
+
+        Returns:
+            Of the part alone, one of each.
+        """
+        return self._stained(source[None], None if inside is None else inside[None], cut, seam)
+
+    def _stained(
+        self, slices: np.ndarray, inside: np.ndarray | None, cut: tuple[slice, slice] | None, seam: Seam | None
+    ) -> Stained:
         # a slice smaller than a window is padded, so places in it would not be the slice's
-        padded = not isinstance(self.inferer, HaloInferer) and min(slices.shape[2:]) < (self.window or 0)
-        windows = Windows(self.network, None if padded else inside, RGB + (self.trust.calibration is not None))
-        made = self.inferer(torch.stack([self._prepared(each) for each in slices]).to(self.device), windows)
-        self.done += windows.wanted.count(True)
-        self.skipped += windows.wanted.count(False)
+        by_halo = isinstance(self.inferer, HaloInferer)  # whose windows are not what the network is shown
+        padded = not by_halo and min(slices.shape[2:]) < (self.window or 0)
+        channels = self.channels + (self.trust.calibration is not None)
+        windows = Windows(self.network, None if padded else inside, channels, None if padded or by_halo else seam)
+        images = torch.stack([self._prepared(each) for each in slices]).to(self.device)
+        if cut is None:
+            made = self.inferer(images, windows)
+        else:
+            made = self.inferer(images, windows, kept=cut) if by_halo else self.inferer(images, windows)[(..., *cut)]
+            inside = None if inside is None else inside[(..., *cut)]
+        self.done += windows.done
+        self.skipped += windows.skipped
         processed = [self.postprocessing({"pred": each}) for each in made]
         stained = [as_integers(each["pred"]) for each in processed]
         if inside is not None:

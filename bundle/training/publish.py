@@ -87,6 +87,7 @@ def publish(
         for name in ("series.json", "volume.json"):
             own = _read_own(name) | (OF_VOLUMES if by_specimen and name == "series.json" else {})
             write_config(folder / "configs" / name, own, {"sigma": sigma})
+        shutil.copy(HOME / "configs" / "slide.json", folder / "configs")
         copy_code(folder, CARRIED)
         for page in (HOME / "README.md", HOME / "CHANGELOG.md", *(HOME / "docs").glob("*.md")):
             copy_text(page, folder / page.relative_to(HOME))

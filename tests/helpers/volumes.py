@@ -39,13 +39,13 @@ def result(folder: Path, name: str = "stained.ome.zarr") -> np.ndarray:
     return open_stain(folder / name).read((slice(None),) * 3)
 
 
-def stain(bundle: Path, scan: Path | str | list[str], output_dir: Path, **ids) -> None:
-    """Run ``configs/volume.json`` over a trained bundle's ``inference.json``.
+def stain(bundle: Path, scan: Path | str | list[str], output_dir: Path, config: str = "volume.json", **ids) -> None:
+    """Run ``configs/volume.json``, or another, over a trained bundle's ``inference.json``.
 
     Raises:
         InputError: what a user would read as one line.
     """
-    configs = [str(bundle / "configs" / "inference.json"), str(ROOT / "configs" / "volume.json")]
+    configs = [str(bundle / "configs" / "inference.json"), str(ROOT / "configs" / config)]
     given = {
         "bundle_root": str(bundle),
         "input": scan if isinstance(scan, list) else str(scan),

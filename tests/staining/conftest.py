@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.helpers.slide_staining import SMALL
 from tests.helpers.volumes import make_voxels, write_scan
 
 
@@ -50,3 +51,10 @@ def levelled(trained, tmp_path_factory) -> Path:
     content["source"] |= LEVELS
     path.write_text(json.dumps({**content, **LEVELS}))
     return folder
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """So that a small slide has several."""
+    for name, value in SMALL.items():
+        monkeypatch.setattr(name, value)

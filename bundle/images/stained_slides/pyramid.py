@@ -81,17 +81,12 @@ class Pyramid:
                 box[outer] = self._read_tile(level, row, column)[(slice(None), *inner)].transpose(1, 2, 0)
         return box
 
-    def tiles(self, level: int, side: int = TILE) -> Iterator[tuple[slice, slice]]:
-        """Rows and columns of all tiles of a level, row by row; those at the far edges are cut.
-
-        Args:
-            level: which.
-            side: of the tiles, px.
-        """
+    def tiles(self, level: int) -> Iterator[tuple[slice, slice]]:
+        """Rows and columns of all tiles of a level, row by row; those at the far edges are cut."""
         height, width = self.spec.levels[level]
-        for top in range(0, height, side):
-            for left in range(0, width, side):
-                yield slice(top, min(top + side, height)), slice(left, min(left + side, width))
+        for top in range(0, height, TILE):
+            for left in range(0, width, TILE):
+                yield slice(top, min(top + TILE, height)), slice(left, min(left + TILE, width))
 
     def build(self, level: int, report: Callable[[], None] = lambda: None) -> None:
         """Make a level from the next finer one; again does no harm.

@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from bundle.images.false_colour import HUES
+
 SMALL = 512  # px: a level whose longer side is no longer needs no coarser one
-COLOURS = ("FF0000", "00FF00", "0000FF", "FF00FF", "00FFFF", "FFFF00", "FFFFFF")  # of channels, RGB in hexadecimals
+PRIMARIES = ("FF0000", "00FF00", "0000FF")  # in hexadecimals
+COLOURS = tuple("".join(f"{round(255 * part):02X}" for part in hue) for hue in HUES)  # of channels, in turn
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class SlideSpec:
         """In which each channel is shown, RGB in hexadecimals; a single one is grey."""
         if self.channels == 1:
             return ("FFFFFF",)
-        return tuple(COLOURS[place % len(COLOURS)] for place in range(self.channels))
+        return PRIMARIES if self.rgb else tuple(COLOURS[place % len(COLOURS)] for place in range(self.channels))
 
     @property
     def levels(self) -> list[tuple[int, int]]:

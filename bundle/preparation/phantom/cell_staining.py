@@ -89,6 +89,29 @@ def stain_cells(
     return Section(gaussian_filter(stains, (0, blur, blur)).astype(np.float32), positive)
 
 
+def stain_hematoxylin_eosin(cells: Cells, rng: np.random.Generator) -> np.ndarray:
+    """Stain a field with hematoxylin and eosin: nuclei blue, cytoplasm pale pink, fibres of the stroma pink.
+
+    Args:
+        cells: the field.
+        rng: draws the strengths of the stains.
+
+    Returns:
+        (3, H, W), float32, densities as of :class:`Section`, blurred as a section is.
+    """
+    shape = cells.labels.shape
+    epithelium, stroma = (gaussian_filter(1.0 * (cells.tissue == kind), 1.0) for kind in (2, 1))
+    uneven = np.clip(1 + 0.06 * smooth_noise(shape, 40 / cells.pixel_um, rng), 0.7, 1.3)
+    blue, pink = rng.uniform(0.35, 0.55), rng.uniform(0.16, 0.24)
+    grain = np.clip(1 + 0.15 * smooth_noise(shape, max(1.5 / cells.pixel_um, 1.0), rng), 0.5, 1.5)
+    border = 0.25 * np.exp(-((np.maximum(cells.wall_um, 0) / 0.6) ** 2))
+    hematoxylin = blue * nuclei(cells) + 0.07 * epithelium * grain
+    eosin = pink * (epithelium * (0.7 * grain + border) + stroma * (0.35 + 1.3 * cells.fibres))
+    stains = np.stack([hematoxylin, eosin * (1 - 0.5 * (cells.labels > 0)), np.zeros(shape)]) * uneven
+    blur = rng.uniform(0.3, 0.6) / cells.pixel_um
+    return gaussian_filter(stains, (0, blur, blur)).astype(np.float32)
+
+
 def photograph_section(stains: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A stained field through a brightfield microscope: uneven light, a tint, photon and read-out noise.
 

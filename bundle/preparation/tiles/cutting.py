@@ -68,7 +68,9 @@ def cut_all(folder: Path, plan: Plan, size_um: float, tile: int, least: float) -
 def _cut_one(folder: Path, job: Job, size_um: float, tile: int, least: float, bar: tqdm) -> tuple[list[Tile], float]:
     side = job.side
     with opened(job.facts, job.ratio, side.chosen) as scan:
-        threshold = side.kind.threshold(scan, side.limits) if side.threshold is None else float(side.threshold)
+        way = f"--{side.side}_threshold; below its darkest value, every tile is tissue"
+        given = side.threshold
+        threshold = side.kind.threshold(scan, side.limits, way) if given is None else float(given)
 
         def looked_at(found: tuple[Place, np.ndarray]) -> Tile:
             place, pixels = found

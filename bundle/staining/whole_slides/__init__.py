@@ -1,0 +1,1 @@
+"""Staining whole slides: block by block, in bounded memory, into a pyramid."""

@@ -1,0 +1,65 @@
+"""How far all processes that stain one slide are, and when they will be done."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from tqdm import tqdm
+
+from bundle.staining.tasks import Board
+
+EVERY_SECONDS = 1.0  # that blocks on disk are counted
+
+
+class Progress:
+    """A bar of the tissue stained by all processes that share a run, by this one since it began or before.
+
+    Args:
+        board: which tasks are done; a file for each block that is, in its strip's folder.
+        shown: whether this process shows it.
+    """
+
+    def __init__(self, board: Board, shown: bool) -> None:
+        self.board, self.shown = board, shown
+        self._seen: dict[str, int] = {}  # px of tissue of each block that is done
+        self._next = 0.0
+        self._bar: tqdm | None = None
+
+    def begin(self, total_px: int) -> None:
+        """Show the bar, as it is known how much there is; again does no harm."""
+        if self._bar is None:
+            self._bar = tqdm(
+                total=total_px / 1e6,
+                initial=self._count() / 1e6,
+                desc="staining",
+                dynamic_ncols=True,
+                disable=not self.shown,
+                bar_format="{l_bar}{bar}| {n:.1f}/{total:.1f} Mpx of tissue [{elapsed}<{remaining}]",
+            )
+
+    def update(self) -> None:
+        """Show what is done by now, now and then."""
+        if self.shown and self._bar is not None and time.monotonic() >= self._next:
+            self._bar.update(max(0.0, self._count() / 1e6 - self._bar.n))
+            self._next = time.monotonic() + EVERY_SECONDS
+
+    def _count(self) -> int:
+        for path in self.board.folder.glob("stain-*/*_*.json"):
+            if str(path) not in self._seen:
+                self._seen[str(path)] = json.loads(path.read_text(encoding="utf-8"))["tissue_px"]
+        return sum(self._seen.values())
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Leave the bar as it is, as other things are done from here on."""
+        if self._bar is not None:
+            self._next = 0.0
+            self.update()
+            self._bar.close()
+            self._bar = None

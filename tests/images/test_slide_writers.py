@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from xml.etree import ElementTree
 
+import imagecodecs
 import numpy as np
 import ome_types
 import openslide
@@ -12,13 +14,14 @@ import pytest
 import tensorstore
 import tifffile
 import tiffslide
+from scipy.ndimage import gaussian_filter
 
-import bundle.images.stained_slides.dicom
-import bundle.images.stained_slides.tiff  # noqa: F401  these make formats known
+import bundle.images.stained_slides.dicom  # noqa: F401  makes its format known
 from bundle.common.errors import InputError
 from bundle.images.channel_slides import facts_of, opened
 from bundle.images.stained_slides.formats import FORMATS, Packing
 from bundle.images.stained_slides.pyramid import TILE
+from bundle.images.stained_slides.tiff import jpeg_tile
 from bundle.images.whole_slides import open_section
 from tests.helpers.stained_slides import ABOUT, KINDS, LEVELS, NAMES, PIXEL_UM, far, level_of, pyramid_of, written
 
@@ -237,3 +240,30 @@ def test_the_stamp_of_the_flat_one_is_in_its_description(tmp_path):
     with tifffile.TiffFile(written(tmp_path / "a.tif", "tiff-flat", pyramid)) as file:
         _, stamp = file.pages.first.tags["ImageDescription"].value.split("\nvirtual_staining: ")
         assert json.loads(stamp)["about"] == ABOUT
+
+
+def test_what_halving_colours_costs():
+    """The numbers of docs/slides.md: mean error and kilobytes of a tile of smooth random colours at quality 90."""
+    noise = gaussian_filter(np.random.default_rng(0).normal(0, 1, (TILE, TILE, 3)), (2, 2, 0))
+    tile = np.clip(noise * 300 + 150, 0, 255).astype(np.uint8)
+    told = {}
+    for colours in ("444", "422", "420"):
+        options = {"colorspace": "RGB", "outcolorspace": "YCBCR", "subsampling": colours}
+        packed = imagecodecs.jpeg8_encode(tile, level=90, **options)
+        told[colours] = (round(far(imagecodecs.jpeg8_decode(packed), tile), 1), round(len(packed) / 1000))
+    assert told == {"444": (2.4, 154), "422": (3.9, 122), "420": (5.4, 101)}
+    assert len(jpeg_tile(tile, 90)) == pytest.approx(122_000, abs=500)
+
+
+@pytest.mark.parametrize("file_format", ["ome-tiff", "tiff-flat", "dicom"])
+def test_no_more_is_held_of_a_larger_slide(tmp_path, file_format):
+    peaks = []
+    for side in (TILE, 8 * TILE):
+        pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
+        pyramid, _ = pyramid_of(tmp_path / f"p{side}", "rgb", pixels, shape=(side, side))
+        del pixels
+        tracemalloc.start()
+        written(tmp_path / f"out{side}", file_format, pyramid, JPEG)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0] + 4 * TILE * TILE * 3  # of 64 tiles

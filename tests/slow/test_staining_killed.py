@@ -1,69 +1,16 @@
-"""Kills at any moment cost nothing but the slice in hand."""
+"""Kills at any moment cost nothing but the slice or the block in hand."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import random
-import signal
-import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from bundle.staining.job import WORK
+from tests.helpers.killing import Killing
+from tests.helpers.slide_staining import HE, KI67, make_blocks_small, make_bundle, stain_slide, tissue, write_slide
 from tests.helpers.volumes import files_of, make_voxels, stain, write_scan
-
-
-def run_quietly(bundle: Path, scan: Path, output_dir: Path, ids: dict) -> None:
-    """In a process of its own, for a kill to meet."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 1)
-    os.dup2(null, 2)
-    stain(bundle, scan, output_dir, **ids)
-
-
-def start(*arguments) -> multiprocessing.Process:
-    fork = multiprocessing.get_context("forkserver")
-    fork.set_forkserver_preload(["tests.helpers.volumes", "bundle.staining.command", "bundle.networks.accelerate"])
-    process = fork.Process(target=run_quietly if arguments else int, args=arguments)
-    process.start()
-    return process
-
-
-def undisturbed(bundle: Path, scan: Path, output_dir: Path, ids: dict) -> tuple[float, float]:
-    """Let a run end.
-
-    Returns:
-        Seconds until it has stained a slice, and after that.
-    """
-    began = time.perf_counter()
-    process = start(bundle, scan, output_dir, ids)
-    while process.is_alive() and not any((output_dir / WORK / "slices").glob("*/*")):
-        time.sleep(0.005)
-    first = time.perf_counter()
-    process.join(120)
-    assert process.exitcode == 0
-    return first - began, time.perf_counter() - first
-
-
-def killed(kills: int, rng: random.Random, run: tuple[Path, Path, Path, dict], before_s: float, work_s: float) -> int:
-    """Start, kill, start again …: one kill in three while it starts, the others while it works.
-
-    Returns:
-        How many kills met a run that had not ended.
-    """
-    output_dir, met = run[2], 0
-    for _ in range(kills):
-        at_work = before_s + rng.uniform(0, 2 * work_s / kills)
-        process = start(*run)
-        process.join(at_work if rng.random() > 1 / 3 else rng.uniform(0, before_s))
-        process.kill()
-        process.join()
-        met += process.exitcode == -signal.SIGKILL
-        for found in output_dir.glob("stained*"):  # what can be seen is whole
-            assert files_of(found) == files_of(output_dir.with_name("whole") / found.name)
-    return met
 
 
 @pytest.mark.parametrize(
@@ -75,15 +22,29 @@ def killed(kills: int, rng: random.Random, run: tuple[Path, Path, Path, dict], b
         pytest.param(50, {"axes": "zyx", "window": 16, "step": 8}, marks=pytest.mark.slow),
     ],
 )
-def test_killed_again_and_again_it_ends_with_the_same_bytes(trained, tmp_path, kills, ids):
-    bundle = trained / "bundle"
+def test_a_volume_killed_again_and_again_ends_with_the_same_bytes(trained, tmp_path, kills, ids):
     scan = write_scan(tmp_path / "scan.nii.gz", make_voxels())
-    start().join()  # the first one waits for all to be imported,
-    undisturbed(bundle, scan, tmp_path / "compiled", ids)  # and the second for kernels to be compiled
-    times = undisturbed(bundle, scan, tmp_path / "whole", ids)
-    met = killed(kills, random.Random(7), (bundle, scan, tmp_path / "killed", ids), *times)
-    undisturbed(bundle, scan, tmp_path / "killed", ids)
-    assert met >= kills // 2
+    modules = ("bundle.staining.command", "bundle.networks.accelerate")
+    run = Killing(partial(stain, **ids), (trained / "bundle", scan), tmp_path, f"{WORK}/slices/*/*", modules)
+    assert run.killed(kills) >= kills // 2
     name = "stained.ome.tif" if ids.get("output_format") == "tif" else "stained.ome.zarr"
     assert files_of(tmp_path / "whole" / name) == files_of(tmp_path / "killed" / name)
+    assert not (tmp_path / "killed" / WORK).exists()
+
+
+def slide_in_small_blocks(bundle: Path, slide: Path, output_dir: Path) -> None:
+    make_blocks_small()
+    stain_slide(bundle, slide, output_dir, output_format="ome-tiff", viewer=True)
+
+
+@pytest.mark.parametrize("kills", [10, pytest.param(50, marks=pytest.mark.slow)])
+def test_a_slide_killed_again_and_again_ends_with_the_same_bytes(tmp_path, kills):
+    bundle = make_bundle(tmp_path / "bundle", HE, KI67, step=16)
+    slide = write_slide(tmp_path / "slide.tif", tissue(260, 500, 30))
+    modules = ("tests.helpers.slide_staining", "bundle.staining.whole_slides.job")
+    run = Killing(slide_in_small_blocks, (bundle, slide), tmp_path, f"{WORK}/steps/stain-*", modules)
+    assert run.killed(kills) >= kills // 2
+    for name in ("stained.ome.tif", "tiles"):
+        assert files_of(tmp_path / "whole" / name) == files_of(tmp_path / "killed" / name)
+    assert (tmp_path / "killed" / "report.html").is_file()
     assert not (tmp_path / "killed" / WORK).exists()

@@ -97,8 +97,7 @@ def test_ome_types_finds_the_metadata_valid(made):
             assert [each.samples_per_pixel for each in pixels.channels] == [3]
         else:
             assert tuple(each.name for each in pixels.channels) == NAMES[: pyramid.spec.channels]
-            colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 0, 255), (0, 255, 255)][: pyramid.spec.channels]
-            colours = colours if len(colours) > 1 else [(255, 255, 255)]
+            colours = [tuple(bytes.fromhex(colour)) for colour in pyramid.spec.colours]
             assert [each.color.as_rgb_tuple() for each in pixels.channels] == colours
         (note,) = ome.structured_annotations
         assert image.annotation_refs[0].id == note.id

@@ -15,7 +15,9 @@ WIDE_PX = 10  # blocks may shift so far
 NEAR_PX = 3.5  # and agree with the whole if they stay so near; a ninth of the places within reach
 TOLD = 0.05  # nats per pixel by which a block's best shift must stand out to be asked
 FEWEST = 8  # such blocks, or nothing is believed
-PLACED, RIVAL = 0.18, 0.9  # where each speaks neither for nor against
+PLACED, RIVAL = 0.12, 0.85  # where each speaks neither for nor against
+LEAST_RIVAL = 0.6  # below it a rival speaks for the result no more
+LEAST_PLACED = 0.05  # and no rival at all makes up for less; blocks placed at random would be 0.09
 ACCEPTED = 0.5
 MOST_STRETCH = 0.12
 LEAST_COMMON = 0.1  # of the source that must lie on the target
@@ -53,7 +55,7 @@ class Verdict:
         told = (
             f"{'accepted' if self.accepted else 'NOT accepted'}, confidence {self.confidence:.2f}: {self.placed:.0%} of "
             f"{self.blocks} blocks match best where the whole puts them (usual limit {PLACED:.0%}), {other} "
-            f"({RIVAL:.0%} at most)"
+            f"({RIVAL:.0%})"
         )
         return "; ".join([told, *([self.landmarks] if self.landmarks else []), *self.doubts])
 
@@ -78,6 +80,8 @@ def judge(both: Both, model: Model, rival: float) -> Verdict:
     doubts = []
     if blocks < FEWEST:
         doubts.append(f"only {blocks} blocks show enough to be asked ({FEWEST} are needed)")
+    elif placed < LEAST_PLACED:
+        doubts.append(f"blocks match anywhere but where the whole puts them ({placed:.0%})")
     least, most = model.placing.scales
     stretch = max(least, most, key=lambda scale: abs(np.log(scale)))
     if abs(np.log(stretch)) > np.log1p(MOST_STRETCH):
@@ -98,4 +102,4 @@ def common_share(both: Both, placing: Placing) -> float:
 
 def chance(placed: float, rival: float) -> float:
     """Logistic in the evidence. Weights and zero are ours; docs/registration.md says on what they were set."""
-    return float(1 / (1 + np.exp(-(30 * (placed - PLACED) - 20 * max(rival - RIVAL, 0)))))
+    return float(1 / (1 + np.exp(-(20 * (placed - PLACED) - 25 * (max(rival, LEAST_RIVAL) - RIVAL)))))

@@ -101,11 +101,10 @@ def test_the_same_again_is_known_and_another_is_refused(case):
 
 def test_a_torn_off_piece_that_lies_face_down_finds_its_place(tmp_path):
     source = tissue()
-    piece = restained(source)[:, 30:200, 50:150]
+    piece = restained(source)[:, :, :140]
     target, planted = laid(piece, -70, (5.0, 8.0), mirrored=True)
-    planted = np.column_stack([planted[:, :2], planted[:, 2] - planted[:, :2] @ (30, 50)])
     found = registered(tmp_path, source, target, planted)
-    errors = found.errors().reshape(source.shape[1:])[30:200, 50:150]
+    errors = found.errors().reshape(source.shape[1:])[:, :140]
     assert np.median(errors) < 2
     assert found.facts["mirrored"]
 

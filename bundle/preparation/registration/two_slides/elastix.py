@@ -13,7 +13,7 @@ from bundle.common.errors import InputError
 
 BLUR_PX = 1.5  # before the first pixel is compared: consecutive sections share no single nuclei
 ITERATIONS, SAMPLES = 250, 3000  # a level
-TRANSFORMS = {"similarity": "SimilarityTransform", "affine": "AffineTransform"}
+TRANSFORMS = {"rigid": "EulerTransform", "similarity": "SimilarityTransform", "affine": "AffineTransform"}
 LEAST_VALID = 0.1  # of the samples that must meet the other slide
 
 
@@ -46,7 +46,7 @@ def find_affine(
         target: (h, w), density, at the same pixel size.
         known: where each may be compared, bool.
         start: (2, 3), row and column on the target = start @ (row, column, 1) on the source, px.
-        kind: ``similarity`` (turn, shift, one scale) or ``affine``.
+        kind: ``rigid``, ``similarity`` (turn, shift, one scale) or ``affine``.
         levels: of the pyramid, each twice as fine as the one before.
         seed: of the samples.
 
@@ -103,8 +103,8 @@ def _of_parameters(found: Any, kind: str) -> tuple[np.ndarray, np.ndarray]:
     """Linear part (2, 2) and offset (2,), rows before columns, of a transform of elastix, which has x before y."""
     values = [float(value) for value in found["TransformParameters"]]
     centre = np.array([float(value) for value in found["CenterOfRotationPoint"]])
-    if kind == "similarity":
-        scale, angle, *shift = values
+    if kind != "affine":
+        scale, angle, *shift = values if kind == "similarity" else [1.0, *values]
         linear = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     else:
         linear, shift = np.array(values[:4]).reshape(2, 2), values[4:]

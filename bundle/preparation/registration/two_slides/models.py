@@ -98,7 +98,7 @@ Placings = dict[str, Placing]
 def _fitted(images: Images, start: Placing, seed: int, learn: np.ndarray | None) -> Placings:
     """Every affine model, learnt from some of the squares."""
     fine = None if learn is None else _at(learn, images.known.shape)
-    similar = images.refined(start, "similarity", 3, seed, fine) or start
+    similar = images.refined(start, "similarity", 4, seed, fine) or start
     return {"start": start, "similarity": similar, "affine": images.refined(similar, "affine", 3, seed, fine) or similar}
 
 

@@ -12,7 +12,7 @@ from bundle.preparation.registration.two_slides.models import SURE, Images, comp
 from bundle.preparation.registration.two_slides.placing import Placing, apart
 from bundle.preparation.registration.two_slides.turns import find_starts
 
-STARTS = 5
+STARTS = 6
 RIVAL = 0.05  # of the source's longer side, by which another way to lie is another
 
 
@@ -47,8 +47,8 @@ def find_start(images: Images, both: Both, coarse: Images, seed: int) -> Chosen:
     """
     lying = Placing(np.eye(2), np.zeros(2))
     starts = find_starts(images.source, images.target, (images.known, images.seen), images.pixel_um, STARTS)
-    tried = [each for start in starts if (each := coarse.refined(start.placing, "similarity", 3, seed)) is not None]
-    climbed = coarse.refined(lying, "similarity", 3, seed)
+    tried = [each for start in starts if (each := coarse.refined(start.placing, "rigid", 3, seed)) is not None]
+    climbed = coarse.refined(lying, "rigid", 3, seed)
     tried += [climbed] if climbed is not None else []
     told = {number: _told(both, placing) for number, placing in enumerate(tried)}
     as_it_lies = _told(both, lying)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import fft
-from scipy.ndimage import affine_transform
+from scipy.ndimage import affine_transform, binary_dilation, gaussian_filter
+from skimage.filters import threshold_otsu
 
 from bundle.preparation.registration.two_slides.density import shrunk
 from bundle.preparation.registration.two_slides.placing import Placing, apart, of_pose
@@ -22,6 +23,7 @@ LEAST_COMMON = 0.3  # of the smaller slide that must lie on the other
 LEAST_SHOWN = 0.1  # of a slide's variance that the common part must hold; glass on glass correlates by chance
 BRIGHTEST = 0.99  # quantile at which density is cut, so that dirt does not decide
 APART_PX = 8  # mean distance of the corners at which two starts are two
+TISSUE, CLOSED_PX = 0.5, 1  # of Otsu's threshold, so that pale tissue counts; how much around it does
 PEAKS = 2  # looked at for each turn
 
 
@@ -45,37 +47,45 @@ def find_starts(
     pixel_um: float,
     keep: int,
 ) -> list[Start]:
-    """The best distinct ways to lay one slide on the other, the best first.
+    """The best distinct ways to lay one slide on the other, glass counting as a sight and glass left out.
 
     Args:
         source: (H, W), density.
         target: (h, w), density, at the same pixel size.
         known: where each may be compared, bool.
         pixel_um: of both.
-        keep: how many.
+        keep: how many of each.
 
     Returns:
-        At most ``keep``; none if the two have nothing in common.
+        At most 2 ``keep``, the best of each first; none if the two have nothing in common.
     """
     factor = max(*source.shape, *target.shape) / SIDE_PX
     step_um = pixel_um * max(factor, 1.0)
     fixed, moving = (np.minimum(small, np.quantile(small, BRIGHTEST)) for small in (shrunk(source, factor), shrunk(target, factor)))
     masks = [(shrunk(mask, factor) > 0.5).astype(np.float32) for mask in known]
     size_um = np.array(fixed.shape) * step_um
-    found: list[Start] = []
-    search = _Search(fixed, moving, masks[0], masks[1])
-    for mirrored in (False, True):
-        for turn in np.arange(0, 360, STEP_DEG):
-            placed = of_pose(float(turn), mirrored, np.zeros(2), np.zeros(2)).linear
-            for weight, matrix in search.peaks(placed):
-                found.append(Start(Placing.of_pixels(matrix, step_um), weight))
     kept: list[Start] = []
-    for start in sorted(found, key=lambda each: -each.weight):
-        if all(apart(start.placing, other.placing, size_um) > APART_PX * step_um for other in kept):
-            kept.append(start)
-        if len(kept) == keep:
-            break
+    for shown in (masks, [mask * tissue_of(image) for mask, image in zip(masks, (fixed, moving), strict=True)]):
+        search = _Search(fixed, moving, shown[0], shown[1])
+        found = [
+            Start(Placing.of_pixels(matrix, step_um), weight)
+            for mirrored in (False, True)
+            for turn in np.arange(0, 360, STEP_DEG)
+            for weight, matrix in search.peaks(of_pose(float(turn), mirrored, np.zeros(2), np.zeros(2)).linear)
+        ]
+        before = len(kept)
+        for start in sorted(found, key=lambda each: -each.weight):
+            if len(kept) - before == keep:
+                break
+            if all(apart(start.placing, other.placing, size_um) > APART_PX * step_um for other in kept):
+                kept.append(start)
     return kept
+
+
+def tissue_of(density: np.ndarray) -> np.ndarray:
+    """Where there is tissue and a little around it, (H, W) bool; glass about a torn piece says nothing of the rest."""
+    smooth = gaussian_filter(density, 1.0)
+    return binary_dilation(smooth > TISSUE * threshold_otsu(smooth), iterations=CLOSED_PX)
 
 
 class _Search:

@@ -47,7 +47,9 @@ def laid(
     middle, centre = (np.array(image.shape[1:]) - 1) / 2, np.full(2, (side - 1) / 2)
     offset = centre + shift - linear @ middle
     back = np.linalg.inv(linear)
-    moved = [affine_transform(each.astype(float), back, -back @ offset, (side, side), order=1, cval=GLASS) for each in image]
+    moved = [
+        affine_transform(each.astype(float), back, -back @ offset, (side, side), order=1, cval=GLASS) for each in image
+    ]
     return np.rint(np.stack(moved)).astype(np.uint8), np.column_stack([linear, offset])
 
 
@@ -58,7 +60,9 @@ def errors_px(found: np.ndarray, planted: np.ndarray, shape: tuple[int, ...]) ->
     return np.hypot(*(both[0] - both[1]).T)
 
 
-def write_two(folder: Path, source: np.ndarray, target: np.ndarray, um: tuple[float, float] = (2.0, 2.0)) -> dict[str, str]:
+def write_two(
+    folder: Path, source: np.ndarray, target: np.ndarray, um: tuple[float, float] = (2.0, 2.0)
+) -> dict[str, str]:
     """Write both as TIFF; the options that name them."""
     paths = {"source": folder / "source.tif", "target": folder / "target.tif"}
     for path, image, pixel_um in zip(paths.values(), (source, target), um, strict=True):

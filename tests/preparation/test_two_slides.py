@@ -86,7 +86,14 @@ def test_its_transforms_are_itks(case):
 
 def test_the_page_shows_it(case):
     page = (case.folder / "pairs" / "one" / PAGE).read_text()
-    for words in ("Two slides: one", "Accepted, confidence", "checkerboard", "edges: source red", "held-out", "similarity"):
+    for words in (
+        "Two slides: one",
+        "Accepted, confidence",
+        "checkerboard",
+        "edges: source red",
+        "held-out",
+        "similarity",
+    ):
         assert words in page
     assert page.count("data:image/") >= 6
 

@@ -110,7 +110,9 @@ def prepare(
         facts, sections = _write_pairs(partial, kept, rows, rois, constants, margin_px)
         record = {"c": c, "c_prime": c_prime, "margin_px": margin_px, "left_out": left_out, "pairs": facts}
         write_json(partial / RECORD, record)
-        write_json(partial / DATALIST, {"pixel_um": kept[0].voxel_um, **modalities, **splits_of(rows, ("ct", "stain", "mask"))})
+        write_json(
+            partial / DATALIST, {"pixel_um": kept[0].voxel_um, **modalities, **splits_of(rows, ("ct", "stain", "mask"))}
+        )
         page = dataset_page(folder.name, record, {name: asdict(row) for name, row in rows.items()}, sections)
         (partial / DATASET_PAGE).write_text(page, encoding="utf-8")
     return _told(kept, folder, left_out)

@@ -131,7 +131,8 @@ def read_registration(folder: Path) -> Registration:
         raise InputError("\n".join(faults))
     measures = {name: float(stated[name]) for name in MEASURES if stated.get(name) is not None}
     slides = stated.get("kind") == TWO_SLIDES
-    about = [str(stated.get(name, "")) for name in (("source", "target") if slides else ("volume", "section"))]
+    volume, section = ("source", "target") if slides else ("volume", "section")
+    about = str(stated.get(volume, "")), str(stated.get(section, ""))
     return Registration(folder.name, folder, float(voxel_um), accepted, measures, *about, slides)
 
 

@@ -91,7 +91,9 @@ def write_slide_pairs(
             reduced(outlined(image, mask, palette.MASK), f"{role} of {pair.name}", f"{role}; mask outlined", bar)
             for role, image in (("source", images.source), ("target", images.target))
         ]
-        sections.append({"name": pair.name, "pictures": pictures, "facts": list(_told(facts[pair.name], rows[pair.name]))})
+        sections.append(
+            {"name": pair.name, "pictures": pictures, "facts": list(_told(facts[pair.name], rows[pair.name]))}
+        )
     if faults:
         raise InputError("\n".join(faults))
     modalities = {role: {"name": names[role], "channels": 3, "range": [0, 255]} for role in ("source", "target")}
@@ -103,7 +105,12 @@ def write_slide_pairs(
 
 def _told(facts: Mapping[str, Any], row: Row) -> list[tuple[str, str]]:
     place = {key: value for key, value in asdict(row).items() if value is not None}
-    words = {**facts, **place, "size_px": "×".join(map(str, facts["size_px"])), "mask_share": f"{facts['mask_share']:.0%}"}
+    words = {
+        **facts,
+        **place,
+        "size_px": "×".join(map(str, facts["size_px"])),
+        "mask_share": f"{facts['mask_share']:.0%}",
+    }
     return [
         (key.replace("_", " "), f"{value:.3g}" if isinstance(value, float) else str(value))
         for key, value in words.items()

@@ -28,8 +28,8 @@ def form_of(words: Sequence[str]) -> Callable[..., str]:
     scan, slides = ([name for name in names if name in named] for names in (SCAN, SLIDES))
     if scan and slides:
         raise InputError(
-            f"--{scan[0]} belongs to a section in a scan (--volume SCAN --section SLIDE) and --{slides[0]} to two slides "
-            "(--source SLIDE --target SLIDE); give one of the two."
+            f"--{scan[0]} belongs to a section in a scan (--volume SCAN --section SLIDE) and --{slides[0]} to two "
+            "slides (--source SLIDE --target SLIDE); give one of the two."
         )
     if not slides:
         return register
@@ -40,6 +40,7 @@ def form_of(words: Sequence[str]) -> Callable[..., str]:
     strange = [name for name in named if name in other]
     if strange:
         raise InputError(
-            f"--{strange[0]} belongs to a section in a scan (--volume SCAN --section SLIDE); two slides know no such option."
+            f"--{strange[0]} belongs to a section in a scan (--volume SCAN --section SLIDE); two slides "
+            "know no such option."
         )
     return register_slides

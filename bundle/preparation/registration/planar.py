@@ -152,7 +152,7 @@ def pose_from(source: tuple[int, ...], section: tuple[int, int], guess: np.ndarr
     """The guess as a pose in two equal slices."""
     middle = (np.array(section) - 1) / 2
     if guess is None:
-        guess = np.columnstacked([np.eye(2), (np.array(source) - 1) / 2 - middle])
+        guess = np.column_stack([np.eye(2), (np.array(source) - 1) / 2 - middle])
     steps = np.vstack([np.zeros(2), guess[:, :2]])
     return Pose.of_matrix(steps, np.append(0.5, guess[:, :2] @ middle + guess[:, 2]))
 
@@ -160,7 +160,7 @@ def pose_from(source: tuple[int, ...], section: tuple[int, int], guess: np.ndarr
 def _matrix(pose: Pose, section: tuple[int, int]) -> np.ndarray:
     """:attr:`Planar.matrix` of a pose."""
     linear = pose.steps[1:]
-    return np.columnstacked([linear, pose.centre[1:] - linear @ (np.array(section) - 1) / 2])
+    return np.column_stack([linear, pose.centre[1:] - linear @ (np.array(section) - 1) / 2])
 
 
 def _random(level: Level, start: Pose, within: Within, seed: int) -> list[Climbed]:

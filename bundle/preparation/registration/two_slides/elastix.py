@@ -8,8 +8,8 @@ import itk
 import numpy as np
 from scipy.ndimage import affine_transform, gaussian_filter
 
-from bundle.common.machine import cores
 from bundle.common.errors import InputError
+from bundle.common.machine import cores
 
 BLUR_PX = 1.5  # before the first pixel is compared: consecutive sections share no single nuclei
 ITERATIONS, SAMPLES = 250, 3000  # a level

@@ -66,7 +66,9 @@ def make_slide_pair(
             values = map_coordinates(image, places, np.float32, order=1, mode="nearest")
             moved[channel, rows] = np.clip(np.rint(values), 0, 255)
         inside = ((places >= 0) & (places <= limits)).all(0)
-        field[rows] = known[rows] & inside & map_coordinates(seen, places, np.uint8, order=0, mode="nearest").astype(bool)
+        field[rows] = (
+            known[rows] & inside & map_coordinates(seen, places, np.uint8, order=0, mode="nearest").astype(bool)
+        )
     down, across = np.flatnonzero(field.any(1)), np.flatnonzero(field.any(0))
     if min(len(down), len(across)) < LEAST_PX:
         raise InputError(
@@ -90,4 +92,6 @@ def target_places(
 
 def shifts_at(places_um: np.ndarray, warp: np.ndarray, warp_um: float) -> np.ndarray:
     """Local shifts, µm, at places (2, …) of the source, µm."""
-    return np.stack([map_coordinates(part, places_um / warp_um - 0.5, order=1, mode="nearest") for part in warp]) * warp_um
+    return (
+        np.stack([map_coordinates(part, places_um / warp_um - 0.5, order=1, mode="nearest") for part in warp]) * warp_um
+    )

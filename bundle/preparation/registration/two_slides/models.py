@@ -99,7 +99,11 @@ def _fitted(images: Images, start: Placing, seed: int, learn: np.ndarray | None)
     """Every affine model, learnt from some of the squares."""
     fine = None if learn is None else _at(learn, images.known.shape)
     similar = images.refined(start, "similarity", 4, seed, fine) or start
-    return {"start": start, "similarity": similar, "affine": images.refined(similar, "affine", 3, seed, fine) or similar}
+    return {
+        "start": start,
+        "similarity": similar,
+        "affine": images.refined(similar, "affine", 3, seed, fine) or similar,
+    }
 
 
 def _told(

@@ -13,7 +13,8 @@ class Placing:
 
     Attributes:
         linear: (2, 2), rows and columns.
-        offset_um: (2,); the target's place = linear @ (source's place) + offset_um, µm from the slides' top left corners.
+        offset_um: (2,); the target's place = linear @ (source's place) + offset_um, µm from the slides' top left
+            corners.
     """
 
     linear: np.ndarray

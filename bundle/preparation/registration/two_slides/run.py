@@ -31,7 +31,6 @@ from bundle.preparation.registration.two_slides.elastix import engine
 from bundle.preparation.registration.two_slides.images import SlidePair, make_slide_pair, shifts_at
 from bundle.preparation.registration.two_slides.models import Images, Model, find_models
 from bundle.preparation.registration.two_slides.page import write_page
-from bundle.preparation.registration.two_slides.placing import Placing
 from bundle.preparation.registration.two_slides.start import Chosen, find_start
 from bundle.preparation.registration.two_slides.verdict import Verdict, judge
 from bundle.preparation.registration.warp import jacobian
@@ -182,7 +181,9 @@ def shrunk_colour(pixels: np.ndarray, factor: float) -> np.ndarray:
     return np.stack([np.clip(np.rint(shrunk(channel, factor)), 0, 255).astype(np.uint8) for channel in pixels])
 
 
-def read_marks(one: Slide, other: Slide, source: str | None, target: str | None) -> tuple[np.ndarray, np.ndarray] | None:
+def read_marks(
+    one: Slide, other: Slide, source: str | None, target: str | None
+) -> tuple[np.ndarray, np.ndarray] | None:
     """Landmarks of both slides, (N, 2) each, µm from their top left corners; None without.
 
     Raises:
@@ -195,7 +196,9 @@ def read_marks(one: Slide, other: Slide, source: str | None, target: str | None)
         places = read_landmarks(path, ("row", "column"))
         if not ((places >= -0.5) & (places <= np.array(slide.section.shape) - 0.5)).all():
             height, width = slide.section.shape
-            raise InputError(f"{path} has landmarks off {slide.section.path}, which has {height} rows, {width} columns.")
+            raise InputError(
+                f"{path} has landmarks off {slide.section.path}, which has {height} rows, {width} columns."
+            )
         found.append((places + 0.5) * slide.section.pixel_um)
     if len(found[0]) != len(found[1]):
         raise InputError(
@@ -259,8 +262,8 @@ def describe(found: Found, pair: SlidePair, step_um: float, errors: dict[str, li
             }
             for model in found.models
         },
-        "what": "matrix: row and column on the target = matrix @ (row, column, 1) on the source, whole slides at pixel_um "
-        "from the middle of the first pixel, before local shifts; pair.first: its first pixel on the source",
+        "what": "matrix: row and column on the target = matrix @ (row, column, 1) on the source, whole slides at "
+        "pixel_um from the middle of the first pixel, before local shifts; pair.first: its first pixel on the source",
         "matrix": placing.in_pixels(step_um).tolist(),
         "turn_deg": round(placing.turn_deg, 3),
         "mirrored": placing.mirrored,
@@ -273,7 +276,10 @@ def describe(found: Found, pair: SlidePair, step_um: float, errors: dict[str, li
     }
     if found.model.warp is not None:
         shifts = np.hypot(*found.model.warp) * found.both.pixel_um
-        facts["local_shifts_um"] = {"median": round(float(np.median(shifts)), 3), "largest": round(float(shifts.max()), 3)}
+        facts["local_shifts_um"] = {
+            "median": round(float(np.median(shifts)), 3),
+            "largest": round(float(shifts.max()), 3),
+        }
         facts["least_jacobian"] = round(float(jacobian(found.model.warp).min()), 4)
     if errors:
         facts["landmarks"] = {
@@ -289,7 +295,7 @@ def describe(found: Found, pair: SlidePair, step_um: float, errors: dict[str, li
 def write_transforms(
     folder: Path, found: Found, pair: SlidePair, step_um: float, source_um: float, target_um: float
 ) -> None:
-    """``source.tfm`` and ``target.tfm``: from the pair's points (x, y; mm) to the slides', and local shifts before it."""
+    """``source.tfm`` and ``target.tfm``: from a pair's points (x, y; mm) to the slides'; local shifts before it."""
     first = np.array(pair.corner) * step_um + 0.5 * step_um  # of the pair on the source, from its corner
     linear, offset = found.model.placing.linear, found.model.placing.places(first[None])[0]
     write_affine(folder / "source.tfm", np.eye(2), (first - 0.5 * source_um)[::-1] / 1000)
@@ -303,7 +309,13 @@ def write_transforms(
 
 def write_marks(path: Path, marks: tuple[np.ndarray, np.ndarray], errors: dict[str, list[float]]) -> None:
     """A line for each landmark: where it is on both slides, and how far each model is off, µm."""
-    heads = ["source_row_um", "source_column_um", "target_row_um", "target_column_um", *(f"{name}, off by µm" for name in errors)]
+    heads = [
+        "source_row_um",
+        "source_column_um",
+        "target_row_um",
+        "target_column_um",
+        *(f"{name}, off by µm" for name in errors),
+    ]
     with path.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(heads)

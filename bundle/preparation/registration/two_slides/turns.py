@@ -61,7 +61,9 @@ def find_starts(
     """
     factor = max(*source.shape, *target.shape) / SIDE_PX
     step_um = pixel_um * max(factor, 1.0)
-    fixed, moving = (np.minimum(small, np.quantile(small, BRIGHTEST)) for small in (shrunk(source, factor), shrunk(target, factor)))
+    fixed, moving = (
+        np.minimum(small, np.quantile(small, BRIGHTEST)) for small in (shrunk(source, factor), shrunk(target, factor))
+    )
     masks = [(shrunk(mask, factor) > 0.5).astype(np.float32) for mask in known]
     size_um = np.array(fixed.shape) * step_um
     kept: list[Start] = []
@@ -108,7 +110,9 @@ class _Search:
             place = np.unravel_index(int(weights.argmax()), weights.shape)
             if weights[place] <= 0:
                 break
-            shift = np.array([k - n if k >= h else k for k, n, h in zip(place, self.size, self.fixed.shape, strict=True)])
+            shift = np.array(
+                [k - n if k >= h else k for k, n, h in zip(place, self.size, self.fixed.shape, strict=True)]
+            )
             found.append((float(weights[place]), np.column_stack([linear, offset - linear @ shift])))
             around = [(np.arange(-APART_PX, APART_PX + 1) + k) % n for k, n in zip(place, self.size, strict=True)]
             weights[np.ix_(*around)] = 0

@@ -51,10 +51,12 @@ class Verdict:
     @property
     def sentence(self) -> str:
         """In words."""
-        other = f"the best other way to lie tells {self.rival:.0%} of this one" if self.rival else "no other way is near"
+        other = (
+            f"the best other way to lie tells {self.rival:.0%} of this one" if self.rival else "no other way is near"
+        )
         told = (
-            f"{'accepted' if self.accepted else 'NOT accepted'}, confidence {self.confidence:.2f}: {self.placed:.0%} of "
-            f"{self.blocks} blocks match best where the whole puts them (usual limit {PLACED:.0%}), {other} "
+            f"{'accepted' if self.accepted else 'NOT accepted'}, confidence {self.confidence:.2f}: {self.placed:.0%} "
+            f"of {self.blocks} blocks match best where the whole puts them (usual limit {PLACED:.0%}), {other} "
             f"({RIVAL:.0%})"
         )
         return "; ".join([told, *([self.landmarks] if self.landmarks else []), *self.doubts])

@@ -9,9 +9,9 @@
   from what the same way finds without the planted error.
 - torn, fold, stain, inverted: the lung's H&E or a colon (skimage), with planted transforms, so that truth is exact.
 
-Ways: planar (colour classes, mutual information, Powell), elastix (affine, Mattes), bspline (elastix after that, 64
-px), features (SIFT on density, RANSAC, then elastix), ours (the command: start, then what held-out squares allow). All but
-features begin at the start that the command finds.
+Ways: planar (colour classes, mutual information, Powell), elastix (affine, Mattes), bspline (elastix after that,
+64 px), features (SIFT on density, RANSAC, then elastix), ours (the command: start, then what held-out squares allow).
+All but features begin at the start that the command finds.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ from bundle.preparation.registration.two_slides.elastix import find_affine
 from bundle.preparation.registration.two_slides.run import find
 
 GLASS = 245.0
+AS_IT_CAME = "lung, as it came"
 Field = Callable[[np.ndarray], np.ndarray]  # places (N, 2) on the source, px → places on the target
 
 
@@ -79,13 +80,34 @@ def main(data: str, only: str = "", seeds: int = 3, ways: str = "ours,elastix,bs
         ways: which ones, by commas.
     """
     chosen = ways if isinstance(ways, (list, tuple)) else str(ways).split(",")
-    print("| situation | way | error, px: median | 90 % | seconds | verdict |\n|---|---|---|---|---|---|")
+    print(
+        "| situation | way | error, px: median | 90 % | undone, px | seconds | verdict |\n|---|---|---|---|---|---|---|"
+    )
+    unmoved: dict[str, Field] = {}
     for situation in situations(Path(str(data)), seeds):
         if situation.name.startswith(only):
             for name, field, seconds, verdict in results(situation, chosen):
                 off = np.hypot(*(field(situation.points) - situation.truth).T)
-                told = f"{np.median(off):.2f} | {np.quantile(off, 0.9):.2f} | {seconds:.0f} | {verdict} |"
+                undone = ""
+                if situation.name == AS_IT_CAME:
+                    unmoved[_way(name)] = field
+                elif situation.name.startswith("lung") and _way(name) in unmoved:
+                    undone = f"{_undone(situation, field, unmoved[_way(name)]):.2f}"
+                told = f"{np.median(off):.2f} | {np.quantile(off, 0.9):.2f} | {undone} | {seconds:.0f} | {verdict} |"
                 print(f"| {situation.name} | {name} | {told}", flush=True)
+
+
+def _way(name: str) -> str:
+    """A way without its figures."""
+    return name.split(",")[0]
+
+
+def _undone(situation: Situation, field: Field, unmoved: Field) -> float:
+    """Median distance, px, from what was found without the planted error, moved by it."""
+    ones = np.ones((len(situation.points), 1))
+    planted_error = np.linalg.lstsq(np.hstack([situation.points, ones]), situation.truth, rcond=None)[0]
+    expected = np.hstack([unmoved(situation.points), ones]) @ planted_error
+    return float(np.median(np.hypot(*(field(situation.points) - expected).T)))
 
 
 def results(one: Situation, ways: list[str]) -> Iterator[tuple[str, Field, float, str]]:
@@ -94,7 +116,7 @@ def results(one: Situation, ways: list[str]) -> Iterator[tuple[str, Field, float
     try:
         found = find(_slide("source", one), _slide("target", one), one.source, one.target, 1.0, 0)
     except InputError as error:
-        print(f"| {one.name} | refused | | | | {error} |", flush=True)
+        print(f"| {one.name} | refused | | | | | {error} |", flush=True)
         return
     seconds = time.monotonic() - begun
     if "ours" in ways:
@@ -206,7 +228,7 @@ def situations(data: Path, seeds: int) -> Iterator[Situation]:
     """All of them."""
     yield from jaws(data / "rat_jaw")
     stained, other = (read_slide(data / "lung_he_ki67" / name).pixels for name in ("he.png", "ki67_affine.png"))
-    yield planted("lung, as it came", stained, other, np.eye(2), np.zeros(2), stained.shape[1:])
+    yield planted(AS_IT_CAME, stained, other, np.eye(2), np.zeros(2), stained.shape[1:])
     for seed in range(seeds):
         for turn in (8.0, 137.0):
             rng = np.random.default_rng(seed)

@@ -11,7 +11,7 @@ from bundle.preparation.registration.two_slides.elastix import find_affine
 from bundle.preparation.registration.two_slides.placing import Placing
 
 NAMES = ("start", "similarity", "affine", "warp")
-SURE = 2.5  # standard errors by which information in held-out squares must rise; 2 kept a harmful warp of a real pair
+SURE = 3.0  # standard errors by which information in held-out squares must rise; of real warps 2 kept a harmful one
 FEWEST = 6  # squares, or nothing is sure
 
 
@@ -67,13 +67,14 @@ class Model:
     kept: bool = False
 
 
-def find_models(images: Images, both: Both, start: Placing, seed: int) -> list[Model]:
+def find_models(images: Images, both: Both, start: Placing, searched: bool, seed: int) -> list[Model]:
     """Fit every model to all squares, and to each half of them to see what it tells of the other half.
 
     Args:
         images: at the size at which elastix sees them.
         both: at the size of the blocks.
         start: where to begin.
+        searched: whether it was found by a coarse search: then a similarity need only tell more, not surely.
         seed: of elastix' samples.
 
     Returns:
@@ -85,7 +86,8 @@ def find_models(images: Images, both: Both, start: Placing, seed: int) -> list[M
     fitted = [_fitted(images, start, seed, learn) for learn in halves]
     found = [Model("start", start, told=mean_of(_told(both, halves, fitted, "start", None)), kept=True)]
     for name in ("similarity", "affine"):
-        found.append(_judged(found, Model(name, whole[name]), both, halves, fitted, None))
+        sure = 0.0 if searched and name == "similarity" else SURE
+        found.append(_judged(found, Model(name, whole[name]), both, halves, fitted, None, sure))
     last = [model for model in found if model.kept][-1]
     warps = [local_warp(both, placings[last.name], learn) for placings, learn in zip(fitted, halves, strict=True)]
     warped = Model("warp", last.placing, local_warp(both, last.placing))
@@ -123,12 +125,13 @@ def _judged(
     halves: list[np.ndarray],
     fitted: list[Placings],
     warps: list[np.ndarray] | None,
+    sure: float = SURE,
 ) -> Model:
-    """A model with what it tells, kept if that is surely more than the last one kept."""
+    """A model with what it tells, kept if that is more than the last one kept tells, by ``sure`` standard errors."""
     before = [each.name for each in found if each.kept][-1]
     own = _told(both, halves, fitted, before if warps else model.name, warps)
     gain, error = compared(_told(both, halves, fitted, before, None), own)
-    return replace(model, told=mean_of(own), gain=gain, error=error, kept=gain > SURE * error)
+    return replace(model, told=mean_of(own), gain=gain, error=error, kept=gain > sure * error and error < np.inf)
 
 
 def _at(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -169,7 +169,7 @@ def find(one: Slide, other: Slide, pixels: np.ndarray, target: np.ndarray, step_
     fitting = coloured[1][:, : blocks.source.shape[0], : blocks.source.shape[1]]
     both = make_both(fitting, blocks.target, blocks.known, blocks.seen, blocks.pixel_um)
     start = find_start(sizes[0], both, sizes[2], seed)
-    models = find_models(sizes[0], both, start.placing, seed)
+    models = find_models(sizes[0], both, start.placing, start.placing is not start.lying, seed)
     model = [each for each in models if each.kept][-1]
     return Found(start, models, model, judge(both, model, start.rival), both)
 

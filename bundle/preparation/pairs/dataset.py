@@ -32,9 +32,10 @@ from bundle.preparation.pairs.prepared import Constants, constants_of, prepare_p
 from bundle.preparation.pairs.regions import PROPOSAL, regions_of, was_shown
 from bundle.preparation.pairs.registered import Registration, list_pairs, read_images
 from bundle.preparation.pairs.rois import Rois
-from bundle.preparation.pairs.table import Row, read_table, without_table
+from bundle.preparation.pairs.slide_pairs import DATASET_PAGE, RECORD, all_slides, write_slide_pairs
+from bundle.preparation.pairs.table import Row, read_table, splits_of, without_table
 
-ROIS_PAGE, DATASET_PAGE, RECORD = "rois.html", "dataset.html", "preparation.json"
+ROIS_PAGE = "rois.html"
 WIDEST_PX = 1000  # of a mask's margin
 
 
@@ -44,7 +45,7 @@ def prepare(
     approve: bool = False,
     table: str | None = None,
     keep: Sequence[str] | None = None,
-    source_name: str = "µCT",
+    source_name: str | None = None,
     target_name: str = "stain",
     c: float = C,
     c_prime: float = C_PRIME,
@@ -53,7 +54,8 @@ def prepare(
 ) -> str:
     """Make a dataset of registered pairs, whole or not at all.
 
-    Without ``--approve true`` it stops after proposing regions of bone and background for pairs whose user drew none;
+    Pairs of two slides go in as they are: no regions, nothing normalised. Of the others,
+    without ``--approve true`` it stops after proposing regions of bone and background for pairs whose user drew none;
     PAIRS/rois.html shows them.
 
     Args:
@@ -63,7 +65,7 @@ def prepare(
         table: CSV with the columns pair, specimen, group, split, fold; without it each pair is a specimen of its own,
             for training, and folds are left to the loader.
         keep: names of pairs to take although their registration was not accepted, ``"[04, 07]"``.
-        source_name: what reports call the scans.
+        source_name: what reports call the sources; none for µCT, or for slides "source stain".
         target_name: what reports call the stain.
         c: grey levels kept below bone in the stretch of the stain (§2.5; the value is ours).
         c_prime: grey levels kept above background, likewise.
@@ -79,15 +81,23 @@ def prepare(
     root, folder = Path(str(pairs)), Path(str(output))
     approved = as_bool("approve", approve)
     _check_options(root, folder, as_bool("replace", replace), c, c_prime, margin_px)
-    check_names({"source_name": str(source_name), "target_name": str(target_name)})
     found, ignored = list_pairs(root)
     kept, left_out = _accepted(found, ignored, keep)
+    slides = all_slides(root, kept)
+    source_name = ("source stain" if slides else "µCT") if source_name is None else str(source_name)
+    check_names({"source_name": source_name, "target_name": str(target_name)})
     names = [pair.name for pair in kept]
     rows = without_table(names) if table is None else read_table(table, names, left_out)
+    if slides:
+        check_writable(folder.parent)
+        with whole_folder(folder) as partial:
+            names_of = {"source": source_name, "target": str(target_name)}
+            write_slide_pairs(partial, folder.name, kept, rows, names_of, left_out)
+        return _told(kept, folder, left_out)
     rois, constants = _settle_regions(root, kept, approved, c, c_prime, left_out)
     modalities = {
         "source": {
-            "name": str(source_name),
+            "name": source_name,
             "channels": 1,
             "range": [0, SOURCE_MAX],
             "bone_intensity": BONE_INTENSITY,
@@ -100,9 +110,15 @@ def prepare(
         facts, sections = _write_pairs(partial, kept, rows, rois, constants, margin_px)
         record = {"c": c, "c_prime": c_prime, "margin_px": margin_px, "left_out": left_out, "pairs": facts}
         write_json(partial / RECORD, record)
-        write_json(partial / DATALIST, {"pixel_um": kept[0].voxel_um, **modalities, **_splits(rows)})
+        write_json(
+            partial / DATALIST, {"pixel_um": kept[0].voxel_um, **modalities, **splits_of(rows, ("ct", "stain", "mask"))}
+        )
         page = dataset_page(folder.name, record, {name: asdict(row) for name, row in rows.items()}, sections)
         (partial / DATASET_PAGE).write_text(page, encoding="utf-8")
+    return _told(kept, folder, left_out)
+
+
+def _told(kept: list[Registration], folder: Path, left_out: Mapping[str, str]) -> str:
     apart = f" Left out: {listed(left_out)}." if left_out else ""
     return f"{len(kept)} pairs in {folder}.{apart} Look at {folder / DATASET_PAGE}."
 
@@ -228,15 +244,3 @@ def _write_pairs(
     if faults:
         raise InputError("\n".join(faults))
     return facts, sections
-
-
-def _splits(rows: dict[str, Row]) -> dict[str, list[dict[str, Any]]]:
-    splits: dict[str, list[dict[str, Any]]] = {"training": [], "testing": []}
-    for name, row in rows.items():
-        entry: dict[str, Any] = {
-            key: f"{where}/{name}.png" for key, where in (("source", "ct"), ("target", "stain"), ("mask", "mask"))
-        }
-        entry["specimen"] = row.specimen
-        entry |= {key: value for key, value in (("group", row.group), ("fold", row.fold)) if value is not None}
-        splits[row.split].append(entry)
-    return splits

@@ -16,6 +16,7 @@ from bundle.common.values import is_number
 from bundle.images.slides import read_mask, read_slide
 
 SOURCE, TARGET, FIELD, REGISTRATION = "source.tif", "target.png", "field.png", "registration.json"
+TWO_SLIDES = "two slides"  # kind of a registration.json
 MEASURES = ("mutual_information", "confidence", "shear")
 
 
@@ -29,8 +30,9 @@ class Registration:
         voxel_um: pixel size of both images, µm.
         accepted: by who registered it.
         measures: mutual information, confidence and residual shear, those that are stated.
-        volume: the scan it was cut from, as stated.
-        section: the section, as stated.
+        volume: the scan it was cut from, or the source slide, as stated.
+        section: the section, or the target slide, as stated.
+        slides: whether two slides were registered, not a section and a scan.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Registration:
     measures: dict[str, float]
     volume: str
     section: str
+    slides: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class PairImages:
     """The images of a pair, on one grid.
 
     Attributes:
-        source: (H, W), the scan's own type and grey values; finite inside the field.
+        source: (H, W), the scan's own type and grey values; finite inside the field. Of two slides (3, H, W), uint8.
         target: (3, H, W), uint8.
         field: (H, W), bool, where both have data; not empty.
         manual: (H, W), bool, where no mask drawn by the user is 0.
@@ -127,12 +130,21 @@ def read_registration(folder: Path) -> Registration:
     if faults:
         raise InputError("\n".join(faults))
     measures = {name: float(stated[name]) for name in MEASURES if stated.get(name) is not None}
-    about = [str(stated.get(name, "")) for name in ("volume", "section")]
-    return Registration(folder.name, folder, float(voxel_um), accepted, measures, *about)
+    slides = stated.get("kind") == TWO_SLIDES
+    volume, section = ("source", "target") if slides else ("volume", "section")
+    about = str(stated.get(volume, "")), str(stated.get(section, ""))
+    return Registration(folder.name, folder, float(voxel_um), accepted, measures, *about, slides)
 
 
-def read_images(folder: Path) -> PairImages:
+def read_images(folder: Path, slides: bool = False) -> PairImages:
     """Read and check the images of one pair, and the masks its user drew (``mask*``, 0 leaves a pixel out).
+
+    Args:
+        folder: of the pair.
+        slides: whether its source is a slide, not a scan.
+
+    Returns:
+        The images.
 
     Raises:
         InputError: with a line for each fault: missing, unreadable, other channels or types, sizes that differ, NaN.
@@ -142,7 +154,9 @@ def read_images(folder: Path) -> PairImages:
     target = _read(lambda: read_slide(folder / TARGET).pixels, faults)
     field = _read(lambda: read_mask(folder / FIELD), faults)
     drawn = {path: _read(partial(read_mask, path), faults) for path in sorted(folder.glob("mask*.*"))}
-    if source is not None and (len(source) != 1 or source.dtype.kind not in "uif"):
+    if slides and source is not None and (len(source) != 3 or source.dtype != np.uint8):
+        faults.append(f"{folder / SOURCE} has {len(source)} channels of {source.dtype}; of two slides it is 8-bit RGB.")
+    if not slides and source is not None and (len(source) != 1 or source.dtype.kind not in "uif"):
         faults.append(f"{folder / SOURCE} has {len(source)} channels of {source.dtype}; it must be one grey channel.")
     if target is not None and (len(target) != 3 or target.dtype != np.uint8):
         faults.append(f"{folder / TARGET} has {len(target)} channels of {target.dtype}; it must be 8-bit RGB.")
@@ -156,7 +170,7 @@ def read_images(folder: Path) -> PairImages:
             if other is not None and other.shape[-2:] != size
         ]
     if not faults and source is not None and field is not None:
-        bad = int((~np.isfinite(source[0]) & field).sum())
+        bad = int((~np.isfinite(source) & field).any(0).sum())
         if bad:
             faults.append(f"{folder / SOURCE} has {bad} NaN or infinite pixels where {FIELD} says it has data.")
     if faults or source is None or target is None or field is None:
@@ -164,7 +178,7 @@ def read_images(folder: Path) -> PairImages:
     manual = np.ones(field.shape, bool)
     for mask in drawn.values():
         manual &= mask
-    return PairImages(source[0], target, field, manual)
+    return PairImages(source if slides else source[0], target, field, manual)
 
 
 def _read(reader: Callable[[], np.ndarray], faults: list[str]) -> np.ndarray | None:

@@ -6,6 +6,7 @@ import csv
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bundle.common.checks import listed
 from bundle.common.errors import InputError
@@ -128,3 +129,21 @@ def division_faults(rows: dict[str, Row]) -> list[str]:
     if bare and len(bare) < len(training):
         faults.append(f"{listed(bare)} have no fold but other training pairs do; give each one, or none.")
     return faults
+
+
+def splits_of(rows: dict[str, Row], folders: tuple[str, str, str]) -> dict[str, list[dict[str, Any]]]:
+    """The splits of a datalist.
+
+    Args:
+        rows: of each pair.
+        folders: of its source, target and mask, each a PNG by the pair's name.
+    """
+    splits: dict[str, list[dict[str, Any]]] = {"training": [], "testing": []}
+    for name, row in rows.items():
+        entry: dict[str, Any] = {
+            key: f"{where}/{name}.png" for key, where in zip(("source", "target", "mask"), folders, strict=True)
+        }
+        entry["specimen"] = row.specimen
+        entry |= {key: value for key, value in (("group", row.group), ("fold", row.fold)) if value is not None}
+        splits[row.split].append(entry)
+    return splits

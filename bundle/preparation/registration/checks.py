@@ -68,10 +68,10 @@ def voxel_sizes(sizes: Any) -> tuple[float, float, float] | None:
     return float(z), float(y), float(x)
 
 
-def stamped(options: Mapping[str, Any]) -> dict[str, Any]:
+def stamped(options: Mapping[str, Any], paths: tuple[str, ...] = PATHS) -> dict[str, Any]:
     """What was asked for, with size and time of the files, so that the same again is known."""
     request = dict(options)
-    for name in PATHS:
+    for name in paths:
         path = Path(str(options[name]))
         files = [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.is_file())
         stats = [each.stat() for each in files] if options[name] is not None else []

@@ -142,12 +142,12 @@ def arrows(colour: np.ndarray, blocks: Blocks, warp: np.ndarray, pair: Grid) -> 
     for row, column in zip(rows[sure], columns[sure], strict=True):
         start = pair.pose.linear @ (np.array([row, column]) - middle) - (pair.top, pair.left)
         shift = pair.pose.linear @ warp[:, row, column] * LONGER
-        _draw(image, start, start + shift, SHIFT)
-        _draw(image, start - (0, 1), start + (0, 1), BLOCK)
+        draw_line(image, start, start + shift, SHIFT)
+        draw_line(image, start - (0, 1), start + (0, 1), BLOCK)
     return image
 
 
-def _draw(image: np.ndarray, start: np.ndarray, end: np.ndarray, colour: tuple[int, int, int]) -> None:
+def draw_line(image: np.ndarray, start: np.ndarray, end: np.ndarray, colour: tuple[int, int, int]) -> None:
     """Draw a line into (3, H, W), what lies outside left out."""
     rows, columns, weights = line_aa(*np.rint(start).astype(int), *np.rint(end).astype(int))
     inside = (rows >= 0) & (columns >= 0) & (rows < image.shape[1]) & (columns < image.shape[2])
@@ -166,5 +166,5 @@ def in_volume(volume: np.ndarray, pose: Pose, half: np.ndarray) -> Iterable[tupl
         image = np.repeat(flat[None], 3, axis=0)
         seen = np.delete(corners, axis, axis=1)
         for number in range(4):
-            _draw(image, seen[number], seen[(number + 1) % 4], UPPER_EDGE if number == 0 else OTHER_EDGES)
+            draw_line(image, seen[number], seen[(number + 1) % 4], UPPER_EDGE if number == 0 else OTHER_EDGES)
         yield image, f"slice {name} = {at[axis]}; the section's outline as seen along {name}, its upper edge red"

@@ -101,7 +101,7 @@ def find_affine(
         raise ValueError("mask: no pixel of the section may be compared; set it to None to compare all")
     shape = (section.shape[1], section.shape[2])
     reach = reach_of(shape)
-    best = _random(make_level(source, section, mask, STAGES[0]), _start(source.shape, shape, guess), within, seed)
+    best = _random(make_level(source, section, mask, STAGES[0]), pose_from(source.shape, shape, guess), within, seed)
     for blur, kept in zip(STAGES, KEPT, strict=True):
         level = make_level(source, section, mask, blur)
         best = distinct([climb(level, each.pose, reach, blur) for each in best], reach, 1.0, kept)
@@ -131,7 +131,7 @@ def make_level(source: np.ndarray, section: np.ndarray, mask: np.ndarray, blur: 
     centres = colour_centres(smooth[:, mask][:, None])
     places = pixel_places(mask.shape, mask.shape, 1).T.reshape(2, *mask.shape)[grid].reshape(2, -1).T[used]
     classes = classify(smooth[grid], centres)[used]
-    return Level(1, _stack(source, blur), np.ascontiguousarray(places), classes, section.shape[1:])
+    return Level(1, stacked(source, blur), np.ascontiguousarray(places), classes, section.shape[1:])
 
 
 def blurred(image: np.ndarray, known: np.ndarray, blur: float) -> np.ndarray:
@@ -140,7 +140,7 @@ def blurred(image: np.ndarray, known: np.ndarray, blur: float) -> np.ndarray:
     return total / np.maximum(gaussian_filter(known.astype(float), blur), 1e-6)
 
 
-def _stack(source: np.ndarray, blur: float) -> np.ndarray:
+def stacked(source: np.ndarray, blur: float) -> np.ndarray:
     """The source as grey bins in two equal slices, (2, H, W); far below 0 where it has no data."""
     known = np.isfinite(source)
     smooth = blurred(source, known, blur)
@@ -148,7 +148,7 @@ def _stack(source: np.ndarray, blur: float) -> np.ndarray:
     return np.stack([bins, bins])
 
 
-def _start(source: tuple[int, ...], section: tuple[int, int], guess: np.ndarray | None) -> Pose:
+def pose_from(source: tuple[int, ...], section: tuple[int, int], guess: np.ndarray | None) -> Pose:
     """The guess as a pose in two equal slices."""
     middle = (np.array(section) - 1) / 2
     if guess is None:
@@ -220,7 +220,7 @@ def local_shifts(source: np.ndarray, section: np.ndarray, mask: np.ndarray, pose
     smooth = np.stack([blurred(colour, mask, STAGES[-1]) for colour in section])
     classes = classify(smooth, colour_centres(smooth[:, mask][:, None]))
     classes[~mask.ravel()] = classes.max() + 1
-    level = Level(1, _stack(source, STAGES[-1]), pixel_places(shape, shape, 1), classes, shape)
+    level = Level(1, stacked(source, STAGES[-1]), pixel_places(shape, shape, 1), classes, shape)
     warp = np.zeros((2, *shape))
     for shift in REACHES:
         warp = warp + smooth_field(match_blocks(level, pose, shift, warp, BLOCK_PX), shape)

@@ -97,7 +97,7 @@ def match_blocks(level: Level, pose: Pose, reach: int, warp: np.ndarray | None =
     greys = reslice(level.volume, places.reshape(2, -1).T.astype(np.float32), pose.matrix(level.factor))
     greys = greys.reshape(height + 2 * reach, width + 2 * reach)
     bins = np.where(greys < 0, BINS, np.rint(greys)).astype(np.int32)
-    table = _pointwise(level.classes.reshape(height, width), bins[reach : reach + height, reach : reach + width])
+    table = pointwise(level.classes.reshape(height, width), bins[reach : reach + height, reach : reach + width])
     offsets = level.classes.reshape(height, width).astype(np.int32) * (BINS + 1)
     middles = [np.arange(side // 4, size, side // 2) for size in level.shape]
     matches = np.empty((2 * reach + 1, 2 * reach + 1, *map(len, middles)), np.float32)
@@ -111,7 +111,7 @@ def match_blocks(level: Level, pose: Pose, reach: int, warp: np.ndarray | None =
     return Blocks(middles[0], middles[1], matches)
 
 
-def _pointwise(classes: np.ndarray, bins: np.ndarray) -> np.ndarray:
+def pointwise(classes: np.ndarray, bins: np.ndarray) -> np.ndarray:
     """Pointwise information of colours and bins, flat, (colours · (``BINS`` + 1),) float32; outside is 0."""
     colours = int(classes.max()) + 1
     counts = np.bincount((classes.astype(np.int32) * (BINS + 1) + bins).ravel(), minlength=colours * (BINS + 1))

@@ -1,0 +1,46 @@
+"""The two forms of ``scripts.register``: a section in a scan, and two slides."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+
+from bundle.common.errors import InputError
+from bundle.preparation.registration.run import register
+from bundle.preparation.registration.two_slides.run import register_slides
+
+SCAN, SLIDES = ("volume", "section"), ("source", "target")
+
+
+def form_of(words: Sequence[str]) -> Callable[..., str]:
+    """Which of the two a command line means.
+
+    Args:
+        words: of the command line, without the program's name.
+
+    Returns:
+        :func:`register_slides` if it names a source or a target, else :func:`register`.
+
+    Raises:
+        InputError: if it mixes the two.
+    """
+    named = [word[2:].split("=")[0].replace("-", "_") for word in words if word.startswith("--")]
+    scan, slides = ([name for name in names if name in named] for names in (SCAN, SLIDES))
+    if scan and slides:
+        raise InputError(
+            f"--{scan[0]} belongs to a section in a scan (--volume SCAN --section SLIDE) and --{slides[0]} to two "
+            "slides (--source SLIDE --target SLIDE); give one of the two."
+        )
+    if not slides:
+        return register
+    missing = [name for name in SLIDES if name not in named]
+    if missing and "help" not in named:
+        raise InputError(f"--{missing[0]} is missing; two slides are registered by --source SLIDE --target SLIDE.")
+    other = set(inspect.signature(register).parameters) - set(inspect.signature(register_slides).parameters)
+    strange = [name for name in named if name in other]
+    if strange:
+        raise InputError(
+            f"--{strange[0]} belongs to a section in a scan (--volume SCAN --section SLIDE); two slides "
+            "know no such option."
+        )
+    return register_slides

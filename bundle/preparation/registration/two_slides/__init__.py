@@ -1,0 +1,1 @@
+"""Two slides brought onto one grid: consecutive sections, or one section stained twice."""

@@ -8,8 +8,11 @@ import sys
 
 from bundle.common.command_line import command
 from bundle.common.errors import plain_errors
-from bundle.preparation.registration.forms import form_of
+from bundle.preparation.registration.forms import is_of_slides
+from bundle.preparation.registration.run import register
+from bundle.preparation.registration.two_slides.run import register_slides
 
 if __name__ == "__main__":
     plain_errors()
-    command(form_of(sys.argv[1:]))
+    slides = is_of_slides(sys.argv[1:])
+    command(register_slides if slides else register)

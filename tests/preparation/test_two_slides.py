@@ -13,8 +13,7 @@ from scipy.ndimage import gaussian_filter
 from bundle.common.errors import InputError
 from bundle.images.slides import read_slide, write_slide
 from bundle.preparation.pairs.dataset import prepare
-from bundle.preparation.registration.forms import form_of
-from bundle.preparation.registration.run import register
+from bundle.preparation.registration.forms import is_of_slides
 from bundle.preparation.registration.two_slides import elastix
 from bundle.preparation.registration.two_slides.models import compared
 from bundle.preparation.registration.two_slides.placing import Placing
@@ -210,15 +209,15 @@ def test_without_its_engine_it_says_how_to_get_it(monkeypatch, slides, tmp_path)
 
 
 def test_the_command_tells_its_two_forms_apart():
-    assert form_of(["--source", "a", "--target=b"]) is register_slides
-    assert form_of(["--volume", "a", "--section=b", "--pixel_um", "2"]) is register
+    assert is_of_slides(["--source", "a", "--target=b"])
+    assert not is_of_slides(["--volume", "a", "--section=b", "--pixel_um", "2"])
     for words, said in (
         (["--volume", "a", "--target", "b"], "give one of the two"),
         (["--source", "a"], "--target is missing"),
         (["--source", "a", "--target", "b", "--refine", "true"], "--refine belongs to a section in a scan"),
     ):
         with pytest.raises(InputError, match=said):
-            form_of(words)
+            is_of_slides(words)
 
 
 def test_prepared_it_is_a_dataset_that_trains(case, tmp_path):

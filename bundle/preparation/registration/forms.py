@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from bundle.common.errors import InputError
 from bundle.preparation.registration.run import register
@@ -12,14 +12,14 @@ from bundle.preparation.registration.two_slides.run import register_slides
 SCAN, SLIDES = ("volume", "section"), ("source", "target")
 
 
-def form_of(words: Sequence[str]) -> Callable[..., str]:
-    """Which of the two a command line means.
+def is_of_slides(words: Sequence[str]) -> bool:
+    """Whether a command line means two slides.
 
     Args:
         words: of the command line, without the program's name.
 
     Returns:
-        :func:`register_slides` if it names a source or a target, else :func:`register`.
+        Whether it names a source or a target; else it is a section in a scan, if anything.
 
     Raises:
         InputError: if it mixes the two.
@@ -32,7 +32,7 @@ def form_of(words: Sequence[str]) -> Callable[..., str]:
             "slides (--source SLIDE --target SLIDE); give one of the two."
         )
     if not slides:
-        return register
+        return False
     missing = [name for name in SLIDES if name not in named]
     if missing and "help" not in named:
         raise InputError(f"--{missing[0]} is missing; two slides are registered by --source SLIDE --target SLIDE.")
@@ -43,4 +43,4 @@ def form_of(words: Sequence[str]) -> Callable[..., str]:
             f"--{strange[0]} belongs to a section in a scan (--volume SCAN --section SLIDE); two slides "
             "know no such option."
         )
-    return register_slides
+    return True

@@ -24,10 +24,7 @@ def engine() -> None:
         InputError: if not.
     """
     if not hasattr(itk, "elastix_registration_method"):
-        raise InputError(
-            "two slides are registered by ITKElastix, which is missing; pip install 'virtual-staining[slides]', or "
-            "itk-elastix alone"
-        )
+        raise InputError("two slides are registered by ITKElastix, which is missing; pip install itk-elastix")
 
 
 def find_affine(

@@ -134,6 +134,7 @@ def _lay_out(root: Path, folder: Path, name: str, version: str | None, change: s
         "models/model.ts",
         *(file for file in BESIDE if (root / file).is_file()),
         "configs/volume.json",
+        *(file for file in ("configs/slide.json",) if (root / file).is_file()),  # bundles of before have none
         "configs/logging.conf",
     ):
         (folder / file).parent.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from bundle.images.stained.ome_zarr import packed, write_json_in_place, zarray
 from bundle.images.stained_slides.spec import SlideSpec
 
 TILE = 512  # px a side
+MOST_KNOWN = 64  # colours of tiles that are packed once
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Pyramid:
 
     folder: Path
     spec: SlideSpec
+    _known: dict[bytes, bytes] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def create(self) -> None:
         """Make room; without what lets a viewer open it."""
@@ -53,11 +55,25 @@ class Pyramid:
         for row in range(0, block.shape[0], TILE):
             for column in range(0, block.shape[1], TILE):
                 part = block[row : row + TILE, column : column + TILE]
-                tile = np.zeros((self.spec.channels, TILE, TILE), self.spec.kind)
-                tile[:, : part.shape[0], : part.shape[1]] = part.transpose(2, 0, 1)
                 path = self._tile(level, (top + row) // TILE, (left + column) // TILE)
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(packed(tile))  # in place: a second file, left by a kill, would stay in the result
+                path.write_bytes(
+                    self._packed(part)
+                )  # in place: a second file, left by a kill, would stay in the result
+
+    def _packed(self, part: np.ndarray) -> bytes:
+        """A tile (h, w, C), filled up with zeros; whole ones of one colour, of which a slide has most, packed once."""
+        first = part[:1, :1]
+        alike = part.shape[:2] == (TILE, TILE) and bool((part == first).all())
+        key = first.tobytes() if alike else b""
+        if key in self._known:
+            return self._known[key]
+        tile = np.zeros((self.spec.channels, TILE, TILE), self.spec.kind)
+        tile[:, : part.shape[0], : part.shape[1]] = part.transpose(2, 0, 1)
+        made = packed(tile)
+        if alike and len(self._known) < MOST_KNOWN:
+            self._known[key] = made
+        return made
 
     def read(self, level: int, rows: slice, columns: slice) -> np.ndarray:
         """Read a box of a level.

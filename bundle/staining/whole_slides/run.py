@@ -207,7 +207,8 @@ class SlideRun:
         began, before = time.perf_counter(), (self.stainer.done, self.stainer.skipped)
         told: dict[str, Any] = {"place": [block.rows.start, block.columns.start], "tissue_px": 0}
         height, width = block.rows.stop - block.rows.start, block.columns.stop - block.columns.start
-        stained = np.broadcast_to(np.array(self.spec.background), (height, width, self.spec.channels))
+        background = np.array(self.spec.background).astype(self.spec.kind)
+        stained = np.broadcast_to(background, (height, width, self.spec.channels))
         error: np.ndarray = np.full((cells_of(height), cells_of(width), 1), np.nan, np.float32)
         if self._wanted(block):
             source = self.source.read(boxes, *block.read)
@@ -221,15 +222,16 @@ class SlideRun:
             told |= {"distance": distances[0]} if distances else {}
             if made.errors is not None and not self.outcome.is_unlike(told):
                 error = rounded(made.errors[0])[..., None]
-        self._write_levels(block, stained.astype(self.spec.kind))
+        self._write_levels(block, stained.astype(self.spec.kind, copy=False), told["tissue_px"] == 0)
         if self.outcome.error is not None:
             self.outcome.error.write(block.rows.start // CELL, block.columns.start // CELL, error)
         told |= {"seconds": time.perf_counter() - began, "windows": self.stainer.done - before[0]}
         return {**told, "windows_skipped": self.stainer.skipped - before[1]}
 
-    def _write_levels(self, block: Block, pixels: np.ndarray) -> None:
+    def _write_levels(self, block: Block, pixels: np.ndarray, empty: bool) -> None:
         for level in range(min(DIRECT, len(self.spec.levels))):
-            pixels = halved(pixels) if level else pixels
+            if level:  # what is of one colour stays so
+                pixels = pixels[: -(-len(pixels) // 2), : -(-pixels.shape[1] // 2)] if empty else halved(pixels)
             self.outcome.stain.write(block.rows.start >> level, block.columns.start >> level, pixels, level)
 
     def _build(self, pyramid: Pyramid, level: int) -> dict[str, Any]:

@@ -63,15 +63,13 @@ class Pyramid:
 
     def _packed(self, part: np.ndarray) -> bytes:
         """A tile (h, w, C), filled up with zeros; whole ones of one colour, of which a slide has most, packed once."""
-        first = part[:1, :1]
-        alike = part.shape[:2] == (TILE, TILE) and bool((part == first).all())
-        key = first.tobytes() if alike else b""
+        key = of_one_colour(part) if part.shape[:2] == (TILE, TILE) else b""
         if key in self._known:
             return self._known[key]
         tile = np.zeros((self.spec.channels, TILE, TILE), self.spec.kind)
         tile[:, : part.shape[0], : part.shape[1]] = part.transpose(2, 0, 1)
         made = packed(tile)
-        if alike and len(self._known) < MOST_KNOWN:
+        if key and len(self._known) < MOST_KNOWN:
             self._known[key] = made
         return made
 
@@ -132,6 +130,12 @@ class Pyramid:
                 raise InputError(f"{path} is missing, so the stained slide is not whole; stain it again.")
             shape = (self.spec.channels, TILE, TILE)
             return np.frombuffer(imagecodecs.blosc_decode(path.read_bytes()), self.spec.kind).reshape(shape)
+
+
+def of_one_colour(tile: np.ndarray) -> bytes:
+    """The pixel that all of a tile (h, w, …) are like, as bytes; none if they differ."""
+    first = tile[0, 0].tobytes()
+    return first if tile.tobytes() == first * (tile.shape[0] * tile.shape[1]) else b""
 
 
 def _overlap(tile: int, part: slice) -> tuple[slice, slice]:

@@ -52,12 +52,13 @@ class Verdict:
     def sentence(self) -> str:
         """In words."""
         other = (
-            f"the best other way to lie tells {self.rival:.0%} of this one" if self.rival else "no other way is near"
+            f"the best other way to lay it fits {self.rival:.0%} as well (right pairs: under {RIVAL:.0%})"
+            if self.rival
+            else "no other way to lay it fits"
         )
         told = (
             f"{'accepted' if self.accepted else 'NOT accepted'}, confidence {self.confidence:.2f}: {self.placed:.0%} "
-            f"of {self.blocks} blocks match best where the whole puts them (usual limit {PLACED:.0%}), {other} "
-            f"({RIVAL:.0%})"
+            f"of {self.blocks} blocks match best where the whole puts them (right pairs: over {PLACED:.0%}), {other}"
         )
         return "; ".join([told, *([self.landmarks] if self.landmarks else []), *self.doubts])
 

@@ -21,6 +21,7 @@ from bundle.images.turning import SWAPPED, Box, box_as_seen, turned, turned_shap
 VENDOR = (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide", ".dcm", ".czi")
 SUFFIXES = (".png", *TIFF, *VENDOR)
 DARKEST = 2**14 - 1  # of the brightest pixel of a slide of 16 bits: a camera's 12 or 14 are not full scale
+HAMAMATSU = (".vms", ".vmu", ".jpg", ".opt", ".ngr")  # files of a slide of several
 LARGEST_UM = 200.0  # of a stated pixel; programs write 72 or 96 dpi (353, 265 µm) when they know none
 
 
@@ -324,5 +325,16 @@ def companions(path: Path) -> list[Path]:
     if suffix == ".mrxs":
         return [path, *sorted(each for each in path.with_suffix("").rglob("*") if each.is_file())]
     if suffix in (".vms", ".vmu", ".dcm"):
-        return sorted(each for each in path.parent.iterdir() if each.is_file())
+        beside = [each for each in path.parent.iterdir() if each.is_file() and _is_part(each, suffix)]
+        return sorted({path, *beside})
     return [path]
+
+
+def _is_part(path: Path, suffix: str) -> bool:
+    """Whether a file beside a slide may be of it: what a run leaves there is not, so it does not make it another."""
+    if suffix != ".dcm":
+        return path.suffix.lower() in HAMAMATSU
+    from bundle.images.dicom.slices import begins_as_dicom
+
+    with path.open("rb") as file:
+        return begins_as_dicom(file.read(132))

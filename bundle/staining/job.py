@@ -176,7 +176,9 @@ def begin(
         if not path.exists():
             continue
         content = read_record(path)
-        there = content["fingerprint"]
+        there = content.get("fingerprint")
+        if not isinstance(there, dict):
+            raise InputError(f"{path} does not say what is there; remove it, or choose another --output_dir.")
         different = [name for name in {**there, **plain} if there.get(name) != plain.get(name)]
         if "speed" in different and "arithmetic" in different:
             different.remove("arithmetic")  # follows from it

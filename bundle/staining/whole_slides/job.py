@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from bundle.common.atomic import check_writable
-from bundle.common.checks import sha256_of
+from bundle.common.checks import listed, sha256_of
 from bundle.common.config import merged_config
 from bundle.common.errors import InputError
 from bundle.common.html import RESEARCH
@@ -22,13 +22,14 @@ from bundle.data.datalist import Modality
 from bundle.images.stained_slides.formats import FORMATS, Packing
 from bundle.images.stained_slides.spec import SlideSpec
 from bundle.staining.command import PARTS, digest_of_part
-from bundle.staining.job import begin, explained, is_first
+from bundle.staining.job import BEGUN, begin, explained, is_first
 from bundle.staining.model import modality
 from bundle.staining.slides import colour_faults, setting_faults
 from bundle.staining.stainer import Stainer
 from bundle.staining.whole_slides.outcome import RECORD, Outcome, tell
+from bundle.staining.whole_slides.page import PAGE, TILES
 from bundle.staining.whole_slides.run import SlideRun
-from bundle.staining.whole_slides.source import SlideSource, check_source, digest_of
+from bundle.staining.whole_slides.source import SlideSource, check_source, digest_of, marks_of
 
 WHITE = 255
 RGB_NAMES = ("Red", "Green", "Blue")
@@ -185,7 +186,9 @@ def check(
     found = check_source(
         Path(str(input)), given, trained_um, settings.pixel_um, settings.channels, settings.tissue, notes
     )
-    background = tuple(map(float, background_rgb)) if background_rgb is not None and direction == "forward" else None
+    background = None
+    if background_rgb is not None and direction == "forward":
+        background = tuple(float(np.rint(value)) for value in background_rgb)  # as inside of blocks
     slide = Slide(found, made, background or (made.high if made.is_brightfield else made.low,) * made.channels)
     FORMATS[settings.output_format].check(slide.spec({}), settings.packing(found.path))
     if is_first():
@@ -241,10 +244,12 @@ def stain(
             "normalisation is 'specimen', but the trained bundle has no models/sections.npz to find a region by; its "
             "training command with --resume changed writes it."
         )
+    if "::" in str(output_dir):  # MONAI writes so for # in every text of a config
+        raise InputError(f"output_dir {output_dir} has # or :: in its name, which a config cannot hold; rename it.")
     folder, shown = Path(str(output_dir)), is_first()
     check_writable(folder)
     with explained(folder):
-        config = merged_config()
+        config, marks = merged_config(), marks_of(slide.source.path)
         fingerprint = {
             "slide": digest_of(slide.source.path),
             "model": sha256_of(Path(model)),
@@ -273,13 +278,18 @@ def stain(
         shown_values = slide.shown(levels_of(bone_intensity, background_intensity))
         origin = _origin(slide, bundle_root)
         outcome = Outcome(slide.source, slide.spec(about), shown_values, settings, stainer.trust, folder, origin)
-        run = SlideRun(slide.source, stainer, outcome)
+        run = SlideRun(slide.source, stainer, outcome, marks)
         if not (folder / RECORD).exists():
-            run.look()
+            _refuse_others(outcome)
+            given = slide.source.given
+            grey = given.bone_intensity is not None or np.isinf(given.high)  # else the levels are of the other side
+            run.look(levels_of(bone_intensity, background_intensity) if grey else None)
         finished = begin(folder, fingerprint, str(slide.source.path), RECORD, result)
         if finished:
             if shown:
                 print(f"{folder / result} is there already, made of the same slide, model and settings")
+                if settings.viewer and not (folder / PAGE).exists():
+                    print(f"it was made without {PAGE} (--viewer false); for that, stain into another --output_dir")
         else:
             if shown:
                 print(f"speed {speed}: {stainer.network.arithmetic}")
@@ -288,6 +298,24 @@ def stain(
         run.clear()
         if shown:
             tell(folder)
+
+
+def _refuse_others(outcome: Outcome) -> None:
+    """See that a run which has not begun will replace nothing that is not its own.
+
+    Raises:
+        InputError: if a file or folder has the name of one that it makes.
+    """
+    folder, made = outcome.folder, [name for name, _ in outcome.results.values()]
+    if (outcome.work / BEGUN).exists():
+        return
+    names = [*made, *((PAGE, TILES) if outcome.settings.viewer else ())]
+    there = [name for name in names if (folder / name).exists() or (folder / name).is_symlink()]
+    if there:
+        raise InputError(
+            f"output_dir {folder} holds {listed(there)}, but no {RECORD} that says what that is; choose another "
+            "--output_dir."
+        )
 
 
 def _origin(slide: Slide, bundle_root: str) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from bundle.staining.error_layer import LABEL, SHOWN
 from bundle.staining.job import ERROR_MAP, WORK
 from bundle.staining.progress import bar
 from bundle.staining.trust import Trust
-from bundle.staining.whole_slides.page import PAGE, write_page
+from bundle.staining.whole_slides.page import PAGE, TILES, write_page
 from bundle.staining.whole_slides.pictures import source_pictures
 from bundle.staining.whole_slides.source import SlideSource
 
@@ -143,8 +143,16 @@ class Outcome:
             write_page(self.made, self.record(blocks, once), pictures, pyramids["stain"], pyramids.get("error"), report)
 
     def finish(self, blocks: Sequence[Mapping[str, Any]], once: Mapping[str, Any]) -> None:
-        """Move what is made to the folder, and say there what it is."""
-        for path in sorted(self.made.iterdir()):  # some of them an earlier try may have moved
+        """Move what is made to the folder, and say there what it is.
+
+        Raises:
+            InputError: if any of it is not there.
+        """
+        names = [name for name, _ in self.results.values()] + ([PAGE, TILES] if self.settings.viewer else [])
+        for name in names:
+            if not any((place / name).exists() for place in (self.made, self.folder)):
+                raise InputError(f"{self.made / name} is missing; remove {self.work} and stain anew.")
+        for path in sorted(self.made.glob("*")):  # some of them an earlier try may have moved
             if not path.name.startswith("."):  # else a rest of one that was killed
                 os.rename(path, self.folder / path.name)
         write_json(self.folder / RECORD, self.record(blocks, once))

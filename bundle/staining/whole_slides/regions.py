@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from bundle.common.errors import InputError
+from bundle.common.trained_bundle import share_between, value_faults
 from bundle.common.verdicts import REFUSED, UNLIKE, UNLIKE_FROM, mostly_unlike, summary
 from bundle.images.slide_boxes import SlideBoxes
 from bundle.images.tissue import BOX
@@ -18,6 +19,7 @@ from bundle.staining.stainer import Stainer
 from bundle.staining.whole_slides.source import SlideSource, at_pixels
 
 LOOKED_AT = 24  # regions
+SEEN = 512  # px, of a region whose values are looked at
 AS_FULL = 0.9  # of the share of tissue of the region that has most
 
 
@@ -49,14 +51,20 @@ class Regions:
         height, width = min(height, size[0]), min(width, size[1])
         places = [
             (slice(top, top + height), slice(left, left + width))
-            for top in range(0, size[0] - height + 1, height)
-            for left in range(0, size[1] - width + 1, width)
+            for top in _starts(size[0], height)
+            for left in _starts(size[1], width)
         ]
         if self.tissue is not None:
             shares = [at_pixels(self.tissue, *place)[::BOX, ::BOX].mean() for place in places]
             places = [place for place, share in zip(places, shares, strict=True) if share >= AS_FULL * max(shares)]
         for rows, columns in (places[number] for number in spread_over(len(places), LOOKED_AT)):
             yield [rows.start, columns.start, height, width], self.source.read(self.boxes, rows, columns)
+
+
+def _starts(side: int, part: int) -> list[int]:
+    """Where parts of a side begin, side by side; the last ends with the side, else tissue there would not be seen."""
+    starts = list(range(0, side - part + 1, part))
+    return starts if starts[-1] + part == side else [*starts, side - part]
 
 
 def find_reference(stainer: Stainer, regions: Regions) -> tuple[torch.Tensor, dict[str, Any]]:
@@ -98,3 +106,23 @@ def refuse_unlike(stainer: Stainer, regions: Regions) -> None:
             f"{regions.source.path} is unlike the training data: of {sum(told['slices'].values())} regions that were "
             f"looked at, {told['slices'].get(UNLIKE, 0)} are; nothing was stained, as {REFUSED}"
         )
+
+
+def refuse_flat(regions: Regions, levels: tuple[float, float] | None) -> None:
+    """See whether the values of a slide are those of the training, by what is looked at of it.
+
+    Args:
+        regions: of the slide.
+        levels: bone and background in a scan's slice; None where the dataset declared none.
+
+    Raises:
+        InputError: if next to nothing would be told apart, as in a slide of 0 to 1 for a model of 0 to 255.
+    """
+    given = regions.source.given
+    low, high, shares = np.inf, -np.inf, []
+    for _, pixels in regions.of(SEEN, SEEN):
+        low, high = min(low, float(pixels.min())), max(high, float(pixels.max()))
+        shares.append(share_between(pixels, levels) if levels else 1.0)
+    faults = value_faults(str(regions.source.path), low, high, float(np.mean(shares)), levels, given.high - given.low)
+    if faults:
+        raise InputError("\n".join(faults))

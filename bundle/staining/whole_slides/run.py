@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from bundle.common.atomic import whole_file, write_json
+from bundle.common.errors import InputError
 from bundle.images.channel_slides import opened
 from bundle.images.slide_boxes import SlideBoxes
 from bundle.images.stained_slides.pyramid import Pyramid, halved
@@ -23,13 +24,14 @@ from bundle.images.stained_slides.spec import SlideSpec
 from bundle.images.tissue import BOX
 from bundle.networks.cells import CELL, cells_of
 from bundle.staining.error_map import rounded
+from bundle.staining.job import BEGUN, FULL
 from bundle.staining.stainer import Seam, Stainer
 from bundle.staining.tasks import Board, Task
 from bundle.staining.whole_slides.blocks import Block, blocks, windows_of
 from bundle.staining.whole_slides.outcome import RECORD, Outcome
 from bundle.staining.whole_slides.progress import Progress
-from bundle.staining.whole_slides.regions import Regions, find_reference, refuse_unlike
-from bundle.staining.whole_slides.source import SlideSource, at_pixels, find_tissue
+from bundle.staining.whole_slides.regions import Regions, find_reference, refuse_flat, refuse_unlike
+from bundle.staining.whole_slides.source import SlideSource, at_pixels, find_tissue, marks_of
 
 TISSUE, REFERENCE, ARITHMETIC = "tissue", "reference", "arithmetic"  # tasks
 DIRECT = 3  # levels that a block writes itself: its sides are whole tiles of these
@@ -43,11 +45,13 @@ class SlideRun:
         source: the slide.
         stainer: stains a block.
         outcome: what is made of it, and where.
+        marks: size and time of the slide's file when its fingerprint was taken; none are not held against it.
     """
 
     source: SlideSource
     stainer: Stainer
     outcome: Outcome
+    marks: tuple[int, ...] = ()
 
     @property
     def work(self) -> Path:
@@ -74,7 +78,13 @@ class SlideRun:
     @cached_property
     def tissue(self) -> np.ndarray | None:
         """Where tissue is, of boxes of 8×8 px; None for everywhere. Once it is found."""
-        return None if self.source.kind is None else np.load(self.work / "tissue.npy", mmap_mode="r")
+        if self.source.kind is None:
+            return None
+        path = self.work / "tissue.npy"
+        try:
+            return np.load(path, mmap_mode="r")
+        except (ValueError, EOFError) as error:
+            raise InputError(f"{path} is damaged; remove {self.work} and stain anew.") from error
 
     @contextmanager
     def opened(self) -> Iterator[SlideBoxes]:
@@ -91,8 +101,17 @@ class SlideRun:
         Raises:
             InputError: if the slide cannot be read or has no tissue; what is done stays.
         """
-        with Progress(self.board, shown) as progress:
-            self.board.work_off(self._tasks(progress))
+        again = f"if that cannot be made good, remove {self.work} and stain anew."
+        try:
+            with Progress(self.board, shown) as progress:
+                self.board.work_off(self._tasks(progress))
+        except OSError as error:
+            if error.errno in FULL:
+                raise
+            where = error.filename or self.outcome.folder
+            raise InputError(f"{where}: {error.strerror or error}; {again}") from error
+        except json.JSONDecodeError as error:  # after a power cut, say
+            raise InputError(f"a file in {self.board.folder} is damaged ({error}); {again}") from error
 
     def _tasks(self, progress: Progress) -> list[Task]:
         tasks = [Task("create", self._create)]
@@ -136,14 +155,23 @@ class SlideRun:
         with opened(self.source.facts, self.source.ratio, self.source.chosen) as scan:
             return find_tissue(scan, self.source)
 
-    def look(self) -> None:
-        """Look for tissue before anything is begun, unless that was done by whoever has begun.
+    def look(self, levels: tuple[float, float] | None = None) -> None:
+        """Look for tissue, and at values, before anything is begun, unless that was done by whoever has begun.
+
+        Args:
+            levels: bone and background in a scan's slice, if they are known.
 
         Raises:
-            InputError: if there is none.
+            InputError: if there is none, or a slide without a usual range would come out in one colour.
         """
-        if self.source.kind is not None and not (self.work / "tissue.npy").exists():
-            _ = self.found
+        if (self.work / BEGUN).exists():
+            return
+        tissue = None if self.source.kind is None else self.found[0]
+        given = self.source.given
+        is_grey = given.channels == 1 and not given.channel_names
+        if is_grey or self.source.facts.dtype.kind == "f":
+            with self.opened() as boxes:
+                refuse_flat(Regions(self.source, boxes, tissue), levels)
 
     def _keep_tissue(self) -> dict[str, Any]:
         tissue, threshold = self.found
@@ -212,6 +240,7 @@ class SlideRun:
         error: np.ndarray = np.full((cells_of(height), cells_of(width), 1), np.nan, np.float32)
         if self._wanted(block):
             source = self.source.read(boxes, *block.read)
+            self._see_unchanged()
             told["reading_seconds"] = time.perf_counter() - began
             inside = np.zeros(source.shape[1:], bool)  # windows that show none of the block itself are left out too
             inside[block.cut] = True if self.tissue is None else at_pixels(self.tissue, block.rows, block.columns)
@@ -227,6 +256,14 @@ class SlideRun:
             self.outcome.error.write(block.rows.start // CELL, block.columns.start // CELL, error)
         told |= {"seconds": time.perf_counter() - began, "windows": self.stainer.done - before[0]}
         return {**told, "windows_skipped": self.stainer.skipped - before[1]}
+
+    def _see_unchanged(self) -> None:
+        """See that the slide is still the file that the run began with, before anything made of it is kept."""
+        if self.marks and marks_of(self.source.path) != self.marks:
+            raise InputError(
+                f"{self.source.path} was changed while it was stained; put back the file that it was, or choose "
+                "another --output_dir."
+            )
 
     def _write_levels(self, block: Block, pixels: np.ndarray, empty: bool) -> None:
         for level in range(min(DIRECT, len(self.spec.levels))):

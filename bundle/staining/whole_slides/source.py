@@ -138,8 +138,9 @@ def check_source(
 def _pixel_um(facts: Facts, asked: float | None, faults: list[str], notes: list[str]) -> float | None:
     stated = facts.stated_um
     if asked is not None:
-        if stated is not None and abs(stated[1] / asked - 1) > SAME:
-            notes.append(f"note: {facts.path} states pixels of {stated[1]:.4g} µm; the {asked:g} µm given are used")
+        if stated is not None and any(abs(side / asked - 1) > SAME for side in stated):
+            told = "×".join(f"{side:.4g}" for side in (stated if abs(stated[0] / stated[1] - 1) > SAME else stated[1:]))
+            notes.append(f"note: {facts.path} states pixels of {told} µm; the {asked:g} µm given are used")
         return float(asked)
     if stated is None:
         faults.append(f"{facts.path} states no pixel size; give it in µm with --pixel_um, it is never assumed.")
@@ -185,7 +186,7 @@ def _channels(facts: Facts, given: Modality, asked: Any, faults: list[str]) -> t
     if not isinstance(chosen, (list, tuple)) or len(chosen) != given.channels:
         faults.append(f"channels is {asked!r}; give {given.channels} numbers, one for each that the model takes.")
         return None
-    wrong = [number for number in chosen if isinstance(number, bool) or number not in range(facts.channels)]
+    wrong = [number for number in chosen if type(number) is not int or number not in range(facts.channels)]
     if wrong or len(set(chosen)) != len(chosen):
         faults.append(f"channels is {asked!r}; {facts.path} has 0 to {facts.channels - 1}, and each counts once.")
         return None
@@ -260,6 +261,12 @@ def at_pixels(tissue: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
         for part, size in zip((rows, columns), tissue.shape, strict=True)
     ]
     return tissue[places[0][:, None], places[1][None]]
+
+
+def marks_of(path: Path) -> tuple[int, ...]:
+    """What tells cheaply that a file was changed: its size and when it was written."""
+    told = path.stat()
+    return told.st_size, told.st_mtime_ns
 
 
 def digest_of(path: Path) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 LIKE, DOUBTFUL, UNLIKE, UNKNOWN = "like the training data", "doubtful", "unlike", "not known"
 DOUBTFUL_FROM, UNLIKE_FROM = 1.5, 2.5  # times the usual distance; chosen on phantoms, see docs/trust.md
 NO_ERROR_MAP = (
-    "no error map: this bundle has none; train again, into another --output_dir, with --fold 0, which holds a fifth of "
-    "the pairs back (docs/trust.md)"
+    "no error map: this bundle has none; a method that learns from pairs makes one if it is trained again, into "
+    "another --output_dir, with --fold 0, which holds a fifth of the pairs back (docs/trust.md)"
 )
 NEITHER = (
     "no error map, and nothing to say whether an image is like the training data: this bundle was made before there "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -31,10 +31,11 @@ class Seam:
 
     Args:
         top: where the blocks' images begin, px of what they are parts of.
+        report: called with the number of windows that are done, or known, or left out, after each batch.
     """
 
-    def __init__(self, top: int) -> None:
-        self.top, self.left, self.stop = top, 0, 0
+    def __init__(self, top: int, report: Callable[[int], None] = lambda number: None) -> None:
+        self.top, self.left, self.stop, self.report = top, 0, 0, report
         self._known: dict[tuple[int, int], Tensor] = {}
         self._kept: dict[tuple[int, int], Tensor] = {}
 
@@ -110,6 +111,7 @@ class Windows(nn.Module):
             for place, made, kept in zip(places, result, wanted, strict=True):
                 if kept:
                     self.seam.keep(place, made)
+            self.seam.report(len(batch))
         return result
 
 

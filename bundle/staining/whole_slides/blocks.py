@@ -67,6 +67,10 @@ class Windows:
         last = size if ends <= latest else latest // self.grid * self.grid + self.side
         return slice(min(first, ends // self.grid * self.grid), last)
 
+    def count(self, length: int) -> int:
+        """How many lie along a side of an image; 1 where that does not follow from its length."""
+        return 1 + max(0, -(-(length - self.side) // self.grid)) if self.side else 1
+
 
 def windows_of(inferer: Inferer, window: int, step: int | None) -> Windows:
     """How the windows of an inferer lie.

@@ -27,6 +27,7 @@ STILL = 1024  # px, of the longest side of a picture that needs no script
 TOLD = 12  # places that are unlike the training data
 AROUND_UM = 1000.0  # µm across, of what is shown of such a place
 WHITE = (255, 255, 255)
+LEAST_EMPTY = 0.02  # of a slide
 
 
 def write_page(
@@ -123,6 +124,7 @@ def _values(
             if picture is not None
         ],
         "legends": [] if spec.rgb or spec.channels == 1 else [(_named(record, "stain"), _swatches(spec))],
+        "tall": f"{spec.shape[0] / spec.shape[1]:.4f}",
         "has_error": error is not None,
         "bar": None
         if error is None
@@ -143,7 +145,7 @@ def _named(record: Mapping[str, Any], side: str) -> str:
 
 def _ground(picture: np.ndarray | None, empty: np.ndarray) -> str:
     """What lies behind the tiles: the usual colour of what was not stained."""
-    if picture is None or not empty.any():
+    if picture is None or empty.mean() < LEAST_EMPTY:  # what little there is may be a hole, or a margin of the tissue
         return "#{:02x}{:02x}{:02x}".format(*WHITE)
     return "#{:02x}{:02x}{:02x}".format(*np.median(picture[empty], axis=0).astype(int))
 

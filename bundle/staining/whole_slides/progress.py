@@ -23,12 +23,15 @@ class Progress:
     def __init__(self, board: Board, shown: bool) -> None:
         self.board, self.shown = board, shown
         self._seen: dict[str, int] = {}  # px of tissue of each block that is done
+        self._block, self._windows, self._done = 0, 1, 0  # px of the one in hand, its windows, those of them done
         self._next = 0.0
         self._bar: tqdm | None = None
 
     def begin(self, total_px: int) -> None:
         """Show the bar, as it is known how much there is; again does no harm."""
         if self._bar is None:
+            if self.shown and (there := self._count()):
+                print(f"goes on: {there / 1e6:.1f} of {total_px / 1e6:.1f} Mpx of tissue are stained")
             self._bar = tqdm(
                 total=total_px / 1e6,
                 initial=self._count() / 1e6,
@@ -37,6 +40,15 @@ class Progress:
                 disable=not self.shown,
                 bar_format="{l_bar}{bar}| {n:.1f}/{total:.1f} Mpx of tissue [{elapsed}<{remaining}]",
             )
+
+    def block(self, tissue_px: int, windows: int) -> None:
+        """Begin a block, of so much tissue and so many windows, whether they hold some or not."""
+        self._block, self._windows, self._done = tissue_px, windows, 0
+
+    def windows(self, number: int) -> None:
+        """Count windows of the block in hand."""
+        self._done += number
+        self.update()
 
     def update(self) -> None:
         """Show what is done by now, now and then."""
@@ -48,7 +60,7 @@ class Progress:
         for path in self.board.folder.glob("stain-*/*_*.json"):
             if str(path) not in self._seen:
                 self._seen[str(path)] = json.loads(path.read_text(encoding="utf-8"))["tissue_px"]
-        return sum(self._seen.values())
+        return sum(self._seen.values()) + int(self._block * min(1.0, self._done / self._windows))
 
     def __enter__(self) -> Progress:
         return self

@@ -27,7 +27,7 @@ from bundle.staining.error_map import rounded
 from bundle.staining.job import BEGUN, FULL
 from bundle.staining.stainer import Seam, Stainer
 from bundle.staining.tasks import Board, Task
-from bundle.staining.whole_slides.blocks import Block, blocks, windows_of
+from bundle.staining.whole_slides.blocks import Block, Windows, blocks, windows_of
 from bundle.staining.whole_slides.outcome import RECORD, Outcome
 from bundle.staining.whole_slides.progress import Progress
 from bundle.staining.whole_slides.regions import Regions, find_reference, refuse_flat, refuse_unlike
@@ -71,9 +71,13 @@ class SlideRun:
     @cached_property
     def strips(self) -> list[list[Block]]:
         """All blocks, a strip a task."""
-        stainer = self.stainer
-        assert stainer.window is not None
-        return list(blocks(self.spec.shape, windows_of(stainer.inferer, stainer.window, stainer.step)))
+        return list(blocks(self.spec.shape, self.windows))
+
+    @cached_property
+    def windows(self) -> Windows:
+        """How they lie."""
+        assert self.stainer.window is not None
+        return windows_of(self.stainer.inferer, self.stainer.window, self.stainer.step)
 
     @cached_property
     def tissue(self) -> np.ndarray | None:
@@ -216,7 +220,7 @@ class SlideRun:
 
     def _stain(self, name: str, strip: list[Block], progress: Progress) -> dict[str, Any]:
         told: list[dict[str, Any]] = []
-        seam = Seam(strip[0].read[0].start)
+        seam = Seam(strip[0].read[0].start, progress.windows)
         self._settle()
         rows, columns = self.spec.shape
         progress.begin(rows * columns if self.tissue is None else min(int(self.tissue.sum()) * BOX**2, rows * columns))
@@ -225,10 +229,19 @@ class SlideRun:
                 kept = self.board.folder / name / f"{block.name}.json"  # of a try that was stopped later
                 if not kept.exists():
                     seam.move(block.read[1].start, block.columns.stop)
+                    progress.block(*self._work_in(block))
                     write_json(kept, self._stain_block(boxes, block, seam))
                 told.append(json.loads(kept.read_text(encoding="utf-8")))
+                progress.block(0, 1)
                 progress.update()
         return {"blocks": told}
+
+    def _work_in(self, block: Block) -> tuple[int, int]:
+        """Px of tissue, and windows."""
+        rows, columns = (part.stop - part.start for part in block.read)
+        count = self.windows.count(rows) * self.windows.count(columns)
+        px = (block.rows.stop - block.rows.start) * (block.columns.stop - block.columns.start)
+        return px if self.tissue is None else int(at_pixels(self.tissue, block.rows, block.columns).sum()), count
 
     def _stain_block(self, boxes: SlideBoxes, block: Block, seam: Seam) -> dict[str, Any]:
         """Stain a block into the finest levels of the pyramids; what is remembered of it."""

@@ -12,6 +12,7 @@ from bundle.preparation.registration.two_slides.placing import Placing
 
 ROWS = 512  # resampled at a time
 LEAST_PX = 32  # of the pair along each axis
+WHITE = 255
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class SlidePair:
 
     Attributes:
         source: (3, H, W), uint8, not resampled.
-        target: (3, H, W), uint8; its edge goes on where it ends.
+        target: (3, H, W), uint8; white where it ends.
         field: (H, W), bool, where both have data.
         corner: row and column of the first pixel on the source.
     """
@@ -66,6 +67,7 @@ def make_slide_pair(
             values = map_coordinates(image, places, np.float32, order=1, mode="nearest")
             moved[channel, rows] = np.clip(np.rint(values), 0, 255)
         inside = ((places >= 0) & (places <= limits)).all(0)
+        moved[:, rows][:, ~inside] = WHITE
         field[rows] = (
             known[rows] & inside & map_coordinates(seen, places, np.uint8, order=0, mode="nearest").astype(bool)
         )

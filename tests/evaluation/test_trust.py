@@ -172,5 +172,5 @@ def test_an_evaluation_writes_what_the_error_map_is_worth(trained, tmp_path):
     evaluate(data, str(bundle), str(tmp_path / "run"), "cpu", 32, 16, 0.5, ["testing"], None, eval_baselines=False)
     assert not {path.name for path in measured.rglob("*")} & {"trust.csv", "abstention.csv", "expected_error.png"}
     text = (measured / "table.md").read_text()
-    assert text.count("no error map: this bundle has none; train again") == 1
+    assert text.count("no error map: this bundle has none; a method that learns from pairs makes one") == 1
     assert "Where not to believe it" not in text

@@ -81,11 +81,11 @@ def prepare(
     root, folder = Path(str(pairs)), Path(str(output))
     approved = as_bool("approve", approve)
     _check_options(root, folder, as_bool("replace", replace), c, c_prime, margin_px)
+    check_names({"source_name": str(source_name), "target_name": str(target_name)})
     found, ignored = list_pairs(root)
     kept, left_out = _accepted(found, ignored, keep)
     slides = all_slides(root, kept)
     source_name = ("source stain" if slides else "µCT") if source_name is None else str(source_name)
-    check_names({"source_name": source_name, "target_name": str(target_name)})
     names = [pair.name for pair in kept]
     rows = without_table(names) if table is None else read_table(table, names, left_out)
     if slides:

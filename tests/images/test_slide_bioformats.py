@@ -11,6 +11,7 @@ from bundle.images.stained_slides.formats import Packing
 from tests.helpers.bioformats import look, pixels
 from tests.helpers.stained_slides import KINDS, LEVELS, NAMES, PIXEL_UM, far, pyramid_of, written
 
+pytestmark = pytest.mark.slow  # each starts Java
 JPEG = Packing("jpeg", 95)
 SLACK = 2.5  # grey levels on the mean, about an edge of a mark as JPEG
 WIDTHS = [width for _, width in LEVELS]

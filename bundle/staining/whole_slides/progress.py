@@ -38,7 +38,7 @@ class Progress:
                 desc="staining",
                 dynamic_ncols=True,
                 disable=not self.shown,
-                bar_format="{l_bar}{bar}| {n:.1f}/{total:.1f} Mpx of tissue [{elapsed}<{remaining}]",
+                bar_format="{l_bar}{bar}| {n:.2f}/{total:.2f} Mpx of tissue [{elapsed}<{remaining}]",
             )
 
     def block(self, tissue_px: int, windows: int) -> None:

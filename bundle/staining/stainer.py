@@ -68,10 +68,6 @@ class Windows(nn.Module):
         inside: (N, H, W), bool, where the sample is in each image; None for everywhere.
         channels: of the stain, and of its error map.
         seam: what is known of windows already; None for nothing.
-
-    Attributes:
-        done: windows that went through the network.
-        skipped: windows that were left out.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
 """How well two slides are brought together, by ways to do it.
 
-``python -m scripts.bench.two_slides --data ../shared/data`` prints a table.
+``python -m scripts.bench.two_slides --data FOLDER`` prints a table; the folder has ``rat_jaw`` and ``lung_he_ki67``.
 
 - jaw: a µCT slice and an H&E section that already lie on one another by their authors' affine fit; judged by their
   landmarks, on both parts, on each alone, and either way round. What the authors left is the row "as the files lie".

@@ -11,7 +11,8 @@ import skimage.data
 import tifffile
 import torch
 
-from bundle.images.stained_slides.pyramid import Pyramid, read_pyramid
+from bundle.images.stained_slides.pyramid import Pyramid
+from bundle.images.stained_slides.spec import SlideSpec
 from bundle.networks import ResnetGenerator
 from tests.conftest import ROOT
 from tests.helpers.volumes import stain
@@ -86,6 +87,28 @@ def stain_slide(bundle: Path, slide: Path, folder: Path, **ids) -> Pyramid:
     given = {"output_format": "ome-zarr", "viewer": False, **ids}
     stain(bundle, slide, folder, "slide.json", **given)
     return read_pyramid(folder / "stained.ome.zarr") if given["output_format"] == "ome-zarr" else None
+
+
+def read_pyramid(folder: str | Path) -> Pyramid:
+    """A finished stain in OME-Zarr, opened again."""
+    path = Path(folder)
+    told = json.loads((path / ".zattrs").read_text(encoding="utf-8"))
+    array = json.loads((path / "0" / ".zarray").read_text(encoding="utf-8"))
+    stamp, omero = told["virtual_staining"], told["omero"]
+    names = tuple(each["label"] for each in omero["channels"])
+    window = omero["channels"][0]["window"]
+    spec = SlideSpec(
+        omero["name"],
+        tuple(array["shape"][1:]),
+        np.dtype(array["dtype"]),
+        stamp["pixel_um"],
+        names,
+        bool(stamp["rgb"]),
+        tuple(stamp["background"]),
+        (window["start"], window["end"]),
+        stamp["about"],
+    )
+    return Pyramid(path, spec)
 
 
 def whole(pyramid: Pyramid, level: int = 0) -> np.ndarray:

@@ -21,6 +21,7 @@ from tests.helpers.slide_staining import (
     HE,
     KI67,
     make_bundle,
+    read_pyramid,
     record_of,
     stain_slide,
     tissue,
@@ -146,8 +147,6 @@ def test_the_expected_error_is_a_second_pyramid(trained, tmp_path, small_blocks)
     stain_slide(bundle, slide, tmp_path / "out")
     told = record_of(tmp_path / "out")
     assert told["expected_error"]["level"] == 0.9
-    from bundle.images.stained_slides.pyramid import read_pyramid
-
     error = read_pyramid(tmp_path / "out" / told["expected_error"]["result"])
     assert error.spec.shape == (50, 100)
     assert error.spec.pixel_um == pytest.approx(4 * pixel_um)

@@ -11,8 +11,6 @@ from pathlib import Path
 from bundle.images.stained_slides.pyramid import Pyramid
 from bundle.images.stained_slides.spec import SlideSpec
 
-COMPRESSIONS = ("jpeg", "lossless")
-
 
 @dataclass(frozen=True)
 class Packing:

@@ -6,7 +6,6 @@ written: it is never taken for black.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -202,32 +201,3 @@ def attributes_of(spec: SlideSpec) -> dict[str, Any]:
         },
         "virtual_staining": spec.stamp(),
     }
-
-
-def read_pyramid(folder: str | Path) -> Pyramid:
-    """A finished pyramid, opened again.
-
-    Raises:
-        InputError: if it is none, or not finished.
-    """
-    path = Path(folder)
-    with reading(str(path)):
-        if not (path / ".zattrs").is_file():
-            raise InputError(f"{path} has no .zattrs, so it was not finished; stain it again.")
-        told = json.loads((path / ".zattrs").read_text(encoding="utf-8"))
-        array = json.loads((path / "0" / ".zarray").read_text(encoding="utf-8"))
-        stamp, omero = told["virtual_staining"], told["omero"]
-        names = tuple(each["label"] for each in omero["channels"])
-        window = omero["channels"][0]["window"]
-        spec = SlideSpec(
-            omero["name"],
-            tuple(array["shape"][1:]),
-            np.dtype(array["dtype"]),
-            stamp["pixel_um"],
-            names,
-            bool(stamp["rgb"]),
-            tuple(stamp["background"]),
-            (window["start"], window["end"]),
-            stamp["about"],
-        )
-        return Pyramid(path, spec)

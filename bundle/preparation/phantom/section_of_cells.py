@@ -13,6 +13,8 @@ from bundle.preparation.phantom.cells import MARGIN_UM, grow_cells
 from bundle.preparation.phantom.fields import smooth_noise
 
 STAINS = {"he": "hematoxylin and eosin", "ihc": "DAB on membranes, hematoxylin", "ki67": "DAB in nuclei, hematoxylin"}
+MARKERS = {"ihc": "membrane", "ki67": "nuclear"}  # where DAB is
+LABELLED = (0.05, 0.6)  # share of a field's nuclei that are, where it is in nuclei
 TILE = 512  # px a side, of what is composed and of the tiles of the file
 FIELDS = 16  # in the library, or as many as there are tiles; each is laid in eight ways
 GLASS = 4  # tiles of empty glass, each laid in eight ways too
@@ -55,8 +57,8 @@ def grow_field(seed: int, number: int, pixel_um: float, stain: str) -> Field:
     if stain == "he":
         stains = stain_hematoxylin_eosin(cells, strengths)
     else:
-        index = rng.uniform(0.05, 0.6) if stain == "ki67" else None
-        marker = "nuclear" if stain == "ki67" else "membrane"
+        marker = MARKERS[stain]
+        index = rng.uniform(*LABELLED) if marker == "nuclear" else None
         stains = stain_cells(cells, membranes(cells, rng), strengths, marker, index).stains
     white = np.array(WHITE, np.float32)[:, None, None] / 255
     seen = mixed(stains) * white + rng.normal(0, NOISE, stains.shape)

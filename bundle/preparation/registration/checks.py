@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +27,22 @@ THICKEST_UM = 1000.0  # of a section
 POSITIVE = ("voxel_um", "pixel_um", "guess_deg", "guess_um")
 
 
+def size_faults(options: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    """A line for each of these options that is given and no number above 0."""
+    return [
+        f"{name} is {options[name]!r}; it must be a number above 0."
+        for name in names
+        if options[name] is not None and not (is_number(options[name]) and options[name] > 0)
+    ]
+
+
 def check_numbers(options: Mapping[str, Any]) -> None:
     """Refuse sizes that are none.
 
     Raises:
         InputError: with a line for each.
     """
-    faults = [
-        f"{name} is {options[name]!r}; it must be a number above 0."
-        for name in POSITIVE
-        if options[name] is not None and not (is_number(options[name]) and options[name] > 0)
-    ]
+    faults = size_faults(options, POSITIVE)
     sizes = options["scan_voxel_um"]
     if sizes is not None:
         each = list(sizes) if isinstance(sizes, (list, tuple)) else [sizes] * 3

@@ -41,7 +41,7 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Windows:
+class WindowGrid:
     """How an inferer's windows lie along a side, so that a block's are those of the whole slide.
 
     Attributes:
@@ -72,7 +72,7 @@ class Windows:
         return 1 + max(0, -(-(length - self.side) // self.grid)) if self.side else 1
 
 
-def windows_of(inferer: Inferer, window: int, step: int | None) -> Windows:
+def windows_of(inferer: Inferer, window: int, step: int | None) -> WindowGrid:
     """How the windows of an inferer lie.
 
     Args:
@@ -81,14 +81,14 @@ def windows_of(inferer: Inferer, window: int, step: int | None) -> Windows:
         step: between them, px; None where they lie side by side.
     """
     if isinstance(inferer, HaloInferer):
-        return Windows(0, inferer.multiple, inferer.halo)
+        return WindowGrid(0, inferer.multiple, inferer.halo)
     grid = step or window
     if isinstance(inferer, DenseInferer):  # statistics are interpolated between the centres of windows
-        return Windows(window, grid, window + window // 2 + grid)
-    return Windows(window, grid, window)
+        return WindowGrid(window, grid, window + window // 2 + grid)
+    return WindowGrid(window, grid, window)
 
 
-def blocks(shape: tuple[int, int], windows: Windows) -> Iterator[list[Block]]:
+def blocks(shape: tuple[int, int], windows: WindowGrid) -> Iterator[list[Block]]:
     """Strips of blocks, from top to bottom and left to right.
 
     Args:

@@ -27,7 +27,7 @@ from bundle.staining.error_map import rounded
 from bundle.staining.job import BEGUN, FULL
 from bundle.staining.stainer import Seam, Stainer
 from bundle.staining.tasks import Board, Task
-from bundle.staining.whole_slides.blocks import Block, Windows, blocks, windows_of
+from bundle.staining.whole_slides.blocks import Block, WindowGrid, blocks, windows_of
 from bundle.staining.whole_slides.outcome import RECORD, Outcome
 from bundle.staining.whole_slides.progress import Progress
 from bundle.staining.whole_slides.regions import Regions, find_reference, refuse_flat, refuse_unlike
@@ -74,7 +74,7 @@ class SlideRun:
         return list(blocks(self.spec.shape, self.windows))
 
     @cached_property
-    def windows(self) -> Windows:
+    def windows(self) -> WindowGrid:
         """How they lie."""
         assert self.stainer.window is not None
         return windows_of(self.stainer.inferer, self.stainer.window, self.stainer.step)

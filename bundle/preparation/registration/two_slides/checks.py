@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from bundle.common.errors import InputError
-from bundle.common.values import is_number
 from bundle.images.pixel_size import SAME
 from bundle.images.slides import read_mask
 from bundle.images.whole_slides import Section, open_section
+from bundle.preparation.registration.checks import size_faults
 from bundle.preparation.registration.two_slides.density import density, is_blank
 
 LEAST_PX = 64  # of a slide along each axis, at the pair's pixel size
@@ -50,11 +50,7 @@ def check_options(options: Mapping[str, Any]) -> None:
     Raises:
         InputError: with a line for each.
     """
-    faults = [
-        f"{name} is {options[name]!r}; it must be a number above 0."
-        for name in POSITIVE
-        if options[name] is not None and not (is_number(options[name]) and options[name] > 0)
-    ]
+    faults = size_faults(options, POSITIVE)
     if type(options["seed"]) is not int or options["seed"] < 0:
         faults.append(f"seed is {options['seed']!r}; give a whole number of at least 0.")
     if (options["source_landmarks"] is None) != (options["target_landmarks"] is None):

@@ -66,7 +66,7 @@ def local(workers: int) -> Any:
 
     security, there, threads = Security.temporary(), gpus(), str(share_of_cores(workers))
     talk = {"host": LOOPBACK, "protocol": "tls://", "security": security}
-    env = {name: threads for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+    env = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads)
     env |= {"DASK_LOGGING__DISTRIBUTED": "critical"}  # what goes wrong in a task is told by the client
     spec = {}
     for number in range(workers):

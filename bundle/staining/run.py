@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import shutil
 import time
@@ -30,7 +29,6 @@ from bundle.staining.reference import find_reference, given_reference
 from bundle.staining.run_folder import RunFolder
 from bundle.staining.stripes import stripes_of
 
-logger = logging.getLogger("bundle")
 SPENT = "spent.json"
 ARITHMETIC = "arithmetic"  # task that chooses it
 SOURCE, HULL = "source", "hull"  # whose box means are kept beside those of the stains

@@ -3,39 +3,32 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
 from bundle.common.atomic import whole_file, write_json
+from bundle.common.work.engine import Engine
+from bundle.common.work.tasks import Recipe, Task
 from bundle.images.stained import stored
-from bundle.images.stained.spec import StainSpec
 from bundle.images.stained.stored import DEPTH
-from bundle.images.volumes.volume import Volume
 from bundle.networks.sections import spread_over
-from bundle.staining.error_layer import ErrorLayer
 from bundle.staining.fusion import FUSIONS
-from bundle.staining.hull import Hull, find_hull
-from bundle.staining.job import RECORD, WORK, Settings, reference_in_words
+from bundle.staining.hull import find_hull
+from bundle.staining.job import RECORD, reference_in_words
 from bundle.staining.pictures import alpha
-from bundle.staining.progress import Progress, bar, slabs_of
+from bundle.staining.progress import Progress, bar
 from bundle.staining.reference import find_reference, given_reference
-from bundle.staining.slices import ErrorStore, SliceStore
-from bundle.staining.source import Bricks, Slabs, SmoothedScan
-from bundle.staining.stainer import Stainer
-from bundle.staining.stripes import BoxStore, stripes_of
-from bundle.staining.tasks import Board, Task
+from bundle.staining.run_folder import RunFolder
+from bundle.staining.stripes import stripes_of
 
-logger = logging.getLogger("bundle")
 SPENT = "spent.json"
 ARITHMETIC = "arithmetic"  # task that chooses it
 SOURCE, HULL = "source", "hull"  # whose box means are kept beside those of the stains
@@ -44,142 +37,40 @@ COUNTED = ("seconds", "reading_seconds", "windows", "windows_skipped")
 
 
 @dataclass(frozen=True)
-class Run:
-    """One volume being stained in one folder.
+class Run(RunFolder):
+    """One volume being stained in one folder."""
 
-    Attributes:
-        channels: of the scan.
-        settings: what is made.
-        stainer: stains a slice.
-        levels: grey values of bone and background in the scan, where it has a sample hull.
-        folder: ``output_dir``.
-        about: what is made of what, kept in the stained volume; plain JSON, the same whenever it is made.
-        record: the same and more, kept beside it.
-        shown: whether this process shows how far all are.
-        reference_slice: whose statistics all is stained with, where that is not looked for.
-    """
+    def go(self, engine: Engine, recipe: Recipe) -> None:
+        """Do what is to be done.
 
-    channels: Sequence[Volume]
-    settings: Settings
-    stainer: Stainer
-    levels: tuple[float, float] | None
-    folder: Path
-    about: Mapping[str, Any]
-    record: Mapping[str, Any]
-    shown: bool = True
-    reference_slice: int | None = None
-
-    @property
-    def volume(self) -> Volume:
-        """The first channel, where one must do."""
-        return self.channels[0]
-
-    @property
-    def work(self) -> Path:
-        """What is done so far."""
-        return self.folder / WORK
-
-    @property
-    def result(self) -> str:
-        """The name of the stained volume."""
-        return stored.file_name(self.settings.output_format)
-
-    @cached_property
-    def spec(self) -> StainSpec:
-        """What is written."""
-        channels = 4 if self.settings.alpha else 3
-        return StainSpec(self.volume.shape, channels, self.volume.geometry, dict(self.about))
-
-    @cached_property
-    def store(self) -> SliceStore:
-        """Where stained slices are until they are joined."""
-        return SliceStore(self.work / "slices", self.volume.shape)
-
-    @cached_property
-    def layer(self) -> ErrorLayer:
-        """What is left besides the stain."""
-        store = ErrorStore(self.work / "errors", self.volume.shape)
-        return ErrorLayer(self.stainer.trust, self.spec, self.work / self.result, self.settings.axes, store)
-
-    @cached_property
-    def boxes(self) -> BoxStore:
-        """What of scan, stains and hull their stripes are measured by; kept when a slab is in memory."""
-        return BoxStore(self.work / "boxes")
-
-    @cached_property
-    def direct(self) -> bool:
-        """Whether slices come from the scan itself; across other axes than z they come from a smoothed copy."""
-        return self.settings.axes == "z"
-
-    @property
-    def sources(self) -> Sequence[Slabs]:
-        """What slices are stained of, by channel."""
-        return self.smoothed if self.direct else self.bricks
-
-    @cached_property
-    def smoothed(self) -> list[SmoothedScan]:
-        """The channels after the Gaussian."""
-        return [SmoothedScan(channel, self.settings.sigma) for channel in self.channels]
-
-    @cached_property
-    def bricks(self) -> list[Bricks]:
-        """Their copies on disk."""
-        places = range(len(self.channels))
-        return [Bricks(self.work / f"smoothed{place or ''}.zarr", self.volume.shape) for place in places]
-
-    @cached_property
-    def hull(self) -> Hull | None:
-        """Where the sample is; None for everywhere."""
-        return Hull(np.load(self.work / "hull.npy")) if self.settings.hull else None
-
-    @property
-    def measured(self) -> list[str]:
-        """What stripes are measured of: the stain across each axis, and what is made of several."""
-        axes = self.settings.axes
-        return [f"stained across {axis}" for axis in axes] + ([self.settings.fusion] if len(axes) > 1 else [])
-
-    @cached_property
-    def slabs(self) -> dict[str, tuple[str, int, int]]:
-        """What each staining task stains."""
-        return slabs_of(self.volume.shape, self.settings.axes, DEPTH)
-
-    @cached_property
-    def along_z(self) -> dict[str, tuple[str, int, int]]:
-        """What is smoothed and joined together."""
-        return slabs_of(self.volume.shape, "z", DEPTH)
-
-    @cached_property
-    def board(self) -> Board:
-        """What is done."""
-        return Board(self.work / "steps", (self.folder / RECORD).exists)
-
-    def go(self) -> None:
-        """Do what is to be done, together with any other process that does so.
+        Args:
+            engine: does it.
+            recipe: by which a worker makes the same run.
 
         Raises:
             InputError: if a slice cannot be read; what is done stays.
         """
-        with Progress(self.board, self.store, self.slabs, self.shown) as progress:
-            self.board.work_off(self.tasks(progress.update))
+        with Progress(self.marks, self.store, self.slabs, self.shown) as progress:
+            engine.work_off(replace(self, report=progress.update), recipe, progress.look)
 
-    def tasks(self, report: Callable[[], None] = lambda: None) -> list[Task]:
-        """All that is to be done, in order.
-
-        Args:
-            report: called after each slice.
-        """
+    def tasks(self) -> list[Task]:
+        """All that is to be done, in order."""
         tasks = [Task("result", self._create)]
+        names = lambda: [task.name for task in tasks]
         if self.settings.hull:
             tasks.append(Task("hull", self._find_hull))
         if not self.direct:
             for number, (_, start, stop) in enumerate(self.along_z.values()):
                 tasks.append(Task(f"smooth-{number:04d}", partial(self._smooth, start, stop), ["result"]))
         if self.stainer.by_specimen:
-            tasks.append(Task("reference", self._find_reference, [task.name for task in tasks]))
+            say, before = (lambda told: f"stained with the statistics of {reference_in_words(told)}"), names()
+            tasks.append(Task("reference", self._find_reference, before, say=say, on_gpu=True))
         if self.stainer.undecided:
-            tasks.append(Task(ARITHMETIC, self._choose, [task.name for task in tasks]))
-        before = [task.name for task in tasks]
-        staining = [Task(name, partial(self._stain, name, *slab, report), before) for name, slab in self.slabs.items()]
+            tasks.append(Task(ARITHMETIC, self._choose, names(), on_gpu=True))
+        before = names()
+        staining = [
+            Task(name, partial(self._stain, name, *slab), before, on_gpu=True) for name, slab in self.slabs.items()
+        ]
         joining = []
         for number, (name, (_, start, stop)) in enumerate(self.along_z.items()):
             needs = [name] if self.direct else list(self.slabs)
@@ -219,7 +110,6 @@ class Run:
             depths = {axis: self.volume.shape["zyx".index(axis)] for axis in axes}
             with bar("looking for a section", "slice", self.shown) as report:
                 statistics, told = find_reference(self.stainer, read, depths, sections, report)
-        print(f"stained with the statistics of {reference_in_words(told)}")  # by whichever process has looked
         with whole_file(self.work / REFERENCE) as path, path.open("wb") as file:
             np.save(file, statistics.numpy())
         return told
@@ -235,8 +125,8 @@ class Run:
         """Stain as all processes do from now on."""
         if self.stainer.by_specimen:
             self.stainer.settle(torch.from_numpy(np.load(self.work / REFERENCE)))
-        if self.stainer.undecided and self.board.is_done(ARITHMETIC):
-            chosen = self.board.remembered(ARITHMETIC)["name"]
+        if self.stainer.undecided and self.marks.is_done(ARITHMETIC):
+            chosen = self.marks.remembered(ARITHMETIC)["name"]
             self.stainer.take(chosen)
             if self.shown:
                 print(f"goes on in {chosen}, as it has begun")
@@ -259,9 +149,9 @@ class Run:
     def _judge(self) -> list[float]:  # of what was read last, before the Gaussian, as sections had none
         return self.stainer.distances(np.stack([each.as_read for each in self.smoothed], axis=1))
 
-    def _stain(self, name: str, axis: str, start: int, stop: int, report: Callable[[], None]) -> dict[str, Any]:
+    def _stain(self, name: str, axis: str, start: int, stop: int) -> dict[str, Any]:
         began, before = time.perf_counter(), (self.stainer.done, self.stainer.skipped)
-        kept = self.board.folder / name / SPENT  # of earlier tries, which were stopped
+        kept = self.marks.folder / name / SPENT  # of earlier tries, which were stopped
         spent = dict.fromkeys(COUNTED, 0) | (json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {})
         now = spent
         missing = [number for number in range(start, stop) if not self.store.has(axis, number)]
@@ -287,7 +177,7 @@ class Run:
                 took = (time.perf_counter() - began, 0, *counts)
                 now = {**spent, **{each: spent[each] + more for each, more in zip(COUNTED, took, strict=True)}}
                 write_json(kept, now)
-                report()
+                self.report()
         return now
 
     def _join(self, start: int, stop: int) -> dict[str, Any]:
@@ -320,26 +210,26 @@ class Run:
         self.layer.move(self.folder)
         if (self.work / self.result).exists():  # else an earlier try was stopped after this line
             os.rename(self.work / self.result, self.folder / self.result)
-        stripes = self.board.remembered("stripes")
+        stripes = self.marks.remembered("stripes")
         record = {**self.record, "result": self.result, "stripes": stripes, "spent": self._spent()}
         record |= self.layer.told([each for place in range(len(self.along_z)) for each in self._distances(place)])
         if (self.work / REFERENCE).exists():
-            record["reference"] = self.board.remembered("reference")
-        if self.board.is_done(ARITHMETIC):
-            record["arithmetic"] = self.board.remembered(ARITHMETIC)
+            record["reference"] = self.marks.remembered("reference")
+        if self.marks.is_done(ARITHMETIC):
+            record["arithmetic"] = self.marks.remembered(ARITHMETIC)
         write_json(self.folder / RECORD, record)
         return {}
 
     def _distances(self, place: int) -> list[float]:  # of the slices of a slab along z, from the training
         name = list(self.slabs)[place] if self.direct else f"smooth-{place:04d}"
-        return self.board.remembered(name).get("distances", [])
+        return self.marks.remembered(name).get("distances", [])
 
     def _spent(self) -> dict[str, float]:
         """What staining took, summed over all processes and tries; what a kill cut short is not in it."""
-        stained = [self.board.remembered(name) for name in self.slabs]
+        stained = [self.marks.remembered(name) for name in self.slabs]
         spent = {name: sum(each[name] for each in stained) for name in COUNTED}
         spent["slices"] = sum(stop - start for _, start, stop in self.slabs.values())
-        joined = [self.board.remembered(f"join-{number:04d}")["seconds"] for number in range(len(self.along_z))]
+        joined = [self.marks.remembered(f"join-{number:04d}")["seconds"] for number in range(len(self.along_z))]
         spent["joining_seconds"] = sum(joined)
         return {name: round(value, 2) for name, value in spent.items()}
 

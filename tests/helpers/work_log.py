@@ -6,6 +6,7 @@ Dask's workers are asked by ``distributed.worker.preload``, and the process of a
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -65,7 +66,9 @@ def _counted(function: Callable[..., Any], of: Callable[..., tuple[str, int]]) -
 
 def dask_setup(worker: Any) -> None:
     """What Dask calls in a worker that begins."""
-    installed().__enter__()
+    sys.path.insert(0, str(Path(__file__).parents[2]))  # MONAI has put the bundle's own code on the path of a test
+    worker.work_log = installed()  # kept, as it undoes all when it is collected
+    worker.work_log.__enter__()
 
 
 @dataclass(frozen=True)

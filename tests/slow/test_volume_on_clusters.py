@@ -170,14 +170,16 @@ def test_jobs_of_slurm(volume, tmp_path, tmp_path_factory, monkeypatch):
 
 def test_workers_killed_again_and_again(volume, tmp_path):
     (port,), rng, kills = free_ports(1), random.Random(3), 0
-    with scheduler(port), worker(port, "one") as first, worker(port, "two") as second:
-        with staining(volume, tmp_path / "killed", port) as ended:
-            while not ended():
-                # a period in work and not in seconds, so that a busy machine comes to an end too
-                until(volume.has_stained(stained(volume) + rng.randint(10, 40)), or_when=ended)
-                for each in [] if ended() else children((first, second)[kills % 2]):
-                    each.kill()
-                    kills += 1
+    with ExitStack() as stack:
+        stack.enter_context(scheduler(port))
+        nannies = [stack.enter_context(worker(port, name)) for name in ("one", "two")]
+        ended = stack.enter_context(staining(volume, tmp_path / "killed", port))
+        while not ended():
+            # a period in work and not in seconds, so that a busy machine comes to an end too
+            until(volume.has_stained(stained(volume) + rng.randint(10, 40)), or_when=ended)
+            for each in [] if ended() else children(nannies[kills % 2]):
+                each.kill()
+                kills += 1
     assert kills >= 6
     volume.check(tmp_path / "killed", kills * volume.done.most, hulls=1 + kills)
 
@@ -197,7 +199,8 @@ def test_a_scheduler_killed_and_started_again(volume, tmp_path, capsys):
 
 def test_a_worker_that_comes_late_has_work_within_five_seconds(volume, tmp_path):
     (port,) = free_ports(1)
-    with started(port, "early") as cluster, Client(f"tcp://127.0.0.1:{port}", set_as_default=False) as seen:
+    with started(port, "early") as cluster:
+        seen = cluster.enter_context(Client(f"tcp://127.0.0.1:{port}", set_as_default=False))
         with staining(volume, tmp_path / "out", port):
             until(volume.has_stained(10))
             cluster.enter_context(worker(port, "late"))

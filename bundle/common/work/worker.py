@@ -52,8 +52,8 @@ def enter(root: str, function: str, given: list[str], *needs: Any) -> Any:
     import os
     import sys
 
-    if "bundle" not in sys.modules and os.path.isdir(root) and root not in sys.path:  # noqa: PTH112
-        sys.path.insert(0, root)
+    if "bundle" not in sys.modules and os.path.isdir(root):  # noqa: PTH112
+        sys.path.insert(0, root)  # before a trained bundle's copy, which MONAI puts on the path of what starts workers
     return getattr(importlib.import_module("bundle.common.work.worker"), function)(*given)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +12,9 @@ from pathlib import Path
 import dask
 import pytest
 import yaml
-from dask_jobqueue import SLURMCluster
 from distributed import Client
 
+from bundle.common.work.clusters import slurm as jobs_of_slurm
 from tests.conftest import ROOT
 from tests.helpers.slurm import REQUIRED, Slurm, needs_slurm
 
@@ -62,15 +61,16 @@ def test_a_job_runs_with_what_it_asked_for_and_nothing_is_left(slurm, tmp_path):
 
 def test_workers_of_the_documented_configuration_are_jobs_with_a_gpu_each(slurm, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # for the logs
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     with dask.config.set(documented()):
-        cluster = SLURMCluster(python=sys.executable, scheduler_options={"dashboard_address": ":0"})
-        with cluster, Client(cluster, set_as_default=False) as client:
-            cluster.scale(jobs=2)
+        with jobs_of_slurm(2) as cluster, Client(cluster, set_as_default=False) as client:
+            cluster.adapt(minimum=2, maximum=2)
             client.wait_for_workers(2, timeout=60)
-            own = {"CUDA_VISIBLE_DEVICES", "SLURM_JOB_ID", "SLURM_JOB_ACCOUNT"}
+            own = {"CUDA_VISIBLE_DEVICES", "SLURM_JOB_ID", "OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK"}
             told = client.run(lambda: {name: os.environ.get(name) for name in own})
             assert {each["CUDA_VISIBLE_DEVICES"] for each in told.values()} == {"0", "1"}
             assert {each["SLURM_JOB_ID"] for each in told.values()} == set(slurm.jobs())
+            assert {(each["OMP_NUM_THREADS"], each["SLURM_CPUS_PER_TASK"]) for each in told.values()} == {("8", "8")}
             assert client.submit(sum, [1, 2], resources={"GPU": 1}).result(timeout=30) == 3
             workers = client.scheduler_info(n_workers=-1)["workers"].values()
             assert [(each["nthreads"], each["resources"]) for each in workers] == [(1, {"GPU": 1})] * 2

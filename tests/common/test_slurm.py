@@ -62,18 +62,17 @@ def test_a_job_runs_with_what_it_asked_for_and_nothing_is_left(slurm, tmp_path):
 def test_workers_of_the_documented_configuration_are_jobs_with_a_gpu_each(slurm, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # for the logs
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    with dask.config.set(documented()):
-        with jobs_of_slurm(2) as cluster, Client(cluster, set_as_default=False) as client:
-            cluster.adapt(minimum=2, maximum=2)
-            client.wait_for_workers(2, timeout=60)
-            own = {"CUDA_VISIBLE_DEVICES", "SLURM_JOB_ID", "OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK"}
-            told = client.run(lambda: {name: os.environ.get(name) for name in own})
-            assert {each["CUDA_VISIBLE_DEVICES"] for each in told.values()} == {"0", "1"}
-            assert {each["SLURM_JOB_ID"] for each in told.values()} == set(slurm.jobs())
-            assert {(each["OMP_NUM_THREADS"], each["SLURM_CPUS_PER_TASK"]) for each in told.values()} == {("8", "8")}
-            assert client.submit(sum, [1, 2], resources={"GPU": 1}).result(timeout=30) == 3
-            workers = client.scheduler_info(n_workers=-1)["workers"].values()
-            assert [(each["nthreads"], each["resources"]) for each in workers] == [(1, {"GPU": 1})] * 2
+    with dask.config.set(documented()), jobs_of_slurm(2) as cluster, Client(cluster, set_as_default=False) as client:
+        cluster.adapt(minimum=2, maximum=2)
+        client.wait_for_workers(2, timeout=120)
+        own = {"CUDA_VISIBLE_DEVICES", "SLURM_JOB_ID", "OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK"}
+        told = client.run(lambda: {name: os.environ.get(name) for name in own})
+        assert {each["CUDA_VISIBLE_DEVICES"] for each in told.values()} == {"0", "1"}
+        assert {each["SLURM_JOB_ID"] for each in told.values()} == set(slurm.jobs())
+        assert {(each["OMP_NUM_THREADS"], each["SLURM_CPUS_PER_TASK"]) for each in told.values()} == {("8", "8")}
+        assert client.submit(sum, [1, 2], resources={"GPU": 1}).result(timeout=30) == 3
+        workers = client.scheduler_info(n_workers=-1)["workers"].values()
+        assert [(each["nthreads"], each["resources"]) for each in workers] == [(1, {"GPU": 1})] * 2
     end = time.monotonic() + 30
     while slurm.jobs():  # they end with the cluster
         assert time.monotonic() < end

@@ -24,6 +24,8 @@ from bundle.data.datalist import Modality
 from bundle.data.load import image_faults
 from bundle.images.averaging import blocks
 from bundle.images.finite import FILL
+from bundle.images.stained.ngff import as_begun, ngff_faults
+from bundle.images.stained.spec import OLDEST
 from bundle.images.stained.stored import FORMATS, file_name
 from bundle.images.volumes.fill import Fill, find_fill, some_places
 from bundle.images.volumes.geometry import SAME
@@ -58,6 +60,7 @@ class Settings:
         output_format: of the stained volume, one of :data:`bundle.images.stained.stored.FORMATS`.
         alpha: add a fourth channel, the inverted mean of RGB (§2.11).
         hull: set what is outside the sample to ``background_rgb``, and skip windows that lie there.
+        ngff: version of an OME-Zarr, ``0.4`` or ``0.5``, as text or as the number that a command line makes of it.
     """
 
     axes: str
@@ -66,12 +69,22 @@ class Settings:
     output_format: str
     alpha: bool
     hull: bool
+    ngff: str | float = OLDEST
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ngff", str(self.ngff))
+
+    def described(self) -> dict[str, Any]:
+        """What of a run's fingerprint they are."""
+        return as_begun(vars(self))
 
     def faults(self) -> list[str]:
         """What of them is wrong, a line each; but for the format, each alone is checked when a run starts."""
         faults = []
         if self.output_format not in FORMATS:
             faults.append(f"output_format is {self.output_format!r}; it must be one of {', '.join(sorted(FORMATS))}.")
+        else:
+            faults += ngff_faults(str(self.ngff), self.output_format)
         if self.fusion == "median" and len(self.axes) != 3:
             faults.append(f"fusion is 'median' but axes is {self.axes!r}; a median needs all three: --axes zyx.")
         return faults

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,25 @@ import numpy as np
 
 from bundle.images.stained.formats import DEPTH, Box, Format, Stain, geometry_of, register
 from bundle.images.stained.ome_zarr import COLOURS, Arrays, Layout, Plain, attributes_of, halve, level_shapes
-from bundle.images.stained.spec import StainSpec
+from bundle.images.stained.spec import OLDEST, StainSpec
 from bundle.images.stained.zarr3 import Sharded
 
-LAYOUTS: dict[str, Layout] = {"0.4": Plain(), "0.5": Sharded()}  # by version of NGFF
+LAYOUTS: dict[str, Layout] = {OLDEST: Plain(), "0.5": Sharded()}  # by version of NGFF
+
+
+def ngff_faults(version: str, output_format: str) -> list[str]:
+    """A line if a version of NGFF is none, or goes with no such format."""
+    if version not in LAYOUTS:
+        return [f"ngff is {version}; it must be {' or '.join(LAYOUTS)}."]
+    if version != OLDEST and output_format != OmeZarr.name:
+        way = f"pass --output_format {OmeZarr.name}, or leave --ngff out"
+        return [f"ngff is {version}, but output_format is {output_format!r}, which has no such versions; {way}."]
+    return []
+
+
+def as_begun(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as a run's fingerprint has them: with no version of NGFF where it is the one that runs began with."""
+    return {name: value for name, value in settings.items() if (name, value) != ("ngff", OLDEST)}
 
 
 def layout_of(path: Path) -> Layout | None:

@@ -9,6 +9,8 @@ import numpy as np
 
 from bundle.images.volumes.geometry import Geometry
 
+OLDEST = "0.4"  # version of NGFF
+
 
 @dataclass(frozen=True)
 class StainSpec:
@@ -26,7 +28,7 @@ class StainSpec:
     channels: int
     geometry: Geometry
     about: dict[str, Any]
-    ngff: str = "0.4"
+    ngff: str = OLDEST
 
     def stamp(self) -> dict[str, Any]:
         """Geometry and origin of the voxels, as JSON that each format keeps and :func:`open_stain` reads."""

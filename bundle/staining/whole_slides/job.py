@@ -19,6 +19,8 @@ from bundle.common.machine import code_version
 from bundle.common.run_folder import read_record
 from bundle.common.trained_bundle import levels_of, recalibrated, trained_pixel_um
 from bundle.data.datalist import Modality
+from bundle.images.stained.ngff import as_begun, ngff_faults
+from bundle.images.stained.spec import OLDEST
 from bundle.images.stained_slides.formats import FORMATS, Packing
 from bundle.images.stained_slides.spec import SlideSpec
 from bundle.staining.command import PARTS, digest_of_part
@@ -47,6 +49,7 @@ class Settings:
         compression: ``jpeg`` or ``lossless``.
         jpeg_quality: 1 to 100.
         viewer: whether the page with both slides is made.
+        ngff: version of an OME-Zarr, as of :class:`bundle.staining.job.Settings`.
     """
 
     pixel_um: float | None
@@ -56,16 +59,24 @@ class Settings:
     compression: str
     jpeg_quality: int
     viewer: bool
+    ngff: str | float = OLDEST
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ngff", str(self.ngff))
+
+    def described(self) -> dict[str, Any]:
+        """What of a run's fingerprint they are; pixel size is there apart, and the page changes no pixel."""
+        return {name: value for name, value in as_begun(vars(self)).items() if name not in ("pixel_um", "viewer")}
 
     def faults(self) -> list[str]:
         """What of them is wrong, a line each; each alone is checked when a run starts, but for the format."""
-        if self.output_format in FORMATS:
-            return []
-        return [f"output_format is {self.output_format!r}; it must be one of {', '.join(sorted(FORMATS))}."]
+        if self.output_format not in FORMATS:
+            return [f"output_format is {self.output_format!r}; it must be one of {', '.join(sorted(FORMATS))}."]
+        return ngff_faults(str(self.ngff), self.output_format)
 
     def packing(self, source: Path) -> Packing:
         """How pixels are compressed, of a slide that is stained."""
-        return Packing(self.compression, self.jpeg_quality, source)
+        return Packing(self.compression, self.jpeg_quality, source, str(self.ngff))
 
 
 @dataclass(frozen=True)
@@ -255,7 +266,7 @@ def stain(
             "model": sha256_of(Path(model)),
             "pixel_um": slide.source.pixel_um,
             "ratio": slide.source.ratio,
-            **{name: value for name, value in vars(settings).items() if name not in ("pixel_um", "viewer")},
+            **settings.described(),
             "window": stainer.window,
             "step": step,
             "speed": speed,

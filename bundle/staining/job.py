@@ -31,6 +31,7 @@ from bundle.images.volumes.fill import Fill, find_fill, some_places
 from bundle.images.volumes.geometry import SAME
 from bundle.images.volumes.planes import Collector
 from bundle.images.volumes.volume import Volume
+from bundle.staining.crate import CRATE
 
 if TYPE_CHECKING:
     import torch
@@ -204,9 +205,9 @@ def begin(
                 f"or remove it to begin anew."
             )
         return path == finished
-    result = output_dir / (made or file_name(str(plain["output_format"])))
-    if result.exists():
-        raise InputError(f"{result} is there, but no {record} that says what it is; choose another --output_dir.")
+    for name in (made or file_name(str(plain["output_format"])), CRATE):
+        if (path := output_dir / name).exists():
+            raise InputError(f"{path} is there, but no {record} that says what it is; choose another --output_dir.")
     write_json(begun, {"fingerprint": plain, "input": scan})
     return False
 

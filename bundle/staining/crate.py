@@ -6,6 +6,7 @@ is text here too: no identifier is made of it.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePath
@@ -18,13 +19,7 @@ CRATE = "ro-crate-metadata.json"
 PACKAGE = "virtual-staining"
 PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
 VERSION = "https://w3id.org/ro/crate/1.1"
-FORMATS = {
-    ".html": "text/html",
-    ".json": "application/json",
-    ".png": "image/png",
-    ".tif": "image/tiff",
-    ".tiff": "image/tiff",
-}
+FORMATS = {".html": "text/html", ".json": "application/json", ".png": "image/png", ".tif": "image/tiff"}
 CHECKSUMS = {  # in a fingerprint
     "scan": "SHA-256 of a channel's voxels and geometry",
     "slide": "SHA-256 of the checksums of the slide's files",
@@ -60,6 +55,11 @@ def write_crate(record: Path, told: Mapping[str, Any], parts: Mapping[str, str])
         {"@id": PROFILE, "@type": ["CreativeWork", "Profile"], "name": "Process Run Crate", "version": "0.5"},
     ]
     write_json(folder / CRATE, {"@context": f"{VERSION}/context", "@graph": graph})
+
+
+def now() -> str:
+    """The time, as records have it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
 
 
 def _to(name: str) -> dict[str, str]:
@@ -99,7 +99,7 @@ def _action(told: Mapping[str, Any], made: list[dict[str, Any]]) -> dict[str, An
         "instrument": _to("#software"),
         "object": [_to("#input"), _to("#model")],
         "result": [_to(part["@id"]) for part in made],
-        **{name: time for name, time in times.items() if time is not None},
+        **{name: at for name, at in times.items() if at is not None},
         "actionStatus": _to("http://schema.org/CompletedActionStatus"),
     }
 
@@ -141,8 +141,8 @@ def _model_name(told: Mapping[str, Any]) -> str:
     return f"{told.get('source')} to {told.get('stain')} ({PurePath(str(told.get('bundle_root'))).name})"
 
 
-def _time(time: Any) -> str | None:
+def _time(at: Any) -> str | None:
     """A time of the record, 2026-11-30T14:00:00+0000, as ISO 8601 has it throughout: +00:00."""
-    if not isinstance(time, str):
+    if not isinstance(at, str):
         return None
-    return f"{time[:-2]}:{time[-2:]}" if time[-5:-4] in ("+", "-") else time
+    return f"{at[:-2]}:{at[-2:]}" if at[-5:-4] in ("+", "-") else at

@@ -24,10 +24,12 @@ from bundle.images.stained.spec import StainSpec
 from bundle.images.stained.stored import DEPTH
 from bundle.images.volumes.volume import Volume
 from bundle.networks.sections import spread_over
+from bundle.staining.crate import now, write_crate
 from bundle.staining.error_layer import ErrorLayer
 from bundle.staining.fusion import FUSIONS
 from bundle.staining.hull import Hull, find_hull
 from bundle.staining.job import RECORD, WORK, Settings, reference_in_words
+from bundle.staining.page import left
 from bundle.staining.pictures import alpha
 from bundle.staining.progress import Progress, bar, slabs_of
 from bundle.staining.reference import find_reference, given_reference
@@ -91,7 +93,8 @@ class Run:
     def spec(self) -> StainSpec:
         """What is written."""
         channels = 4 if self.settings.alpha else 3
-        return StainSpec(self.volume.shape, channels, self.volume.geometry, dict(self.about))
+        ngff = str(self.settings.ngff)
+        return StainSpec(self.volume.shape, channels, self.volume.geometry, dict(self.about), ngff)
 
     @cached_property
     def store(self) -> SliceStore:
@@ -327,12 +330,13 @@ class Run:
         if (self.work / self.result).exists():  # else an earlier try was stopped after this line
             os.rename(self.work / self.result, self.folder / self.result)
         stripes = self.marks.remembered("stripes")
-        record = {**self.record, "result": self.result, "stripes": stripes, "spent": self._spent()}
+        record = {**self.record, "ended": now(), "result": self.result, "stripes": stripes, "spent": self._spent()}
         record |= self.layer.told([each for place in range(len(self.along_z)) for each in self._distances(place)])
         if (self.work / REFERENCE).exists():
             record["reference"] = self.marks.remembered("reference")
         if self.marks.is_done(ARITHMETIC):
             record["arithmetic"] = self.marks.remembered(ARITHMETIC)
+        write_crate(self.folder / RECORD, record, left())  # once more, when there are pictures and the page
         write_json(self.folder / RECORD, record)
         return {}
 

@@ -20,6 +20,7 @@ PACKAGE = "virtual-staining"
 PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
 VERSION = "https://w3id.org/ro/crate/1.1"
 FORMATS = {".html": "text/html", ".json": "application/json", ".png": "image/png", ".tif": "image/tiff"}
+LICENCE = "Whoever publishes this result states its licence; it depends on those of input and model."
 CHECKSUMS = {  # in a fingerprint
     "scan": "SHA-256 of a channel's voxels and geometry",
     "slide": "SHA-256 of the checksums of the slide's files",
@@ -46,13 +47,8 @@ def write_crate(record: Path, told: Mapping[str, Any], parts: Mapping[str, str])
         *_named("#input", _input_name(told), _checksums(told, "scan", "slide"), "what was stained"),
         *_named("#model", _model_name(told), _checksums(told, "model"), "the trained model that made the stain"),
         _software(told),
-        {
-            "@id": "#licence",
-            "@type": "CreativeWork",
-            "name": "none stated",
-            "description": "Whoever publishes this result states its licence; it depends on those of input and model.",
-        },
-        {"@id": PROFILE, "@type": ["CreativeWork", "Profile"], "name": "Process Run Crate", "version": "0.5"},
+        {"@id": "#licence", "@type": "CreativeWork", "name": "none stated", "description": LICENCE},
+        {"@id": PROFILE, "@type": "CreativeWork", "name": "Process Run Crate", "version": "0.5"},
     ]
     write_json(folder / CRATE, {"@context": f"{VERSION}/context", "@graph": graph})
 
@@ -64,6 +60,12 @@ def now() -> str:
 
 def _to(name: str) -> dict[str, str]:
     return {"@id": name}
+
+
+def _to_all(entities: list[dict[str, Any]]) -> Any:
+    """To each; to one alone without a list about it, as RO-Crate has it."""
+    found = [_to(entity["@id"]) for entity in entities]
+    return found[0] if len(found) == 1 else found
 
 
 def _part(folder: Path, name: str, what: str) -> dict[str, Any]:
@@ -84,7 +86,7 @@ def _root(told: Mapping[str, Any], made: list[dict[str, Any]]) -> dict[str, Any]
         "description": f"{RESEARCH} Synthetic: computed from an image by a trained model; no tissue was stained.",
         **({} if started is None else {"datePublished": started}),
         "license": _to("#licence"),
-        "hasPart": [_to(part["@id"]) for part in made],
+        "hasPart": _to_all(made),
         "mentions": _to("#staining"),
     }
 
@@ -98,9 +100,8 @@ def _action(told: Mapping[str, Any], made: list[dict[str, Any]]) -> dict[str, An
         "description": f"{told.get('source')} to {told.get('stain')}, with the settings that the record holds",
         "instrument": _to("#software"),
         "object": [_to("#input"), _to("#model")],
-        "result": [_to(part["@id"]) for part in made],
+        "result": _to_all(made),
         **{name: at for name, at in times.items() if at is not None},
-        "actionStatus": _to("http://schema.org/CompletedActionStatus"),
     }
 
 
@@ -122,7 +123,7 @@ def _named(name: str, title: str, checksums: list[tuple[str, str]], what: str) -
         for place, (kind, value) in enumerate(checksums)
     ]
     entity: dict[str, Any] = {"@id": name, "@type": "CreativeWork", "name": title, "description": what}
-    return [{**entity, "identifier": [_to(value["@id"]) for value in values]}, *values] if values else [entity]
+    return [{**entity, "identifier": _to_all(values)}, *values] if values else [entity]
 
 
 def _checksums(told: Mapping[str, Any], *names: str) -> list[tuple[str, str]]:

@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import textwrap
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -329,6 +330,18 @@ def test_how_many_files(tmp_path):
     chunks, slabs = counts((4000, 4000, 4000))
     assert (chunks[0], sum(chunks)) == (128_000, 170_500)
     assert (slabs[0], sum(slabs)) == (125, 625)
+
+
+def test_a_shard_is_not_in_memory(tmp_path):
+    """Of a slab of 100 MB of which little can be packed; what halves it for the next level is another matter."""
+    slab = random(shape=(32, 512, 2048))
+    arrays = Arrays([slab.shape[:3]], 3)
+    tracemalloc.start()
+    LAYOUTS["0.5"].write(tmp_path, arrays, 0, 0, slab)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (tmp_path / "0/c/0/0/0/0").stat().st_size > 100e6
+    assert most < 10e6
 
 
 def test_versions():

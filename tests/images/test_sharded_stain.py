@@ -84,7 +84,8 @@ def by_zarr(path, level):
 def by_tensorstore(path, level):
     """By the authors of Neuroglancer."""
     kvstore = {"driver": "file", "path": f"{path / str(level)}/"}
-    return tensorstore.open({"driver": "zarr3", "kvstore": kvstore}).result().read().result()
+    driver = "zarr3" if (path / "zarr.json").exists() else "zarr"
+    return tensorstore.open({"driver": driver, "kvstore": kvstore}).result().read().result()
 
 
 def by_ome_zarr_py(path, level):
@@ -105,16 +106,21 @@ def by_napari(path, level):
     return np.asarray(levels[level])
 
 
+@pytest.mark.parametrize("ngff", LAYOUTS)
 @pytest.mark.parametrize("read", [by_zarr, by_tensorstore, by_ome_zarr_py, by_napari])
-def test_others_read_every_level(stained, read):
+def test_others_read_every_level(stained, tmp_path, read, ngff):
     path, levels = stained
+    path = path if ngff == "0.5" else write(tmp_path / "stained.ome.zarr", levels[0], ngff="0.4")
     for level, pixels in enumerate(levels):
         assert np.array_equal(np.moveaxis(read(path, level), 0, -1), pixels)
 
 
-def test_it_is_ngff_as_its_model_has_it(stained):
+def test_it_is_ngff_as_its_model_has_it(stained, tmp_path):
     models = pytest.importorskip("ome_zarr_models.v05")
     path, levels = stained
+    old = pytest.importorskip("ome_zarr_models.v04").Image
+    plain = zarr.open_group(write(tmp_path / "plain", levels[0], ngff="0.4"), mode="r", zarr_format=2)
+    assert old.from_zarr(plain).attributes.multiscales[0].version == "0.4"
     image = models.Image.from_zarr(zarr.open_group(path, mode="r")).ome_attributes
     assert image.version == "0.5"
     assert [axis.name for axis in image.multiscales[0].axes] == ["c", "z", "y", "x"]

@@ -292,5 +292,5 @@ def _files(folder: Path) -> Iterable[tuple[str, str]]:
     for name, what in (_stains() | FILES).items():
         path = folder / name
         if path.exists() or name == PAGE:
-            size = "" if name == PAGE else f", {size_of(path)}"
+            size = "" if name in (PAGE, CRATE) else f", {size_of(path)}"  # that of the latter changes with the page
             yield name, what + size

@@ -85,7 +85,7 @@ def held(
 def _leave(folder: Path) -> None:
     """Let others have a folder; one that is empty goes."""
     with contextlib.suppress(OSError):  # it is gone with all that was in it
-        if os.listdir(folder) == [LOCK]:
+        if [path.name for path in folder.iterdir()] == [LOCK]:
             (folder / LOCK).unlink()  # while it is ours, so that who opened it before finds it gone
     release(folder)
     with contextlib.suppress(OSError):  # something is in it, or another has come

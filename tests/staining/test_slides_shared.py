@@ -72,8 +72,8 @@ def test_two_workers_give_the_bytes_of_one_process(he, slide, tmp_path, output_f
 
 
 def test_a_command_that_is_killed_takes_its_workers_along_and_the_next_goes_on(he, slide, tmp_path):
-    stain_slide(he, slide, tmp_path / "one", output_format="ome-tiff", step=16)
-    command = command_of(he, slide, tmp_path / "two", output_format="ome-tiff", step=16, viewer=False)
+    stain_slide(he, slide, tmp_path / "one", output_format="ome-tiff", step=32)
+    command = command_of(he, slide, tmp_path / "two", output_format="ome-tiff", step=32, viewer=False)
     first = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, start_new_session=True)
     done = tmp_path / "two" / WORK / "steps"
     while not list(done.glob("stain-*/*_*.json")):
@@ -92,7 +92,7 @@ def test_a_command_that_is_killed_takes_its_workers_along_and_the_next_goes_on(h
         kept, clear = {}, SlideRun.clear
         see = lambda: kept.update({path: path.stat().st_mtime_ns for path in before})
         patch.setattr(SlideRun, "clear", lambda run: (see(), clear(run)))
-        stain_slide(he, slide, tmp_path / "two", output_format="ome-tiff", step=16)
+        stain_slide(he, slide, tmp_path / "two", output_format="ome-tiff", step=32)
     assert kept == before
     assert files_of(tmp_path / "one" / "stained.ome.tif") == files_of(tmp_path / "two" / "stained.ome.tif")
 

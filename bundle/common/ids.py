@@ -183,6 +183,7 @@ SLIDE = {
     "compression": one_of("jpeg", "lossless"),
     "jpeg_quality": whole(1, 100),
     "viewer": SWITCH,
+    **WORKERS,
 }
 NUCLEI = {
     **{name: TRAIN[name] for name in ("bundle_root", "dataset_dir", "datalist", "output_dir", "device", "seed")},

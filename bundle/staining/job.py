@@ -18,7 +18,7 @@ import numpy as np
 
 from bundle.common.atomic import write_json
 from bundle.common.errors import InputError
-from bundle.common.folder_lock import LOCK, held
+from bundle.common.folder_lock import held
 from bundle.common.run_folder import read_record
 from bundle.common.trained_bundle import share_between, value_faults
 from bundle.data.datalist import Modality
@@ -242,15 +242,10 @@ def sole(folder: Path) -> Iterator[None]:
     Raises:
         InputError: if another process is at work in it.
     """
-    work = folder / WORK
-    busy = (
-        f"output_dir {folder} is in the hands of a run that is at work; to share its work start it with --workers N "
-        "or --cluster"
-    )
-    with held(work, busy):
+    busy = f"output_dir {folder} is in the hands of a run that is at work"
+    way = "wait for its end, or choose another --output_dir; to share its work start it with --workers N or --cluster."
+    with held(folder / WORK, busy, way):
         yield
-    if {each.name for each in work.iterdir()} <= {LOCK}:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 @contextmanager

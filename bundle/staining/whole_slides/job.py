@@ -18,6 +18,7 @@ from bundle.common.html import RESEARCH
 from bundle.common.machine import code_version
 from bundle.common.run_folder import read_record
 from bundle.common.trained_bundle import levels_of, recalibrated, trained_pixel_um
+from bundle.common.work.engine import Engine
 from bundle.common.work.worker import speaks
 from bundle.data.datalist import Modality
 from bundle.images.stained.ngff import as_begun, ngff_faults
@@ -25,15 +26,16 @@ from bundle.images.stained.spec import OLDEST
 from bundle.images.stained_slides.formats import FORMATS, Packing
 from bundle.images.stained_slides.spec import SlideSpec
 from bundle.staining.command import PARTS, digest_of_part
-from bundle.staining.job import BEGUN, begin, explained
+from bundle.staining.job import BEGUN, begin, explained, sole
 from bundle.staining.model import modality
 from bundle.staining.slides import colour_faults, setting_faults
 from bundle.staining.stainer import Stainer
 from bundle.staining.whole_slides.outcome import RECORD, Outcome, tell
 from bundle.staining.whole_slides.page import PAGE, TILES
-from bundle.staining.whole_slides.run import SlideRun
-from bundle.staining.whole_slides.source import SlideSource, check_source, digest_of, marks_of
+from bundle.staining.whole_slides.recipe import Facts, recipe_of, run_of
+from bundle.staining.whole_slides.source import SlideSource, check_source, digest_of, stamp_of
 
+MODULES = ("bundle.staining.whole_slides.recipe",)  # what a worker imports first
 WHITE = 255
 RGB_NAMES = ("Red", "Green", "Blue")
 
@@ -231,8 +233,9 @@ def stain(
     bone_intensity: float | None,
     background_intensity: float | None,
     normalisation: str = "window",
+    engine: Engine | None = None,
 ) -> None:
-    """Stain a whole slide, or go on with one, alone or with other processes that run the same command.
+    """Stain a whole slide, or go on with one.
 
     Args:
         slide: of :func:`check`.
@@ -246,6 +249,7 @@ def stain(
         bone_intensity: mean grey value of bone in the slice; None where the dataset declared none.
         background_intensity: likewise, of background.
         normalisation: ``window``, ``dense`` or ``specimen``.
+        engine: who does the work; None for this process.
 
     Raises:
         InputError: if the folder holds something else, a part of the slide cannot be read, a value is not what the
@@ -260,8 +264,9 @@ def stain(
         raise InputError(f"output_dir {output_dir} has # or :: in its name, which a config cannot hold; rename it.")
     folder, shown = Path(str(output_dir)), speaks()
     check_writable(folder)
-    with explained(folder):
-        config, marks = merged_config(), marks_of(slide.source.path)
+    engine, config = engine or Engine(), merged_config()
+    with explained(folder), sole(folder), engine.started(MODULES, not (folder / RECORD).exists()):
+        stamp = stamp_of(slide.source.path)
         fingerprint = {
             "slide": digest_of(slide.source.path),
             "model": sha256_of(Path(model)),
@@ -287,12 +292,11 @@ def stain(
             "source": slide.source.given.name,
             "fingerprint": fingerprint,
         }
-        shown_values = slide.shown(levels_of(bone_intensity, background_intensity))
-        origin = _origin(slide, bundle_root)
-        outcome = Outcome(slide.source, slide.spec(about), shown_values, settings, stainer.trust, folder, origin)
-        run = SlideRun(slide.source, stainer, outcome, marks)
+        values = slide.shown(levels_of(bone_intensity, background_intensity))
+        facts = Facts(str(folder), about, values, _origin(slide, bundle_root), stamp)
+        run = run_of(slide, settings, stainer, facts, shown)
         if not (folder / RECORD).exists():
-            _refuse_others(outcome)
+            _refuse_others(run.outcome)
             given = slide.source.given
             grey = given.bone_intensity is not None or np.isinf(given.high)  # else the levels are of the other side
             run.look(levels_of(bone_intensity, background_intensity) if grey else None)
@@ -306,7 +310,7 @@ def stain(
             if shown:
                 print(f"speed {speed}: {stainer.network.arithmetic}")
                 print(stainer.trust.missing or "", end="\n" if stainer.trust.missing else "")
-            run.go(shown)
+            run.go(engine, recipe_of(facts, config))
         run.clear()
         if shown:
             tell(folder)

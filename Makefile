@@ -10,7 +10,7 @@ PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist worksteal
 # Threads that spin while they wait slow down everything beside a busy core.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: setup demo deploy label hospital test test-slow lint bench clean
+.PHONY: setup demo deploy label hospital slurm test test-slow lint bench clean
 
 setup: .venv/ready  ## the installation alone
 
@@ -39,10 +39,13 @@ label: .venv-label/ready  ## MONAI Label, likewise
 hospital: .venv/ready  ## all that tests/hospital tests against; as root Debian's Orthanc, dcmtk and dicom3tools too
 	@tests/hospital/setup.sh
 
-test: .venv/ready hospital  ## what CI and a newcomer run
+slurm:  ## as root Debian's SLURM, which tests start for themselves
+	@tests/helpers/slurm_setup.sh
+
+test: .venv/ready hospital slurm  ## what CI and a newcomer run
 	$(PYTEST) -m "not slow"
 
-test-slow: .venv/ready hospital  ## the rest, which CI runs too
+test-slow: .venv/ready hospital slurm  ## the rest, which CI runs too
 	$(PYTEST) -m slow
 
 lint: .venv/ready

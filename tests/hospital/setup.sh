@@ -3,28 +3,15 @@
 # environments of MONAI Deploy and MONAI Label, and Bio-Formats with a Java to run it.
 # What cannot be installed is said, and its tests say that they did not run; .ci/run lets them fail.
 cd "$(dirname "$0")/../.."
+. tests/helpers/packages.sh
 
 programs() {
     for program in Orthanc dcmdump dciodvfy java; do command -v $program > /dev/null || return 1; done
     for plugin in DicomWeb WSI; do [ -e /usr/share/orthanc/plugins/libOrthanc$plugin.so ] || return 1; done
 }
 
-# Debian starts Orthanc when it installs it, for the whole network; a policy of 101 keeps it from that
-without_services() {
-    local policy=/usr/sbin/policy-rc.d ours=
-    [ -e $policy ] || { printf '#!/bin/sh\nexit 101\n' > $policy && chmod +x $policy && ours=yes; }
-    "$@"
-    local code=$?
-    [ -z "$ours" ] || rm $policy
-    return $code
-}
-
 if ! programs; then
-    if [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
-        apt-get update -qq
-        DEBIAN_FRONTEND=noninteractive without_services apt-get install -y -qq \
-            orthanc orthanc-dicomweb orthanc-wsi dcmtk dicom3tools default-jre-headless > /dev/null
-    fi
+    install_packages orthanc orthanc-dicomweb orthanc-wsi dcmtk dicom3tools default-jre-headless
     programs || echo "NOT INSTALLED: orthanc orthanc-dicomweb orthanc-wsi dcmtk dicom3tools default-jre-headless" \
         "(as root: apt-get install them)" >&2
 fi

@@ -6,12 +6,14 @@ import contextlib
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from bundle.common.errors import InputError
+from bundle.common.places import is_remote, place, remote
 
 PARTIAL = ".*.partial*"  # what a process killed in the middle of writing leaves behind
 
@@ -23,11 +25,17 @@ def whole_file(path: Path) -> Iterator[Path]:
     A reader, or a run killed at any moment, sees the old file or the new one, never part of one.
 
     Args:
-        path: the file to make or to replace; its folder is made.
+        path: the file to make or to replace; its folder is made. A remote one is written on this machine, and uploaded.
 
     Yields:
         The path to write, with the same suffix. It is removed if the block raises.
     """
+    if is_remote(path):
+        with tempfile.TemporaryDirectory() as folder:
+            written = Path(folder) / path.name
+            yield written
+            remote(path).upload(written)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = _partial(path)
     try:
@@ -99,7 +107,11 @@ def check_writable(output_dir: str | Path, option: str = "output_dir") -> None:
     Raises:
         InputError: if not.
     """
-    folder = Path(output_dir)
+    folder = place(output_dir)
+    if is_remote(folder):  # what goes wrong there is told in a line of its own
+        (folder / f".{os.getpid()}.probe").write_bytes(b"")
+        (folder / f".{os.getpid()}.probe").unlink(missing_ok=True)
+        return
     probe = folder / f".{os.getpid()}.probe"
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -129,7 +129,7 @@ def survey(
         slab = volume.read(start, stop)
         digest.update(slab.data)
         for number, pixels in enumerate(slab, start):
-            faults += image_faults(Path(f"{volume.path}, slice {number},"), pixels[None], replace(given, channels=1))
+            faults += image_faults(f"{volume.path}, slice {number},", pixels[None], replace(given, channels=1))
             seen += [pixels.copy()] if number in places else []
         low, high = min(low, float(slab.min())), max(high, float(slab.max()))
         between += share_between(slab, levels) * len(slab) if levels else 0.0

@@ -8,7 +8,10 @@ from bundle.common.errors import InputError, causes
 
 GO_ON = "what is done is kept, and the same command goes on"
 CREDENTIALS = "(environment variables or a profile, docs/volumes.md)"
-NO_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "DefaultCredentialsError")
+NO_CREDENTIALS = (
+    *("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError"),
+    "DefaultCredentialsError",  # of Google
+)
 UNREACHED = (
     *("EndpointConnectionError", "ConnectTimeoutError", "ConnectionClosedError", "ReadTimeoutError", "HTTPClientError"),
     *("ProxyConnectionError", "ClientConnectorError", "ClientConnectionError", "ServerDisconnectedError"),

@@ -46,7 +46,9 @@ def place(text: str | Path) -> Path:
     parts = urlsplit(text)
     if parts.scheme.lower() == "file":
         if parts.netloc not in ("", "localhost"):
-            raise InputError(f"{text} is on {parts.netloc}; file:// names files of this machine, as file:///folder/scan.")
+            raise InputError(
+                f"{text} is on {parts.netloc}; file:// names files of this machine, as file:///folder/scan."
+            )
         return Path(unquote(text.split("://", 1)[1].removeprefix("localhost")))
     if parts.scheme.lower() in ("http", "https") and parts.query:
         raise InputError(f"{shown(text)} is followed by {SIGNED}; write the URL into a file NAME{LINK} and give that.")
@@ -91,7 +93,7 @@ def _remote(text: str, query: str = "") -> Path:
         extra = "pip install 'virtual-staining[cloud]'"
         raise InputError(f"{text} needs a library that is not installed; {extra} brings those of s3 and gs.") from error
     except ValueError as error:
-        raise InputError(f"{text} is of a scheme that is not known, {scheme}; s3://, gs:// and https:// are.") from error
+        raise InputError(f"{text} is of an unknown scheme, {scheme}; s3://, gs:// and https:// are known.") from error
 
 
 def is_remote(path: Path | str) -> bool:
@@ -138,7 +140,7 @@ def contents(paths: Sequence[Path], start: int = 0, count: int | None = None) ->
     for first in range(0, len(paths), TOGETHER):
         some = paths[first : first + TOGETHER]
         if is_remote(some[0]):
-            found: Iterator[bytes] = iter(remote(some[0]).parts([remote(each) for each in some], start, count))
+            found: Iterator[bytes] = iter(remote(some[0]).same_part([remote(each) for each in some], start, count))
         else:
             found = (_part(each, start, count) for each in some)
         for path, content in zip(some, found, strict=True):
@@ -171,7 +173,7 @@ def remove(path: Path) -> None:
     if is_remote(path):
         remote(path).remove()
     elif path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
+        shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
 

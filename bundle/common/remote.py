@@ -6,6 +6,7 @@ import io
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import fsspec
@@ -126,6 +127,10 @@ class Remote(ProxyUPath):
             raise EOFError("its server does not say how long it is")
         return int(found["size"])
 
+    def stat(self, **_: Any) -> Any:
+        """Its size, as ``st_size``."""
+        return SimpleNamespace(st_size=self.size)
+
     def absolute(self) -> Remote:
         """Itself."""
         return self
@@ -142,6 +147,18 @@ class Remote(ProxyUPath):
                 child = self / name
                 child._seen = each
                 yield child
+
+    def total(self) -> int:
+        """Bytes of a file, or of all within a folder."""
+        with reaching(self):
+            return int(self.fs.du(self.path))
+
+    def files(self) -> list[Remote]:
+        """What is in a folder; nothing if it is not there."""
+        try:
+            return list(self.iterdir())
+        except FileNotFoundError:
+            return []
 
     def mkdir(self, *_: Any, **__: Any) -> None:
         """Nothing: an object store has no folders."""
@@ -206,7 +223,7 @@ class Remote(ProxyUPath):
             raise EOFError(f"its server gave {len(content)} bytes where {stop - start} were asked for")
         return content
 
-    def parts(self, files: Sequence[Remote], start: int, count: int | None) -> list[bytes]:
+    def same_part(self, files: Sequence[Remote], start: int, count: int | None) -> list[bytes]:
         """The same part of files of one place, asked for together; or all of them."""
         keys, first = [each.key for each in files], None if count is None else start
         end = None if count is None else start + count

@@ -18,6 +18,8 @@ import numpy as np
 
 from bundle.common.atomic import write_json
 from bundle.common.errors import InputError
+from bundle.common.network_faults import network_fault
+from bundle.common.places import is_remote
 from bundle.common.run_folder import read_record
 from bundle.common.trained_bundle import share_between, value_faults
 from bundle.data.datalist import Modality
@@ -205,6 +207,8 @@ def _short(value: Any) -> str:
 
 def room_faults(output_dir: Path, needed: int) -> list[str]:
     """A line if a folder's disk has not the bytes that a run will certainly write."""
+    if is_remote(output_dir):  # a bucket has no end that could be asked for
+        return []
     free = shutil.disk_usage(output_dir).free
     if free >= needed:
         return []
@@ -234,8 +238,10 @@ def explained(folder: Path) -> Iterator[None]:
     except KeyboardInterrupt:
         print(f"\nstopped; {again}", file=sys.stderr)
         sys.exit(130)
-    except OSError as error:
-        if error.errno not in FULL:
+    except Exception as error:
+        if is_remote(folder) and (fault := network_fault(error, str(folder))):
+            raise fault from error
+        if not isinstance(error, OSError) or error.errno not in FULL:
             raise
         raise InputError(f"the disk of output_dir {folder} is full ({error.strerror}); make room: {again}.") from error
 

@@ -1,4 +1,4 @@
-"""An object store on this machine: a process of its own that can be ended and begun anew, and knows keys if it is to."""
+"""An object store on this machine: a process of its own that can be ended and begun anew, and checks keys if asked."""
 
 from __future__ import annotations
 

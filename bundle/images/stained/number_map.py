@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from bundle.common.errors import InputError
+from bundle.common.places import is_remote
 from bundle.images.slides import reading
 from bundle.images.stained.formats import DEPTH, Stain, geometry_of
 from bundle.images.stained.ome_zarr import (
@@ -22,6 +23,7 @@ from bundle.images.stained.ome_zarr import (
     array_of,
     attributes_of,
     chunk_of,
+    finish_metadata,
     level_shapes,
     read_box,
     read_header,
@@ -98,6 +100,8 @@ def halve(slab: np.ndarray) -> np.ndarray:
 
 def create(path: Path, spec: MapSpec) -> None:
     """Make the arrays, without what makes them an OME-Zarr; one process does it before any writes a slab."""
+    if is_remote(path):
+        return
     write_json_in_place(path / ".zgroup", {"zarr_format": 2})
     for level, shape in enumerate(spec.levels):
         write_json_in_place(path / str(level) / ".zarray", array_of(shape, level, 1, FLOAT, spec.depth))
@@ -128,8 +132,7 @@ def finish(path: Path, spec: MapSpec) -> None:
     metadata: dict[str, Any] = {".zattrs": attributes, ".zgroup": {"zarr_format": 2}}
     for level, shape in enumerate(spec.levels):
         metadata[f"{level}/.zarray"] = array_of(shape, level, 1, FLOAT, spec.depth)
-    write_json_in_place(path / ".zmetadata", {"zarr_consolidated_format": 1, "metadata": metadata})
-    write_json_in_place(path / ".zattrs", attributes)
+    finish_metadata(path, metadata)
 
 
 def open_map(path: Path) -> Stain:

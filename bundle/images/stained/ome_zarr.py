@@ -18,6 +18,7 @@ from typing import Any
 import imagecodecs
 import numpy as np
 
+from bundle.common.places import TOGETHER, contents, is_remote, write_files
 from bundle.images.slides import reading
 from bundle.images.stained.formats import DEPTH, Box, Format, Stain, geometry_of, register
 from bundle.images.stained.spec import StainSpec
@@ -140,21 +141,32 @@ def attributes_of(
 
 def write_json_in_place(path: Path, content: dict[str, Any]) -> None:
     """In place, and not through a second file: one left by a kill would stay in the result."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")
+    write_files({path: (json.dumps(content, indent=2, default=str) + "\n").encode()})
+
+
+def finish_metadata(path: Path, metadata: dict[str, Any]) -> None:
+    """Write all metadata in one file, for readers over a network, and at last what makes it an OME-Zarr."""
+    if is_remote(path):  # where it was not written before
+        for name in metadata.keys() - {".zattrs"}:
+            write_json_in_place(path / name, metadata[name])
+    write_json_in_place(path / ".zmetadata", {"zarr_consolidated_format": 1, "metadata": metadata})
+    write_json_in_place(path / ".zattrs", metadata[".zattrs"])
 
 
 def write_level(folder: Path, chunk: tuple[int, int, int], row: int, slab: np.ndarray) -> None:
     """Write the chunks of one level that a slab (D, Y, X, C) fills; those at the far edges are filled up with zeros."""
     channels = slab.shape[3]
     rows, columns = (-(-size // side) for size, side in zip(slab.shape[1:3], chunk[1:], strict=True))
+    files: dict[Path, bytes] = {}
     for y, x in itertools.product(range(rows), range(columns)):
         part = slab[:, y * chunk[1] : (y + 1) * chunk[1], x * chunk[2] : (x + 1) * chunk[2]]
         block = np.zeros((channels, *chunk), slab.dtype)
         block[:, : part.shape[0], : part.shape[1], : part.shape[2]] = part.transpose(3, 0, 1, 2)
-        file = folder / "0" / str(row) / str(y) / str(x)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(packed(block))
+        files[folder / "0" / str(row) / str(y) / str(x)] = packed(block)
+        if len(files) == TOGETHER:
+            write_files(files)
+            files = {}
+    write_files(files)
 
 
 def packed(block: np.ndarray) -> bytes:
@@ -212,11 +224,12 @@ def read_box(
     """
     chunk = chunk_of(shape, level, depth)
     pixels = np.empty((*(part.stop - part.start for part in box), channels), kind)
-    for place in itertools.product(*(_chunks_of(part, side) for part, side in zip(box, chunk, strict=True))):
-        file = path / str(level) / "0" / Path(*map(str, place))
+    places = list(itertools.product(*(_chunks_of(part, side) for part, side in zip(box, chunk, strict=True))))
+    files = [path / str(level) / "0" / "/".join(map(str, place)) for place in places]
+    packed_chunks = contents(files)
+    for place, file in zip(places, files, strict=True):
         with reading(str(file)):
-            content = imagecodecs.blosc_decode(file.read_bytes())
-            block = np.frombuffer(content, kind).reshape(channels, *chunk)
+            block = np.frombuffer(imagecodecs.blosc_decode(next(packed_chunks)), kind).reshape(channels, *chunk)
         inner, outer = zip(*_overlaps(place, chunk, box), strict=True)
         for channel, values in enumerate(block):  # faster than all of them at once
             pixels[(*outer, channel)] = values[inner]
@@ -240,13 +253,16 @@ class OmeZarr(Format):
     """OME-Zarr."""
 
     name, file_name, title = "ome-zarr", "stained.ome.zarr", "OME-Zarr"
+    remote = True
 
     def holds(self, path: Path) -> bool:
         """As of :class:`Format`."""
         return any((path / name).is_file() for name in (".zgroup", ".zattrs"))
 
     def create(self, path: Path, spec: StainSpec) -> None:
-        """Make the arrays, without what makes them an OME-Zarr."""
+        """Make the arrays, without what makes them an OME-Zarr; a remote one has none before it is finished."""
+        if is_remote(path):
+            return
         write_json_in_place(path / ".zgroup", {"zarr_format": 2})
         for level, shape in enumerate(level_shapes(spec.shape)):
             write_json_in_place(path / str(level) / ".zarray", array_of(shape, level, spec.channels))
@@ -264,8 +280,7 @@ class OmeZarr(Format):
         metadata: dict[str, Any] = {".zattrs": attributes, ".zgroup": {"zarr_format": 2}}
         for level, shape in enumerate(level_shapes(spec.shape)):
             metadata[f"{level}/.zarray"] = array_of(shape, level, spec.channels)
-        write_json_in_place(path / ".zmetadata", {"zarr_consolidated_format": 1, "metadata": metadata})
-        write_json_in_place(path / ".zattrs", attributes)
+        finish_metadata(path, metadata)
 
     def open(self, path: Path) -> Stain:
         """As of :class:`Format`."""

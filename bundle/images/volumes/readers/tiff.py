@@ -10,7 +10,7 @@ import numpy as np
 import tifffile
 
 from bundle.common.errors import InputError
-from bundle.common.places import is_remote, opened, remote
+from bundle.common.places import is_remote, opened
 from bundle.images.pixel_size import tiff_voxel_um
 from bundle.images.slides import TIFF, reading
 from bundle.images.tiff import COLOURS, line_of, ome_files
@@ -117,7 +117,7 @@ def read_tiff_stack(path: Path) -> Stored:
     if not several and len(file.series) == 1 and series.ndim == 3 and series.dataoffset is not None:
         shape = (series.shape[0], series.shape[1], series.shape[2])
         dtype = np.dtype(series.dtype).newbyteorder(file.byteorder)
-        if series.dataoffset + series.size * dtype.itemsize > (remote(path).size if is_remote(path) else path.stat().st_size):
+        if series.dataoffset + series.size * dtype.itemsize > path.stat().st_size:
             raise EOFError("the end of its pixels is not there")
         return Stored(shape, dtype, raw_slices(path, series.dataoffset, shape, dtype), voxel_um).calibrated(line)
     pages: list[Any] = [page for part in file.series for page in part.pages]  # a writer may give each page a series

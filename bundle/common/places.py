@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 from urllib.parse import unquote, urlsplit
@@ -119,6 +120,22 @@ def shown(path: Path | str) -> str:
     if "@" not in netloc and at and ":" in netloc and not netloc.rpartition(":")[2].isdigit():
         return f"{scheme[0]}{after}"
     return f"{scheme[0]}{netloc.rpartition('@')[2]}{slash}{rest}"
+
+
+@contextmanager
+def reaching(path: Path) -> Iterator[None]:
+    """Turn what goes wrong on the way to a remote place into one InputError.
+
+    Raises:
+        InputError: if there are no credentials for it, they are refused, it does not exist or does not answer.
+    """
+    if not is_remote(path):
+        yield
+        return
+    from bundle.common.remote import reaching as reaching_remote
+
+    with reaching_remote(path):
+        yield
 
 
 def opened(path: Path, block: int = 1 << 20) -> IO[bytes]:

@@ -45,14 +45,21 @@ def options(scheme: str) -> dict[str, Any]:
 
 @contextmanager
 def reaching(path: object) -> Iterator[None]:
-    """Turn what goes wrong on the way to a place into one InputError; what is not there stays a FileNotFoundError."""
+    """Turn what goes wrong on the way to a place into one InputError; what is not there stays a FileNotFoundError.
+
+    What a library said is cut off: a signed URL may be in it.
+    """
     try:
         yield
     except Exception as error:
         fault = network_fault(error, str(path))
-        if fault is None:
-            raise
-        raise fault from error
+        if fault is not None:
+            raise fault from None
+        if isinstance(error, FileNotFoundError):
+            raise FileNotFoundError(f"{path} is not there") from None
+        if getattr(path, "_query", ""):
+            raise OSError(f"{path}: {type(error).__name__}") from None
+        raise
 
 
 class Remote(ProxyUPath):

@@ -60,7 +60,7 @@ def reading(what: str) -> Iterator[None]:
         raise
     except Exception as error:  # readers raise a dozen kinds for a broken file: zlib, struct, codecs …
         if "://" in what and (fault := network_fault(error, what)):
-            raise fault from error
+            raise fault from None
         reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
         raise InputError(f"{what} cannot be read, it may be truncated or corrupt: {reason}") from error
 

@@ -19,7 +19,6 @@ from bundle.images.stained import number_map, stored
 from bundle.images.stained.number_map import MapSpec, open_map
 from bundle.images.stained.spec import StainSpec
 from bundle.images.volumes.geometry import Geometry
-from bundle.staining.source import Bricks
 from tests.helpers.s3 import BUCKET, SECRET, environment, object_store
 from tests.helpers.volumes import files_of
 
@@ -120,7 +119,9 @@ def test_nothing_opens_before_it_is_finished(store, spec, pixels, monkeypatch):
         for name, way in {
             "zarr group": lambda: zarr.open_group(url, mode="r", storage_options=here),
             "zarr array": lambda: zarr.open_array(f"{url}/0", mode="r", storage_options=here),
-            "zarr array of version 2": lambda: zarr.open_array(f"{url}/0", mode="r", zarr_format=2, storage_options=here),
+            "zarr array of version 2": lambda: zarr.open_array(
+                f"{url}/0", mode="r", zarr_format=2, storage_options=here
+            ),
             "ours": lambda: stored.open_stain(url),
         }.items():
             try:
@@ -144,7 +145,8 @@ def test_metadata_come_last(store, spec, pixels):
     before = len(store.asked())
     written(path, spec, pixels)
     stored.finish(path, "ome-zarr", spec)
-    puts = [line.partition("/order/stained.ome.zarr/")[2].partition("?")[0] for line in store.asked()[before:] if line.startswith("PUT")]
+    asked = [line for line in store.asked()[before:] if line.startswith("PUT")]
+    puts = [line.partition("/order/stained.ome.zarr/")[2].partition("?")[0] for line in asked]
     names = [each.rpartition("/")[2] for each in puts]
     first = next(at for at, name in enumerate(names) if name.startswith("."))
     assert all(name.startswith(".") for name in names[first:])
@@ -166,18 +168,3 @@ def test_a_missing_chunk_is_told(store, spec, pixels):
     (path / "0" / "0" / "1" / "1" / "0").unlink()
     with pytest.raises(InputError, match=r"s3://scans/hole/.*cannot be read"):
         stored.open_stain(str(path)).read((slice(None),) * 3)
-
-
-@pytest.mark.parametrize("axis", "zyx")
-def test_bricks_lie_there_too(store, tmp_path, axis):
-    voxels = np.random.default_rng(3).random((40, 70, 66), np.float32)
-    slabs = []
-    for path in (tmp_path / "smoothed.zarr", place(f"s3://{BUCKET}/work/{axis}/smoothed.zarr")):
-        bricks = Bricks(path, voxels.shape)
-        bricks.create()
-        for start in (32, 0):
-            bricks.write(start, voxels[start : start + 32])
-        slabs.append(bricks.slab(axis, 3, 37))
-    assert np.array_equal(slabs[1], slabs[0])
-    assert np.array_equal(slabs[1], np.moveaxis(voxels, "zyx".index(axis), 0)[3:37])
-    assert store.objects(f"work/{axis}/smoothed.zarr") == files_of(tmp_path / "smoothed.zarr")

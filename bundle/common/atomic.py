@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import shutil
@@ -11,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from bundle.common.errors import InputError
 from bundle.common.places import is_remote, place, remote
@@ -95,6 +98,18 @@ def whole_folder(path: Path) -> Iterator[Path]:
     finally:
         for folder in (partial, old):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_array(path: Path, values: np.ndarray) -> None:
+    """Write an array as ``.npy``, whole or not at all."""
+    with whole_file(path) as partial, partial.open("wb") as file:
+        np.save(file, values)
+
+
+def read_array(path: Path) -> np.ndarray:
+    """What :func:`write_array` wrote."""
+    found: np.ndarray = np.load(io.BytesIO(path.read_bytes()))
+    return found
 
 
 def check_writable(output_dir: str | Path, option: str = "output_dir") -> None:

@@ -54,6 +54,10 @@ TISSUE = Kind(
     "null, brightfield, fluorescence, a threshold, or false",
     lambda value: value is None or value is False or value in ("brightfield", "fluorescence") or is_number(value),
 )
+WORKERS = {  # which there are, is known where they are started
+    "cluster": either(Kind("tcp://HOST:PORT of a Dask scheduler, slurm", is_text), NULL),
+    "workers": either(whole(1), NULL),
+}
 MARGINS = numbers("two numbers from 0.1 to 10, the first not the greater", 0.1, (2,), ordered=True, most=10)
 
 TRAIN = {
@@ -165,6 +169,7 @@ VOLUME = {
     "hull": SWITCH,
     "fill_nan": either(number(-math.inf), NULL),
     "reference_slice": either(whole(), NULL),
+    **WORKERS,
 }
 SLIDE = {
     **{name: INFERENCE[name] for name in ("input", "dataset_dir")},

@@ -195,6 +195,14 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def clear_away(path: Path) -> None:
+    """Remove a folder that nothing needs any more; what of a local one cannot be removed stays."""
+    if is_remote(path):
+        remote(path).remove()
+    else:
+        shutil.rmtree(path, ignore_errors=True)
+
+
 def zarr_store(path: Path) -> Any:
     """What ``zarr`` opens, of either generation."""
     return remote(path).mapper() if is_remote(path) else str(path)

@@ -160,6 +160,11 @@ class Remote(ProxyUPath):
         with reaching(self):
             return int(self.fs.du(self.path))
 
+    def below(self) -> set[str]:
+        """Names of all files within a folder, as they follow its own; nothing if it is not there."""
+        with reaching(self):
+            return {name.removeprefix(f"{self.path}/") for name in self.fs.find(self.path)}
+
     def files(self) -> list[Remote]:
         """What is in a folder; nothing if it is not there."""
         try:

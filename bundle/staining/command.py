@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from monai.bundle import ConfigParser
 
 from bundle.common.atomic import check_writable
 from bundle.common.checks import sha256_of
@@ -18,16 +19,20 @@ from bundle.common.config import merged_config
 from bundle.common.errors import InputError
 from bundle.common.html import RESEARCH
 from bundle.common.machine import code_version
+from bundle.common.places import place
 from bundle.common.run_folder import read_record
 from bundle.common.trained_bundle import levels_of, recalibrated, size_note
 from bundle.common.verdicts import REFUSED, UNLIKE, mostly_unlike, summary
+from bundle.common.work.engine import Engine
+from bundle.common.work.tasks import Recipe
+from bundle.common.work.worker import speaks
 from bundle.data.datalist import Modality
 from bundle.images.volumes.channels import all_with_air, named, open_channels, places_note
 from bundle.images.volumes.fill import Fill
 from bundle.images.volumes.geometry import SAME
 from bundle.images.volumes.volume import Volume, described
 from bundle.networks.sections import spread_over
-from bundle.staining.job import Settings, begin, explained, is_first, room_faults, scan_faults, survey
+from bundle.staining.job import RECORD, Settings, begin, check_place, explained, room_faults, scan_faults, sole, survey
 from bundle.staining.model import modality
 from bundle.staining.outcome import show
 from bundle.staining.progress import bar
@@ -38,6 +43,7 @@ from bundle.staining.slides import colour_faults, setting_faults
 from bundle.staining.stainer import Stainer
 
 RGB = 3  # channels
+MODULES = (__name__,)  # what a worker imports first
 
 # Ids that the result depends on besides, as the config writes them
 PARTS = (
@@ -115,9 +121,9 @@ def check(
         faults.append(_other_channels(channels, taken))
     if faults:
         raise InputError("\n".join(faults))
-    if size is not None and is_first():
+    if size is not None and speaks():
         _tell_other_size(channels[0])
-    for line in places_note(channels) if is_first() else []:
+    for line in places_note(channels) if speaks() else []:
         print(line)
     return all_with_air(channels, fill_nan)
 
@@ -155,8 +161,9 @@ def stain(
     background_intensity: float | None,
     normalisation: str = "window",
     reference_slice: int | None = None,
+    engine: Engine | None = None,
 ) -> None:
-    """Stain a volume, or go on with one, alone or with other processes that run the same command.
+    """Stain a volume, or go on with one.
 
     Args:
         volume: the channels of the scan; where one grey value must do (hull, pictures, stripes), the first counts.
@@ -174,6 +181,7 @@ def stain(
         normalisation: ``window``, ``dense`` or ``specimen``.
         reference_slice: number of the slice, across the first of the axes, whose statistics all is stained with where
             ``normalisation`` is ``specimen``; None to look for what is most like the training's sections.
+        engine: who does the work; None for this process.
 
     Raises:
         InputError: if the folder holds something else, a slice cannot be read, a value is not what the model takes,
@@ -190,16 +198,17 @@ def stain(
     elif reference_slice is not None:
         raise InputError(f"reference_slice is given, but normalisation is {normalisation!r}; it goes with specimen.")
     looked_for = stainer.sections if reference_slice is None else None
-    folder, shown, given = Path(str(output_dir)), is_first(), modality(source, "source")
+    folder, shown, given = place(str(output_dir)), speaks(), modality(source, "source")
     if recalibrated(source, bone_intensity, background_intensity):
         given = Modality(given.name, given.channels, -float("inf"), float("inf"))
     known = levels_of(bone_intensity, background_intensity)
+    check_place(folder, settings)
     check_writable(folder)
-    with explained(folder):
+    engine, config = engine or Engine(), merged_config()
+    with explained(folder), sole(folder), engine.started(MODULES, not (folder / RECORD).exists()):
         scan, values, fill, grey = _survey(volume, given, known, shown)
         if shown and fill is not None and not settings.hull:
             print(f"note: the scan holds {fill}, stained as it is; --hull true leaves it out")
-        config = merged_config()
         fingerprint = {
             "scan": scan,
             "model": sha256_of(Path(model)),
@@ -227,7 +236,15 @@ def stain(
         }
         record = {**about, **_origin(volume, Path(bundle_root)), "values": values}
         _warn_of_size(volume[0], settings.axes, record["model_pixel_um"], shown)
-        _finish(Run(volume, settings, stainer, known, folder, about, record, shown, reference_slice), grey, finished)
+        run = Run(volume, settings, stainer, known, folder, about, record, shown, reference_slice)
+        if not finished:
+            _refuse(run)
+            _make(run, engine, config)
+        elif shown:
+            print(f"{folder / run.result} is there already, made of the same scan, model and settings")
+    run.clear()
+    if shown:
+        show(run, grey)
 
 
 def _survey(
@@ -241,9 +258,9 @@ def _survey(
         InputError: as there, if all channels are flat, or two are the same.
     """
     found, planes = [], Shown(channels[0].shape, channels[0].geometry.spacing_um, 1) if shown else None
-    for place, channel in enumerate(channels):
+    for number, channel in enumerate(channels):
         with bar("reading the scan", "slice", shown) as report:
-            found.append(survey(channel, given, levels, report, [planes] if planes and not place else []))
+            found.append(survey(channel, given, levels, report, [planes] if planes and not number else []))
         if shown:
             print(described(channel, *found[-1][1], channel.shape[0]))
     scans, limits, fills, flat = zip(*found, strict=True)
@@ -251,34 +268,45 @@ def _survey(
         raise InputError("\n".join(line for lines in flat for line in lines))
     for line in (line for lines in flat for line in lines if shown):
         print(f"note: one channel is flat: {line}")
-    for place, scan in enumerate(scans):
-        if scan in scans[:place] and not flat[place]:
+    for number, scan in enumerate(scans):
+        if scan in scans[:number] and not flat[number]:
             same = f"{channels[scans.index(scan)].path}, channel {scans.index(scan)}"
-            raise InputError(f"channel {place}, {channels[place].path}, is the same as {same}; list the scan of each.")
+            raise InputError(
+                f"channel {number}, {channels[number].path}, is the same as {same}; list the scan of each."
+            )
     values = [min(low for low, _ in limits), max(high for _, high in limits)]
     return " ".join(scans), values, fills[0], planes.grey() if planes else None
 
 
-def _finish(run: Run, grey: Grey | None, finished: bool) -> None:
-    """Do what is missing of a run, and show what has come of it."""
-    _refuse(run)
-    if finished:
-        if run.shown:
-            print(f"{run.folder / run.result} is there already, made of the same scan, model and settings")
-    else:
-        made = run.about["fingerprint"]
-        if run.shown:
-            print(f"speed {made['speed']}: {run.stainer.network.arithmetic}")
-        bricks = 0 if run.direct else 4 * len(run.channels) * math.prod(run.volume.shape)
-        faults = room_faults(run.folder, bricks)
-        if faults:
-            raise InputError("\n".join(faults))
-        if run.shown and run.stainer.trust.missing:
-            print(run.stainer.trust.missing)
-        run.go()
-    run.clear()
+def _make(run: Run, engine: Engine, config: Mapping[str, Any]) -> None:
+    """Do what is missing of a run."""
     if run.shown:
-        show(run, grey)
+        print(f"speed {run.about['fingerprint']['speed']}: {run.stainer.network.arithmetic}")
+    bricks = 0 if run.direct else 4 * len(run.channels) * math.prod(run.volume.shape)
+    faults = room_faults(run.folder, bricks)
+    if faults:
+        raise InputError("\n".join(faults))
+    if run.shown and run.stainer.trust.missing:
+        print(run.stainer.trust.missing)
+    own = ("levels", "about", "record", "reference_slice")
+    given = {"config": config, "folder": str(run.folder.absolute()), **{name: getattr(run, name) for name in own}}
+    run.go(engine, Recipe(f"{__name__}:made_again", given))
+
+
+def made_again(
+    config: dict[str, Any],
+    folder: str,
+    levels: Sequence[float] | None,
+    about: Mapping[str, Any],
+    record: Mapping[str, Any],
+    reference_slice: int | None,
+) -> Run:
+    """The run that a client has, in a worker; what is given is what the client's :class:`Run` has."""
+    parser = ConfigParser(config)
+    parser.get_parsed_content("network")  # with its weights, which the stainer's has then
+    volume, settings, stainer = (parser.get_parsed_content(name) for name in ("scan", "settings", "stainer"))
+    known = None if levels is None else (levels[0], levels[1])
+    return Run(volume, settings, stainer, known, place(folder), about, record, False, reference_slice)
 
 
 def _refuse(run: Run) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 
 from bundle.common.atomic import write_json
 from bundle.common.errors import InputError
+from bundle.common.folder_lock import LOCK, held
 from bundle.common.network_faults import network_fault
 from bundle.common.places import is_remote
 from bundle.common.run_folder import read_record
@@ -205,6 +206,16 @@ def _short(value: Any) -> str:
     return text if len(text) <= 120 else f"{text[:12]}…"
 
 
+def check_place(output_dir: Path, settings: Settings) -> None:
+    """Raise an :class:`InputError` if a folder is such as a format cannot be written into."""
+    if is_remote(output_dir) and not FORMATS[settings.output_format].remote:
+        fit = " or ".join(name for name, each in sorted(FORMATS.items()) if each.remote)
+        raise InputError(
+            f"output_format is {settings.output_format!r}, which is written on a disk only, not to {output_dir}; "
+            f"write {fit}, or name a folder on a disk and copy the file."
+        )
+
+
 def room_faults(output_dir: Path, needed: int) -> list[str]:
     """A line if a folder's disk has not the bytes that a run will certainly write."""
     if is_remote(output_dir):  # a bucket has no end that could be asked for
@@ -215,11 +226,6 @@ def room_faults(output_dir: Path, needed: int) -> list[str]:
     return [f"output_dir {output_dir} has {free / 1e9:.1f} GB free, but this needs {needed / 1e9:.1f} GB; make room."]
 
 
-def is_first() -> bool:
-    """Whether this process speaks for all: it is alone, or the first of ``torchrun``."""
-    return os.environ.get("RANK", "0") == "0"
-
-
 def own_device() -> torch.device:
     """The GPU of this process under ``torchrun``, the first one without; the CPU where there is none."""
     import torch  # here, as it takes seconds
@@ -227,6 +233,27 @@ def own_device() -> torch.device:
     if not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+
+
+@contextmanager
+def sole(folder: Path) -> Iterator[None]:
+    """Keep a second command out of an output folder; the lock is gone with the process, and with :data:`WORK`.
+
+    Raises:
+        InputError: if another process is at work in it.
+    """
+    if is_remote(folder):  # which has no locks
+        yield
+        return
+    work = folder / WORK
+    busy = (
+        f"output_dir {folder} is in the hands of a run that is at work; to share its work start it with --workers N "
+        "or --cluster"
+    )
+    with held(work, busy):
+        yield
+    if {each.name for each in work.iterdir()} <= {LOCK}:
+        shutil.rmtree(work, ignore_errors=True)
 
 
 @contextmanager

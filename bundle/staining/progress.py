@@ -8,24 +8,26 @@ from contextlib import contextmanager
 
 from tqdm import tqdm
 
+from bundle.common.places import is_remote
+from bundle.common.work.tasks import Marks
 from bundle.staining.slices import SliceStore
-from bundle.staining.tasks import Board
 
 EVERY_SECONDS = 0.5  # that slices on disk are counted
+REMOTE_SECONDS = 5.0  # likewise, in an object store
 
 
 class Progress:
     """A bar of the slices stained by all processes that share a run, by this one since it began or before.
 
     Args:
-        board: which tasks are done.
+        marks: which tasks are done.
         store: where slices are.
         slabs: the slices of each staining task, by its name: (axis, start, stop).
         shown: whether this process shows it.
     """
 
-    def __init__(self, board: Board, store: SliceStore, slabs: Mapping[str, tuple[str, int, int]], shown: bool) -> None:
-        self.board, self.store, self.slabs = board, store, slabs
+    def __init__(self, marks: Marks, store: SliceStore, slabs: Mapping[str, tuple[str, int, int]], shown: bool) -> None:
+        self.marks, self.store, self.slabs = marks, store, slabs
         self._next = 0.0  # when to count again
         total = sum(stop - start for _, start, stop in slabs.values())
         self.bar = tqdm(
@@ -33,11 +35,14 @@ class Progress:
         )
 
     def _count(self) -> int:
-        done = 0
-        for name, (axis, start, stop) in self.slabs.items():
-            if self.board.is_done(name):  # its slices may have been joined and removed
-                done += stop - start
-            elif (self.board.folder / name).exists():
+        finished = self.marks.known(self.slabs)
+        done = sum(stop - start for name, (_, start, stop) in self.slabs.items() if name in finished)
+        # their slices may have been joined and removed
+        begun = {name: slab for name, slab in self.slabs.items() if name not in finished}
+        if is_remote(self.store.folder):
+            return done + self.store.count(list(begun.values()))
+        for name, (axis, start, stop) in begun.items():
+            if (self.marks.folder / name).exists():
                 done += sum(self.store.path(axis, number).exists() for number in range(start, stop))
         return done
 
@@ -46,10 +51,16 @@ class Progress:
         if time.monotonic() >= self._next:
             self._show()
 
+    def look(self) -> int:
+        """Show what is done by now; so many slices."""
+        done = self._count()
+        self.bar.update(max(0, done - self.bar.n))
+        return done
+
     def _show(self) -> None:
         if not self.bar.disable:
-            self.bar.update(max(0, self._count() - self.bar.n))
-        self._next = time.monotonic() + EVERY_SECONDS
+            self.look()
+        self._next = time.monotonic() + (REMOTE_SECONDS if is_remote(self.store.folder) else EVERY_SECONDS)
 
     def __enter__(self) -> Progress:
         return self

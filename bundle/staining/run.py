@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from bundle.common.atomic import whole_file, write_json
+from bundle.common.atomic import read_array, write_array, write_json
+from bundle.common.places import clear_away, is_remote
+from bundle.common.work.engine import Engine
+from bundle.common.work.tasks import Marks, Recipe, Task
 from bundle.images.stained import stored
 from bundle.images.stained.spec import StainSpec
 from bundle.images.stained.stored import DEPTH
@@ -33,7 +35,6 @@ from bundle.staining.slices import ErrorStore, SliceStore
 from bundle.staining.source import Bricks, Slabs, SmoothedScan
 from bundle.staining.stainer import Stainer
 from bundle.staining.stripes import BoxStore, stripes_of
-from bundle.staining.tasks import Board, Task
 
 logger = logging.getLogger("bundle")
 SPENT = "spent.json"
@@ -57,6 +58,7 @@ class Run:
         record: the same and more, kept beside it.
         shown: whether this process shows how far all are.
         reference_slice: whose statistics all is stained with, where that is not looked for.
+        report: called after each slice.
     """
 
     channels: Sequence[Volume]
@@ -68,6 +70,7 @@ class Run:
     record: Mapping[str, Any]
     shown: bool = True
     reference_slice: int | None = None
+    report: Callable[[], None] = lambda: None
 
     @property
     def volume(self) -> Volume:
@@ -84,6 +87,11 @@ class Run:
         """The name of the stained volume."""
         return stored.file_name(self.settings.output_format)
 
+    @property
+    def made(self) -> Path:
+        """The stained volume while it is made: in an object store, where nothing is renamed, at its place."""
+        return (self.folder if is_remote(self.folder) else self.work) / self.result
+
     @cached_property
     def spec(self) -> StainSpec:
         """What is written."""
@@ -99,7 +107,7 @@ class Run:
     def layer(self) -> ErrorLayer:
         """What is left besides the stain."""
         store = ErrorStore(self.work / "errors", self.volume.shape)
-        return ErrorLayer(self.stainer.trust, self.spec, self.work / self.result, self.settings.axes, store)
+        return ErrorLayer(self.stainer.trust, self.spec, self.made, self.settings.axes, store)
 
     @cached_property
     def boxes(self) -> BoxStore:
@@ -130,7 +138,7 @@ class Run:
     @cached_property
     def hull(self) -> Hull | None:
         """Where the sample is; None for everywhere."""
-        return Hull(np.load(self.work / "hull.npy")) if self.settings.hull else None
+        return Hull(read_array(self.work / "hull.npy")) if self.settings.hull else None
 
     @property
     def measured(self) -> list[str]:
@@ -149,37 +157,41 @@ class Run:
         return slabs_of(self.volume.shape, "z", DEPTH)
 
     @cached_property
-    def board(self) -> Board:
+    def marks(self) -> Marks:
         """What is done."""
-        return Board(self.work / "steps", (self.folder / RECORD).exists)
+        return Marks(self.work / "steps", (self.folder / RECORD).exists)
 
-    def go(self) -> None:
-        """Do what is to be done, together with any other process that does so.
+    def go(self, engine: Engine, recipe: Recipe) -> None:
+        """Do what is to be done.
+
+        Args:
+            engine: does it.
+            recipe: by which a worker makes the same run.
 
         Raises:
             InputError: if a slice cannot be read; what is done stays.
         """
-        with Progress(self.board, self.store, self.slabs, self.shown) as progress:
-            self.board.work_off(self.tasks(progress.update))
+        with Progress(self.marks, self.store, self.slabs, self.shown) as progress:
+            engine.work_off(replace(self, report=progress.update), recipe, progress.look)
 
-    def tasks(self, report: Callable[[], None] = lambda: None) -> list[Task]:
-        """All that is to be done, in order.
-
-        Args:
-            report: called after each slice.
-        """
+    def tasks(self) -> list[Task]:
+        """All that is to be done, in order."""
         tasks = [Task("result", self._create)]
+        names = lambda: [task.name for task in tasks]
         if self.settings.hull:
             tasks.append(Task("hull", self._find_hull))
         if not self.direct:
             for number, (_, start, stop) in enumerate(self.along_z.values()):
                 tasks.append(Task(f"smooth-{number:04d}", partial(self._smooth, start, stop), ["result"]))
         if self.stainer.by_specimen:
-            tasks.append(Task("reference", self._find_reference, [task.name for task in tasks]))
+            say, before = (lambda told: f"stained with the statistics of {reference_in_words(told)}"), names()
+            tasks.append(Task("reference", self._find_reference, before, say=say, on_gpu=True))
         if self.stainer.undecided:
-            tasks.append(Task(ARITHMETIC, self._choose, [task.name for task in tasks]))
-        before = [task.name for task in tasks]
-        staining = [Task(name, partial(self._stain, name, *slab, report), before) for name, slab in self.slabs.items()]
+            tasks.append(Task(ARITHMETIC, self._choose, names(), on_gpu=True))
+        before = names()
+        staining = [
+            Task(name, partial(self._stain, name, *slab), before, on_gpu=True) for name, slab in self.slabs.items()
+        ]
         joining = []
         for number, (name, (_, start, stop)) in enumerate(self.along_z.items()):
             needs = [name] if self.direct else list(self.slabs)
@@ -202,8 +214,7 @@ class Run:
     def _find_hull(self) -> dict[str, Any]:
         assert self.levels is not None
         hull = find_hull(self.volume, *self.levels)
-        with whole_file(self.work / "hull.npy") as path:
-            np.save(path, hull.planes)
+        write_array(self.work / "hull.npy", hull.planes)
         return {"planes": len(hull.planes)}
 
     def _slice(self, axis: str, place: int) -> np.ndarray:
@@ -219,9 +230,7 @@ class Run:
             depths = {axis: self.volume.shape["zyx".index(axis)] for axis in axes}
             with bar("looking for a section", "slice", self.shown) as report:
                 statistics, told = find_reference(self.stainer, read, depths, sections, report)
-        print(f"stained with the statistics of {reference_in_words(told)}")  # by whichever process has looked
-        with whole_file(self.work / REFERENCE) as path, path.open("wb") as file:
-            np.save(file, statistics.numpy())
+        write_array(self.work / REFERENCE, statistics.numpy())
         return told
 
     def _choose(self) -> dict[str, Any]:
@@ -234,15 +243,15 @@ class Run:
     def _settle(self) -> None:
         """Stain as all processes do from now on."""
         if self.stainer.by_specimen:
-            self.stainer.settle(torch.from_numpy(np.load(self.work / REFERENCE)))
-        if self.stainer.undecided and self.board.is_done(ARITHMETIC):
-            chosen = self.board.remembered(ARITHMETIC)["name"]
+            self.stainer.settle(torch.from_numpy(read_array(self.work / REFERENCE)))
+        if self.stainer.undecided and self.marks.is_done(ARITHMETIC):
+            chosen = self.marks.remembered(ARITHMETIC)["name"]
             self.stainer.take(chosen)
             if self.shown:
                 print(f"goes on in {chosen}, as it has begun")
 
     def _create(self) -> dict[str, Any]:
-        stored.create(self.work / self.result, self.settings.output_format, self.spec)
+        stored.create(self.made, self.settings.output_format, self.spec)
         self.layer.create()
         for bricks in () if self.direct else self.bricks:
             bricks.create()
@@ -259,12 +268,12 @@ class Run:
     def _judge(self) -> list[float]:  # of what was read last, before the Gaussian, as sections had none
         return self.stainer.distances(np.stack([each.as_read for each in self.smoothed], axis=1))
 
-    def _stain(self, name: str, axis: str, start: int, stop: int, report: Callable[[], None]) -> dict[str, Any]:
+    def _stain(self, name: str, axis: str, start: int, stop: int) -> dict[str, Any]:
         began, before = time.perf_counter(), (self.stainer.done, self.stainer.skipped)
-        kept = self.board.folder / name / SPENT  # of earlier tries, which were stopped
+        kept = self.marks.folder / name / SPENT  # of earlier tries, which were stopped
         spent = dict.fromkeys(COUNTED, 0) | (json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {})
         now = spent
-        missing = [number for number in range(start, stop) if not self.store.has(axis, number)]
+        missing = sorted(set(range(start, stop)) - self.store.present(axis, start, stop))
         if missing:
             self._settle()
             slabs = [source.slab(axis, start, stop) for source in self.sources]
@@ -287,7 +296,7 @@ class Run:
                 took = (time.perf_counter() - began, 0, *counts)
                 now = {**spent, **{each: spent[each] + more for each, more in zip(COUNTED, took, strict=True)}}
                 write_json(kept, now)
-                report()
+                self.report()
         return now
 
     def _join(self, start: int, stop: int) -> dict[str, Any]:
@@ -302,12 +311,12 @@ class Run:
         self.layer.join(start, stop, self._distances(start // DEPTH))
         if self.settings.alpha:
             stained = np.concatenate([stained, alpha(stained)[..., None]], axis=-1)
-        stored.write_slab(self.work / self.result, self.settings.output_format, self.spec, start, stained)
+        stored.write_slab(self.made, self.settings.output_format, self.spec, start, stained)
         return {"seconds": time.perf_counter() - began}
 
     def _measure(self) -> dict[str, Any]:
         """Flicker from slice to slice, of the stain across each axis and of what was made of them."""
-        stored.finish(self.work / self.result, self.settings.output_format, self.spec)
+        stored.finish(self.made, self.settings.output_format, self.spec)
         self.layer.finish()
         beside = [SOURCE] if self.hull is None else [SOURCE, HULL]
         starts = range(0, self.volume.shape[0], DEPTH)
@@ -318,32 +327,32 @@ class Run:
 
     def _finish(self) -> dict[str, Any]:
         self.layer.move(self.folder)
-        if (self.work / self.result).exists():  # else an earlier try was stopped after this line
-            os.rename(self.work / self.result, self.folder / self.result)
-        stripes = self.board.remembered("stripes")
+        if self.made.parent != self.folder and self.made.exists():  # else an earlier try was stopped after this line
+            os.rename(self.made, self.folder / self.result)
+        stripes = self.marks.remembered("stripes")
         record = {**self.record, "result": self.result, "stripes": stripes, "spent": self._spent()}
         record |= self.layer.told([each for place in range(len(self.along_z)) for each in self._distances(place)])
         if (self.work / REFERENCE).exists():
-            record["reference"] = self.board.remembered("reference")
-        if self.board.is_done(ARITHMETIC):
-            record["arithmetic"] = self.board.remembered(ARITHMETIC)
+            record["reference"] = self.marks.remembered("reference")
+        if self.marks.is_done(ARITHMETIC):
+            record["arithmetic"] = self.marks.remembered(ARITHMETIC)
         write_json(self.folder / RECORD, record)
         return {}
 
     def _distances(self, place: int) -> list[float]:  # of the slices of a slab along z, from the training
         name = list(self.slabs)[place] if self.direct else f"smooth-{place:04d}"
-        return self.board.remembered(name).get("distances", [])
+        return self.marks.remembered(name).get("distances", [])
 
     def _spent(self) -> dict[str, float]:
         """What staining took, summed over all processes and tries; what a kill cut short is not in it."""
-        stained = [self.board.remembered(name) for name in self.slabs]
+        stained = [self.marks.remembered(name) for name in self.slabs]
         spent = {name: sum(each[name] for each in stained) for name in COUNTED}
         spent["slices"] = sum(stop - start for _, start, stop in self.slabs.values())
-        joined = [self.board.remembered(f"join-{number:04d}")["seconds"] for number in range(len(self.along_z))]
+        joined = [self.marks.remembered(f"join-{number:04d}")["seconds"] for number in range(len(self.along_z))]
         spent["joining_seconds"] = sum(joined)
         return {name: round(value, 2) for name, value in spent.items()}
 
     def clear(self) -> None:
         """Remove what only an unfinished run needs."""
         if (self.folder / RECORD).exists():
-            shutil.rmtree(self.work, ignore_errors=True)
+            clear_away(self.work)

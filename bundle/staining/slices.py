@@ -40,6 +40,12 @@ class SliceFiles:
         for number in numbers:
             self.path(axis, number).unlink(missing_ok=True)
 
+    def count(self, slabs: Sequence[tuple[str, int, int]]) -> int:
+        """How many slices of some (axis, start, stop) are there, in a remote folder, by one listing."""
+        there = remote(self.folder).below()
+        paths = (self.path(axis, number) for axis, start, stop in slabs for number in range(start, stop))
+        return sum(f"{path.parent.name}/{path.name}" in there for path in paths)
+
     def keep(self, path: Path, values: np.ndarray) -> None:
         """Write a file, whole or not at all."""
         if is_remote(path):

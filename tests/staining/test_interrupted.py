@@ -133,9 +133,9 @@ def test_a_slice_that_rots_while_it_is_stained_is_named_and_what_is_done_is_kept
     bad, go = folder / "slice_050.tif", run_module.Run.go
     whole = bad.read_bytes()
 
-    def rotting(run):
+    def rotting(run, *given):
         bad.write_bytes(whole[: len(whole) // 2])
-        go(run)
+        go(run, *given)
 
     with monkeypatch.context() as patch:
         patch.setattr(run_module.Run, "go", rotting)
@@ -167,13 +167,12 @@ def test_a_disk_that_is_really_full(bundle, scan, tmp_path):
         subprocess.run(["umount", "-l", str(disk)], check=False)
 
 
-def test_two_processes_of_torchrun_share_the_work_and_give_the_same(trained, scan, tmp_path):
+def test_two_workers_share_the_work_and_give_the_same(trained, scan, tmp_path):
     bundle = make_believed(trained / "bundle", tmp_path / "moved")  # its own code runs, and leaves its caches there
     stain(bundle, scan, tmp_path / "one", window=32, step=16)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command += ["-m", "monai.bundle", "run", "inference", "--config_file"]
+    command = [sys.executable, "-m", "monai.bundle", "run", "inference", "--config_file"]
     command += [str([str(bundle / "configs" / name) for name in ("inference.json", "volume.json")])]
-    command += ["--bundle_root", str(bundle)]
+    command += ["--bundle_root", str(bundle), "--workers", "2"]
     command += ["--input", str(scan), "--output_dir", str(tmp_path / "two"), "--window", "32", "--step", "16"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
@@ -183,6 +182,24 @@ def test_two_processes_of_torchrun_share_the_work_and_give_the_same(trained, sca
     assert known[0] == known[1]
     assert "70/70" in done.stderr
     assert not (tmp_path / "two" / WORK).exists()
+
+
+def test_a_second_command_is_refused_in_a_line_while_the_first_is_at_work(bundle, scan, tmp_path, monkeypatch):
+    refused, go = [], run_module.Run.go
+
+    def meanwhile(run, *given):
+        with pytest.raises(InputError) as raised:
+            stain(bundle, scan, tmp_path, window=None)
+        refused.append(str(raised.value))
+        go(run, *given)
+
+    monkeypatch.setattr(run_module.Run, "go", meanwhile)
+    stain(bundle, scan, tmp_path, window=None)
+    assert refused == [
+        f"output_dir {tmp_path} is in the hands of a run that is at work; to share its work start it with --workers N "
+        "or --cluster (this very process); wait for its end."
+    ]
+    assert (tmp_path / "stained.ome.zarr").exists()
 
 
 def test_an_arithmetic_that_this_machine_has_not_is_told():

@@ -18,11 +18,12 @@ from bundle.common.html import RESEARCH
 from bundle.common.machine import code_version
 from bundle.common.run_folder import read_record
 from bundle.common.trained_bundle import levels_of, recalibrated, trained_pixel_um
+from bundle.common.work.worker import speaks
 from bundle.data.datalist import Modality
 from bundle.images.stained_slides.formats import FORMATS, Packing
 from bundle.images.stained_slides.spec import SlideSpec
 from bundle.staining.command import PARTS, digest_of_part
-from bundle.staining.job import BEGUN, begin, explained, is_first
+from bundle.staining.job import BEGUN, begin, explained
 from bundle.staining.model import modality
 from bundle.staining.slides import colour_faults, setting_faults
 from bundle.staining.stainer import Stainer
@@ -191,7 +192,7 @@ def check(
         background = tuple(float(np.rint(value)) for value in background_rgb)  # as inside of blocks
     slide = Slide(found, made, background or (made.high if made.is_brightfield else made.low,) * made.channels)
     FORMATS[settings.output_format].check(slide.spec({}), settings.packing(found.path))
-    if is_first():
+    if speaks():
         print("\n".join([*notes, described(slide, trained_um)]))
     return slide
 
@@ -246,7 +247,7 @@ def stain(
         )
     if "::" in str(output_dir):  # MONAI writes so for # in every text of a config
         raise InputError(f"output_dir {output_dir} has # or :: in its name, which a config cannot hold; rename it.")
-    folder, shown = Path(str(output_dir)), is_first()
+    folder, shown = Path(str(output_dir)), speaks()
     check_writable(folder)
     with explained(folder):
         config, marks = merged_config(), marks_of(slide.source.path)

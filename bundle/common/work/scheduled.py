@@ -1,0 +1,264 @@
+"""Tasks of a job given to a Dask cluster: begun again where a worker fails or is gone, and after a scheduler too."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from bundle.common.errors import InputError
+from bundle.common.work import worker
+from bundle.common.work.clusters import has_dashboard, join, start
+from bundle.common.work.engine import SLURM
+from bundle.common.work.tasks import Job, Recipe, Task
+
+EVERY_SECONDS = 0.1  # that what is done is looked at
+SHOWN_SECONDS = 0.5
+TRIES = 3  # of a task without any progress
+PATIENCE_SECONDS = 20.0  # without a worker, before a user is told
+BACK_SECONDS = 300.0  # that a scheduler which is gone is waited for
+logger = logging.getLogger("bundle")
+
+
+class _LostError(Exception):
+    """The scheduler is gone."""
+
+
+class Scheduled:
+    """A cluster, from where it is started until it is left.
+
+    Args:
+        cluster: as of :class:`bundle.common.work.engine.Engine`.
+        workers: how many, of a cluster that is started.
+        modules: that workers import first.
+    """
+
+    def __init__(self, cluster: str | None, workers: int, modules: Sequence[str] = ()) -> None:
+        self.cluster, self.workers, self.modules = cluster, workers, list(modules)
+        self._client: Any = None
+        self._enter = _as_it_is(worker.enter)
+        self._number = 0  # of submissions, so that no two have one key
+
+    def __enter__(self) -> Scheduled:
+        self._aside = ThreadPoolExecutor(1, "cluster")
+        self._starting = self._aside.submit(start, self.cluster, self.workers)
+        if self.cluster not in (None, SLURM):
+            self._starting.result()  # so that a wrong address is told at once
+        self._aside.submit(self._warm)
+        return self
+
+    def _warm(self) -> None:
+        """Have the workers that are there import what they need."""
+        client, _ = self._starting.result()
+        if self.modules:
+            client.run(self._enter, str(worker.ROOT), "warm", self.modules, on_error="ignore")
+
+    def __exit__(self, *_: object) -> None:
+        self._aside.shutdown(wait=False, cancel_futures=True)
+        client, own = self._starting.result()
+        for each, patience_s in ((self._client or client, 5), (own, 10)):
+            if each is not None:
+                each.close(timeout=patience_s)
+
+    def work_off(self, job: Job, recipe: Recipe, seen: Callable[[], int]) -> None:
+        """As :meth:`bundle.common.work.engine.Engine.work_off`."""
+        self._client, _ = self._starting.result()
+        self._tell()
+        watch = _Watch(seen)
+        while True:
+            try:
+                _Round(self._client, self._submit, job, worker.packed(recipe), watch).go()
+                return
+            except _LostError:
+                self._come_back()
+
+    def _tell(self) -> None:
+        if self.cluster is not None or has_dashboard():
+            print(f"dashboard: {self._client.dashboard_link}")
+
+    def _submit(self, recipe: str, task: Task, needs: Sequence[Any], place: int, resources: dict[str, int]) -> Any:
+        self._number += 1
+        return self._client.submit(
+            self._enter,
+            str(worker.ROOT),
+            "do",
+            [str(worker.ROOT), recipe, task.name],
+            *needs,
+            key=f"{task.name}-{self._number}",
+            priority=-place,
+            resources=resources or None,
+            pure=False,
+        )
+
+    def _come_back(self) -> None:
+        """Wait for the scheduler, and join it again."""
+        assert self.cluster is not None
+        print(f"the scheduler {self.cluster} is gone; waiting for it, what is done is kept")
+        self._client.close(timeout=1)
+        until = time.monotonic() + BACK_SECONDS
+        while True:
+            try:
+                self._client = join(self.cluster, 5)
+                return
+            except InputError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(1)
+
+
+class _Watch:
+    """What a user sees, and whether anything goes on.
+
+    Args:
+        seen: as of :meth:`Scheduled.work_off`.
+    """
+
+    def __init__(self, seen: Callable[[], int]) -> None:
+        self._seen, self._next = seen, 0.0
+        self.reached = 0
+
+    def look(self) -> None:
+        """Show how far it is, now and then."""
+        if time.monotonic() >= self._next:
+            self.reached = self._seen()
+            self._next = time.monotonic() + SHOWN_SECONDS
+
+
+class _Round:
+    """All that is left of a job, with one client, until it is done or the scheduler is gone."""
+
+    def __init__(self, client: Any, submit: Callable[..., Any], job: Job, recipe: str, watch: _Watch) -> None:
+        self.client, self.submit, self.job, self.recipe, self.watch = client, submit, job, recipe, watch
+        self.tasks = [task for task in job.tasks() if not job.marks.is_done(task.name)]
+        self.futures: dict[str, Any] = {}
+        self.tries: Counter[str] = Counter()
+        self._reached = 0  # when a task failed last
+        self._waited = time.monotonic()
+        self._told = False
+
+    def go(self) -> None:
+        """Work it off.
+
+        Raises:
+            InputError: if something must be mended first.
+            _LostError: if the scheduler is gone.
+        """
+        try:
+            self._give(self.tasks)
+            left = {task.name: task for task in self.tasks}
+            while left:
+                self._see_connected()
+                failed = [task for task in left.values() if self.futures[task.name].status == "error"]
+                for name in [name for name in left if self.futures[name].status == "finished"]:
+                    self._say(left.pop(name))
+                if failed:
+                    self._note(failed)
+                    self._give(failed)
+                self.watch.look()
+                self._see_workers()
+                time.sleep(EVERY_SECONDS)
+            self.watch.look()
+        finally:
+            if self.client.status == "running":
+                self.client.cancel([each for each in self.futures.values() if each.status == "pending"])
+
+    def _give(self, tasks: Sequence[Task]) -> None:
+        offers = {name for each in self._workers().values() for name in each.get("resources", {})}
+        for task in tasks:
+            needs = [self.futures[name] for name in task.needs if name in self.futures]
+            resources = {"GPU": 1} if task.on_gpu and "GPU" in offers else {}
+            place = next(number for number, each in enumerate(self.tasks) if each.name == task.name)
+            self.futures[task.name] = self.submit(self.recipe, task, needs, place, resources)
+
+    def _workers(self) -> dict[str, Any]:
+        return dict(self.client.scheduler_info(n_workers=-1)["workers"])
+
+    def _see_connected(self) -> None:
+        if self.client.status != "running" or any(
+            each.status in ("cancelled", "lost") for each in self.futures.values()
+        ):
+            raise _LostError
+
+    def _see_workers(self) -> None:
+        """Say so, once, if nobody is there to work."""
+        if self._told or time.monotonic() < self._waited + PATIENCE_SECONDS:
+            return
+        self._waited = time.monotonic()
+        if not self._workers():
+            print("no worker has come yet; waiting for one")
+            self._told = True
+
+    def _say(self, task: Task) -> None:
+        told = None if self.job.marks.over() else task.say(self.job.marks.remembered(task.name))
+        if told:
+            print(told)
+
+    def _note(self, failed: Sequence[Task]) -> None:
+        """Judge why tasks failed: those that need what failed fail with it, so each failure is looked at once.
+
+        Raises:
+            InputError: if trying again is of no use.
+        """
+        whole: dict[str, dict[str, Any]] = {}
+        for task in failed:
+            error = self.futures[task.name].exception()
+            told = _failure(error, task.name)
+            whole.setdefault(told["task"], told)
+        self.watch.look()
+        if self.watch.reached > self._reached:
+            self.tries.clear()
+            self._reached = self.watch.reached
+        for name, told in whole.items():
+            if told["line"]:
+                raise InputError(told["line"])
+            self.tries[name] += 1
+            if self.tries[name] == TRIES:
+                raise RuntimeError(f"{name} failed on worker {told['worker']}, as {TRIES} times:\n{told['trace']}")
+            last = told["trace"].strip().splitlines()[-1]
+            logger.warning("%s failed on worker %s (%s); it is tried again", name, told["worker"], last)
+
+
+def _failure(error: Any, name: str) -> dict[str, Any]:
+    """What a worker said, or what Dask says of workers that died with a task."""
+    try:
+        told = json.loads(str(error))
+        if isinstance(told, dict) and {"task", "worker", "line", "trace"} <= told.keys():
+            return told
+    except ValueError:
+        pass
+    last = getattr(error, "last_worker", None)
+    return {
+        "task": name,
+        "worker": getattr(last, "name", "?"),
+        "line": None,
+        "trace": f"{type(error).__name__}: {error}",
+    }
+
+
+class _AsItIs:
+    """A function that is sent with its code, so that whoever passes it on need not have its module."""
+
+    def __init__(self, code: bytes, name: str) -> None:
+        self._code, self.__name__ = code, name
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        import cloudpickle
+
+        return cloudpickle.loads, (self._code,)
+
+    def __call__(self, *_: Any) -> None:
+        raise TypeError("it is called where it was sent to")
+
+
+def _as_it_is(function: Callable[..., Any]) -> _AsItIs:
+    import cloudpickle
+
+    cloudpickle.register_pickle_by_value(worker)
+    try:
+        return _AsItIs(cloudpickle.dumps(function), function.__name__)
+    finally:
+        cloudpickle.unregister_pickle_by_value(worker)

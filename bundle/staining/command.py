@@ -270,10 +270,8 @@ def _survey(
         print(f"note: one channel is flat: {line}")
     for number, scan in enumerate(scans):
         if scan in scans[:number] and not flat[number]:
-            same = f"{channels[scans.index(scan)].path}, channel {scans.index(scan)}"
-            raise InputError(
-                f"channel {number}, {channels[number].path}, is the same as {same}; list the scan of each."
-            )
+            one, same = channels[number].path, f"{channels[scans.index(scan)].path}, channel {scans.index(scan)}"
+            raise InputError(f"channel {number}, {one}, is the same as {same}; list the scan of each.")
     values = [min(low for low, _ in limits), max(high for _, high in limits)]
     return " ".join(scans), values, fills[0], planes.grey() if planes else None
 

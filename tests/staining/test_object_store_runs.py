@@ -114,6 +114,12 @@ def test_killed_and_begun_again(bundle, store, url, local, monkeypatch, axes):
     assert not store.objects(f"killed/{axes}/.work")
 
 
+def test_two_workers_share_it(bundle, store, url, local):
+    stain(bundle, url, f"s3://{BUCKET}/shared", window=None, workers=2)
+    assert store.objects(f"shared/{RESULT}") == local("z")
+    assert not store.objects("shared/.work")
+
+
 def stopping(monkeypatch, store, slices, kept):
     """Let the store be gone when so many slices are in it; what it held then is put into ``kept``."""
     write, count = SliceStore.write, [0]

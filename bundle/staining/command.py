@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from monai.bundle import ConfigParser
 
 from bundle.common.atomic import check_writable
 from bundle.common.checks import sha256_of
@@ -24,7 +23,6 @@ from bundle.common.run_folder import read_record
 from bundle.common.trained_bundle import levels_of, recalibrated, size_note
 from bundle.common.verdicts import REFUSED, UNLIKE, mostly_unlike, summary
 from bundle.common.work.engine import Engine
-from bundle.common.work.tasks import Recipe
 from bundle.common.work.worker import speaks
 from bundle.data.datalist import Modality
 from bundle.images.volumes.channels import all_with_air, named, open_channels, places_note
@@ -36,6 +34,7 @@ from bundle.staining.job import RECORD, Settings, begin, check_place, explained,
 from bundle.staining.model import modality
 from bundle.staining.outcome import show
 from bundle.staining.progress import bar
+from bundle.staining.recipe import recipe_of
 from bundle.staining.reference import reference_faults
 from bundle.staining.run import Run
 from bundle.staining.seen import Grey, Shown
@@ -43,7 +42,7 @@ from bundle.staining.slides import colour_faults, setting_faults
 from bundle.staining.stainer import Stainer
 
 RGB = 3  # channels
-MODULES = (__name__,)  # what a worker imports first
+MODULES = ("bundle.staining.recipe",)  # what a worker imports first
 
 # Ids that the result depends on besides, as the config writes them
 PARTS = (
@@ -286,25 +285,7 @@ def _make(run: Run, engine: Engine, config: Mapping[str, Any]) -> None:
         raise InputError("\n".join(faults))
     if run.shown and run.stainer.trust.missing:
         print(run.stainer.trust.missing)
-    own = ("levels", "about", "record", "reference_slice")
-    given = {"config": config, "folder": str(run.folder.absolute()), **{name: getattr(run, name) for name in own}}
-    run.go(engine, Recipe(f"{__name__}:made_again", given))
-
-
-def made_again(
-    config: dict[str, Any],
-    folder: str,
-    levels: Sequence[float] | None,
-    about: Mapping[str, Any],
-    record: Mapping[str, Any],
-    reference_slice: int | None,
-) -> Run:
-    """The run that a client has, in a worker; what is given is what the client's :class:`Run` has."""
-    parser = ConfigParser(config)
-    parser.get_parsed_content("network")  # with its weights, which the stainer's has then
-    volume, settings, stainer = (parser.get_parsed_content(name) for name in ("scan", "settings", "stainer"))
-    known = None if levels is None else (levels[0], levels[1])
-    return Run(volume, settings, stainer, known, place(folder), about, record, False, reference_slice)
+    run.go(engine, recipe_of(run, config))
 
 
 def _refuse(run: Run) -> None:

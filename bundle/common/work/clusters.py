@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import signal
 import sys
 from typing import Any
 
@@ -79,25 +80,36 @@ def local(workers: int) -> Any:
     return SpecCluster(workers=spec, scheduler=scheduler, security=security, silence_logs=logging.ERROR)
 
 
-def slurm(workers: int) -> Any:
-    """Up to so many jobs of SLURM, a worker each, as there is work; what a job asks for is in Dask's configuration.
+def see_slurm() -> None:
+    """See that jobs of SLURM can be asked for; in the main thread.
 
     Raises:
-        InputError: if that is missing.
+        InputError: if a package, or what a job asks for, is missing.
     """
     import dask
 
     if importlib.util.find_spec("dask_jobqueue") is None:
         raise InputError("cluster is slurm, but dask-jobqueue is missing; pip install 'virtual-staining[cluster]'.")
-    from dask_jobqueue import SLURMCluster
-    from distributed.security import Security
+    asked = (signal.SIGINT, signal.SIGTERM)
+    handlers = [signal.getsignal(each) for each in asked]
+    import dask_jobqueue  # noqa: F401  it reads its configuration, and takes Ctrl-C for itself
 
+    for each, handler in zip(asked, handlers, strict=True):
+        signal.signal(each, handler)
     missing = [name for name in ("cores", "memory") if dask.config.get(f"jobqueue.slurm.{name}", None) is None]
     if missing:
         raise InputError(
             f"cluster is slurm, but {' and '.join(f'jobqueue.slurm.{name}' for name in missing)} of a job is not set; "
             "write it in ~/.config/dask/jobqueue.yaml (docs/scale.md has an example)."
         )
+
+
+def slurm(workers: int) -> Any:
+    """Up to so many jobs of SLURM, a worker each, as there is work; what a job asks for is in Dask's configuration."""
+    import dask
+    from dask_jobqueue import SLURMCluster
+    from distributed.security import Security
+
     cores = dask.config.get("jobqueue.slurm.cores")
     prologue = dask.config.get("jobqueue.slurm.job-script-prologue", None) or []
     cluster = SLURMCluster(

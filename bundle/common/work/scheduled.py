@@ -12,7 +12,7 @@ from typing import Any
 
 from bundle.common.errors import InputError
 from bundle.common.work import worker
-from bundle.common.work.clusters import has_dashboard, join, start
+from bundle.common.work.clusters import has_dashboard, join, see_slurm, start
 from bundle.common.work.engine import SLURM
 from bundle.common.work.tasks import Job, Recipe, Task
 
@@ -44,6 +44,8 @@ class Scheduled:
         self._number = 0  # of submissions, so that no two have one key
 
     def __enter__(self) -> Scheduled:
+        if self.cluster == SLURM:
+            see_slurm()
         self._aside = ThreadPoolExecutor(1, "cluster")
         self._starting = self._aside.submit(start, self.cluster, self.workers)
         if self.cluster not in (None, SLURM):

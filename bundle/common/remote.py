@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -252,11 +252,43 @@ class Remote(ProxyUPath):
         return RangeFile(self, block)
 
     def mapper(self) -> Any:
-        """The folder as a mapping from names to bytes."""
+        """The folder as the installed generation of ``zarr`` takes it."""
+        import zarr
+
+        if zarr.__version__.startswith("2."):
+            return _Keys(self)
         scheme = str(self).partition("://")[0].lower()
         # zarr makes a file system like it of its settings as JSON, which holds no timeout of aiohttp's
         files = fsspec.filesystem(scheme) if scheme in ("http", "https") else self.fs
         return fsspec.FSMap(str(self.path), files, check=False, create=False)
+
+
+class _Keys(MutableMapping[str, bytes]):
+    """A folder as Zarr 2.18 takes it, which holds every OSError of a mapping of fsspec's for a chunk of zeros."""
+
+    def __init__(self, folder: Remote) -> None:
+        self._folder = folder
+
+    def __contains__(self, key: object) -> bool:
+        return (self._folder / str(key)).is_file()
+
+    def __getitem__(self, key: str) -> bytes:
+        try:
+            return (self._folder / key).read_bytes()
+        except FileNotFoundError as error:
+            raise KeyError(key) from error
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        (self._folder / key).write_bytes(value)
+
+    def __delitem__(self, key: str) -> None:
+        (self._folder / key).unlink()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._folder.below())
+
+    def __len__(self) -> int:
+        return len(self._folder.below())
 
 
 class RangeFile(io.RawIOBase):

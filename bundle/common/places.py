@@ -152,7 +152,7 @@ def contents(paths: Sequence[Path], start: int = 0, count: int | None = None) ->
     """The bytes of files, or the same part of each, in order; of remote ones some at once.
 
     Raises:
-        EOFError: if a file has fewer than asked for.
+        EOFError: if a file gives others than asked for: it is too short, or its server does not know of parts.
     """
     for first in range(0, len(paths), TOGETHER):
         some = paths[first : first + TOGETHER]
@@ -161,8 +161,8 @@ def contents(paths: Sequence[Path], start: int = 0, count: int | None = None) ->
         else:
             found = (_part(each, start, count) for each in some)
         for path, content in zip(some, found, strict=True):
-            if count is not None and len(content) < count:
-                raise EOFError(f"{path} ends {count - len(content)} bytes too early")
+            if count is not None and len(content) != count:
+                raise EOFError(f"{path} gave {len(content)} bytes where {count} were asked for")
             yield content
 
 

@@ -243,6 +243,23 @@ def test_a_scan_on_a_web_server(voxels, tmp_path, name):
         open_volume(f"{url}/{name}")
 
 
+def test_a_server_that_knows_no_parts_of_files_serves_an_ome_zarr_and_nothing_else(voxels, tmp_path):
+    class Whole(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    WRITERS["zarr2.ome.zarr"](tmp_path / "zarr2.ome.zarr", voxels)
+    large = np.tile(voxels, (9, 9, 9))
+    hdf5(tmp_path / "large.h5", large)
+    write_scan(tmp_path / "large.nii", large)
+    with web(tmp_path, Whole) as url:
+        assert np.array_equal(open_volume(f"{url}/zarr2.ome.zarr").read(0, SHAPE[0]), voxels)
+        with pytest.raises(InputError, match=r"gave \d+ bytes where \d+ were asked for|Unable to"):
+            open_volume(f"{url}/large.h5").read(0, 5)
+        with pytest.raises(InputError, match=r"gave \d+ bytes where \d+ were asked for"):
+            open_volume(f"{url}/large.nii").read(0, 5)
+
+
 def test_a_presigned_url_is_given_in_a_file_and_shown_nowhere(voxels, tmp_path, capsys, caplog):
     caplog.set_level(logging.DEBUG)
     (tmp_path / "served").mkdir()

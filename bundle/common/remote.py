@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,10 +15,11 @@ from upath.extensions import ProxyUPath
 
 from bundle.common.network_faults import network_fault
 
-CONNECT_SECONDS, READ_SECONDS, ATTEMPTS = 5, 30, 3  # a server that is gone is told of within some seconds
+CONNECT_SECONDS, ATTEMPTS = 5, 3  # a server that is gone is told of within some seconds
+READ_SECONDS = 15  # without a byte; one that is silent is told of within ATTEMPTS · AGAIN² times that, three minutes
 POOL = 32  # connections at once
 KEPT = 64 << 20  # bytes of a file that are kept of what was fetched
-AGAIN = 2  # times that s3fs begins anew, each with ``ATTEMPTS`` of botocore's; else 5, so 750 s of silence
+AGAIN = 2  # times that s3fs asks, each with ``ATTEMPTS`` of botocore's, and again as often to read the answer; else 5
 
 
 def options(scheme: str) -> dict[str, Any]:
@@ -26,7 +27,7 @@ def options(scheme: str) -> dict[str, Any]:
     found: dict[str, Any] = {"use_listings_cache": False}  # other processes write there too
     stated = conf.get(scheme, {})
     if scheme in ("s3", "s3a"):
-        retries = {"mode": "standard", "max_attempts": ATTEMPTS}
+        retries = {"mode": "standard", "total_max_attempts": ATTEMPTS}
         timeouts = {"connect_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS}
         found["max_concurrency"] = 1  # of the parts of one object; with more, each is asked for its size first
         found["config_kwargs"] = {
@@ -191,6 +192,11 @@ class Remote(ProxyUPath):
                 self.fs.rm(self.path, recursive=True)
             except FileNotFoundError:
                 return
+
+    def remove_all(self, files: Sequence[Remote]) -> None:
+        """Remove files within a folder together; some may be gone."""
+        with reaching(self), suppress(FileNotFoundError):
+            self.fs.rm([each.path for each in files])
 
     def read_bytes(self) -> bytes:
         """All of a file."""

@@ -37,8 +37,12 @@ class SliceFiles:
 
     def remove(self, axis: str, numbers: Sequence[int]) -> None:
         """Remove slices; some may be gone."""
-        for number in numbers:
-            self.path(axis, number).unlink(missing_ok=True)
+        paths = [self.path(axis, number) for number in numbers]
+        if is_remote(self.folder):
+            remote(self.folder).remove_all([remote(each) for each in paths])
+            return
+        for path in paths:
+            path.unlink(missing_ok=True)
 
     def count(self, slabs: Sequence[tuple[str, int, int]]) -> int:
         """How many slices of some (axis, start, stop) are there, in a remote folder, by one listing."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ import time
 import fsspec
 import pytest
 
+from bundle.common import remote
 from bundle.common.atomic import check_writable, read_array, whole_file, write_array, write_json
 from bundle.common.errors import InputError
 from bundle.common.places import contents, is_remote, opened, place, remove, shown, write_files
@@ -122,6 +124,17 @@ def test_faults_of_the_store_are_one_line_each_without_a_secret(store, monkeypat
     fresh()
 
 
+def test_a_store_that_takes_connections_and_is_silent_is_not_waited_for_forever(store, monkeypatch):
+    monkeypatch.setattr(remote, "READ_SECONDS", 1)  # of 15
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        began = time.monotonic()
+        with pytest.raises(InputError, match="cannot be reached"):
+            place(f"s3://{BUCKET}/notes.txt").read_bytes()
+        assert time.monotonic() - began < 1 * remote.ATTEMPTS * remote.AGAIN**2 + 30  # and what is slept between
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+
+
 def test_the_ways_to_set_an_endpoint(store, monkeypatch, tmp_path):
     path = f"s3://{BUCKET}/endpoint.txt"
     place(path).write_bytes(b"words")
@@ -164,11 +177,11 @@ def test_nothing_of_it_is_imported_for_names_of_this_machine():
     assert not {"fsspec", "upath", "s3fs"} & set(eval(said))
 
 
-@pytest.mark.parametrize("remote", [False, True])
-def test_files_are_written_and_read_in_both_kinds_of_places(request, tmp_path, remote):
-    if remote:
+@pytest.mark.parametrize("far", [False, True])
+def test_files_are_written_and_read_in_both_kinds_of_places(request, tmp_path, far):
+    if far:
         request.getfixturevalue("store")
-    folder = place(f"s3://{BUCKET}/both") if remote else tmp_path / "both"
+    folder = place(f"s3://{BUCKET}/both") if far else tmp_path / "both"
     files = {folder / "a" / f"{number}.bin": bytes(range(number, number + 20)) for number in range(70)}
     write_files(files)
     assert list(contents(list(files))) == list(files.values())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import logging
+import os
 import signal
 import sys
 from typing import Any
@@ -15,7 +17,9 @@ LOOPBACK = "127.0.0.1"
 DEATHS = 10  # of workers with a task in hand, before Dask gives it back to us
 # no limit: a network takes what it needs, and a slab is measured before
 OWN = {"nthreads": 1, "memory_limit": 0}
-logger = logging.getLogger("bundle")
+# in workers of this machine too: what goes wrong in a task is told by the client
+HUSHED = "ignore::UserWarning:multiprocessing.resource_tracker"  # of what workers leave that are ended at once
+QUIET = {"distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "critical"}
 
 
 def start(cluster: str | None, workers: int) -> tuple[Any, Any]:
@@ -31,8 +35,8 @@ def start(cluster: str | None, workers: int) -> tuple[Any, Any]:
     import dask
     from distributed import Client
 
-    dask.config.set({"distributed.scheduler.allowed-failures": DEATHS})
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # MONAI lets all through; we say what matters
+    dask.config.set({"distributed.scheduler.allowed-failures": DEATHS, **QUIET})
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # MONAI lets all through
     if cluster is None:
         own = local(workers)
     elif cluster == SLURM:
@@ -65,10 +69,10 @@ def local(workers: int) -> Any:
     from distributed import Nanny, Scheduler, SpecCluster
     from distributed.security import Security
 
+    os.environ.setdefault("PYTHONWARNINGS", HUSHED)
     security, there, threads = Security.temporary(), gpus(), str(share_of_cores(workers))
     talk = {"host": LOOPBACK, "protocol": "tls://", "security": security}
     env = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads)
-    env |= {"DASK_LOGGING__DISTRIBUTED": "critical"}  # what goes wrong in a task is told by the client
     spec = {}
     for number in range(workers):
         own = {**env, "CUDA_VISIBLE_DEVICES": str(number % there)} if there else env
@@ -125,6 +129,17 @@ def slurm(workers: int) -> Any:
     )
     cluster.adapt(minimum=1, maximum=workers)
     return cluster
+
+
+def drop(own: Any) -> None:
+    """End the workers of this machine at once, whatever they have in hand: a thread that computes takes no orders."""
+    from distributed import Nanny
+
+    for nanny in own.workers.values():
+        if isinstance(nanny, Nanny) and nanny.pid:
+            nanny.close_gracefully()  # which only says that no other worker is to be begun for it
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(nanny.pid, signal.SIGKILL)
 
 
 def has_dashboard() -> bool:

@@ -15,6 +15,8 @@ import pytest
 from bundle.common.errors import InputError
 from bundle.common.places import place
 from bundle.images.stained.stored import open_stain
+from bundle.preparation.pairs.intensities import intensities
+from bundle.report.run import remake
 from bundle.staining.slices import SliceStore
 from bundle.staining.source import Bricks
 from tests.conftest import ROOT
@@ -83,7 +85,10 @@ def test_the_bytes_are_those_of_a_local_run(bundle, store, url, local, capfd, ax
 def test_a_hull_lies_there_too(levelled, store, sample, tmp_path):
     scan, _ = sample
     ids = {"window": None, "hull": True, "background_rgb": [241, 240, 238]}
-    stain(levelled, store.upload(scan, "in/sample.nii.gz"), f"s3://{BUCKET}/hull", **ids)
+    url = store.upload(scan, "in/sample.nii.gz")
+    said = [intensities(str(each), output=str(tmp_path / "seen.png")) for each in (scan, url)]
+    assert said[1] == said[0].replace(str(scan), url)
+    stain(levelled, url, f"s3://{BUCKET}/hull", **ids)
     stain(levelled, scan, tmp_path, **ids)
     assert store.objects(f"hull/{RESULT}") == files_of(tmp_path / RESULT)
 
@@ -190,6 +195,9 @@ def test_another_scan_is_refused_there(bundle, store, url, voxels, tmp_path):
     stain(bundle, url, out, window=None)
     with pytest.raises(InputError, match=r"other things \(sigma: 1.0, now 0.5\)"):
         stain(bundle, url, out, window=None, sigma=0.5)
+    (place(out) / "report.html").unlink()
+    assert remake(out) == f"{out}/report.html"
+    assert b"</html>" in store.objects("other")["report.html"]
 
 
 @pytest.mark.parametrize("axis", "zyx")

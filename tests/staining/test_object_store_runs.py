@@ -24,7 +24,7 @@ from tests.helpers.s3 import BUCKET, SECRET, environment, object_store, wait_for
 from tests.helpers.volumes import SHAPE, files_of, stain
 
 RESULT = "stained.ome.zarr"
-BESIDE = {"views.png", "rendering.png", "report.html", "volume.json"}
+BESIDE = {"views.png", "rendering.png", "report.html", "volume.json", "ro-crate-metadata.json"}
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +91,15 @@ def test_a_hull_lies_there_too(levelled, store, sample, tmp_path):
     stain(levelled, url, f"s3://{BUCKET}/hull", **ids)
     stain(levelled, scan, tmp_path, **ids)
     assert store.objects(f"hull/{RESULT}") == files_of(tmp_path / RESULT)
+
+
+def test_shards_lie_there_too(bundle, store, url, scan, tmp_path):
+    stain(bundle, url, f"s3://{BUCKET}/shards", window=None, ngff="0.5")
+    stain(bundle, scan, tmp_path, window=None, ngff="0.5")
+    assert store.objects(f"shards/{RESULT}") == files_of(tmp_path / RESULT)
+    whole = (slice(None),) * 3
+    read = open_stain(f"s3://{BUCKET}/shards/{RESULT}").read(whole)
+    assert np.array_equal(read, open_stain(tmp_path / RESULT).read(whole))
 
 
 def test_from_a_store_to_a_disk_and_back(bundle, store, url, scan, local, tmp_path):

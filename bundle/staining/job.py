@@ -19,6 +19,8 @@ import numpy as np
 from bundle.common.atomic import write_json
 from bundle.common.errors import InputError
 from bundle.common.folder_lock import held
+from bundle.common.network_faults import network_fault
+from bundle.common.places import is_remote
 from bundle.common.run_folder import read_record
 from bundle.common.trained_bundle import share_between, value_faults
 from bundle.data.datalist import Modality
@@ -144,7 +146,7 @@ def survey(
         slab = volume.read(start, stop)
         digest.update(slab.data)
         for number, pixels in enumerate(slab, start):
-            faults += image_faults(Path(f"{volume.path}, slice {number},"), pixels[None], replace(given, channels=1))
+            faults += image_faults(f"{volume.path}, slice {number},", pixels[None], replace(given, channels=1))
             seen += [pixels.copy()] if number in places else []
         low, high = min(low, float(slab.min())), max(high, float(slab.max()))
         between += share_between(slab, levels) * len(slab) if levels else 0.0
@@ -218,8 +220,20 @@ def _short(value: Any) -> str:
     return text if len(text) <= 120 else f"{text[:12]}…"
 
 
+def check_place(output_dir: Path, settings: Settings) -> None:
+    """Raise an :class:`InputError` if a folder is such as a format cannot be written into."""
+    if is_remote(output_dir) and not FORMATS[settings.output_format].remote:
+        fit = " or ".join(name for name, each in sorted(FORMATS.items()) if each.remote)
+        raise InputError(
+            f"output_format is {settings.output_format!r}, which is written on a disk only, not to {output_dir}; "
+            f"write {fit}, or name a folder on a disk and copy the file."
+        )
+
+
 def room_faults(output_dir: Path, needed: int) -> list[str]:
     """A line if a folder's disk has not the bytes that a run will certainly write."""
+    if is_remote(output_dir):  # a bucket has no end that could be asked for
+        return []
     free = shutil.disk_usage(output_dir).free
     if free >= needed:
         return []
@@ -242,6 +256,9 @@ def sole(folder: Path) -> Iterator[None]:
     Raises:
         InputError: if another process is at work in it.
     """
+    if is_remote(folder):  # which has no locks
+        yield
+        return
     busy = f"output_dir {folder} is in the hands of a run that is at work"
     way = "wait for its end, or choose another --output_dir; to share its work start it with --workers N or --cluster."
     with held(folder / WORK, busy, way):
@@ -257,8 +274,10 @@ def explained(folder: Path) -> Iterator[None]:
     except KeyboardInterrupt:
         print(f"\nstopped; {again}", file=sys.stderr)
         sys.exit(130)
-    except OSError as error:
-        if error.errno not in FULL:
+    except Exception as error:
+        if is_remote(folder) and (fault := network_fault(error, str(folder))):
+            raise fault from error
+        if not isinstance(error, OSError) or error.errno not in FULL:
             raise
         raise InputError(f"the disk of output_dir {folder} is full ({error.strerror}); make room: {again}.") from error
 

@@ -16,6 +16,7 @@ from bundle.common.atomic import whole_file
 from bundle.common.charts import heat_bar
 from bundle.common.errors import InputError
 from bundle.common.html import Picture, code, fill, webp
+from bundle.common.places import place
 from bundle.common.verdicts import in_words, mostly_unlike
 from bundle.images.stained.number_map import open_map
 from bundle.images.stained.stored import FORMATS, Stain, open_stain
@@ -69,7 +70,7 @@ def write_volume_report(output_dir: str | Path, stain: Stain, scan: Volume | Non
     """
     if scan is not None and tuple(scan.shape) != tuple(stain.shape):
         raise ValueError(f"the scan has shape {scan.shape} and the stain {stain.shape}; they share one grid")
-    return write_page(Path(output_dir), stain, None if scan is None else look_at_scan(scan))
+    return write_page(place(output_dir), stain, None if scan is None else look_at_scan(scan))
 
 
 def write_page(folder: Path, stain: Stain, scan: Grey | None, report: Report | None = None) -> Path:

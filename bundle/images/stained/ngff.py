@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bundle.common.places import is_remote
 from bundle.images.stained.formats import DEPTH, Box, Format, Stain, geometry_of, register
 from bundle.images.stained.ome_zarr import COLOURS, Arrays, Layout, Plain, attributes_of, halve, level_shapes
 from bundle.images.stained.spec import OLDEST, StainSpec
@@ -36,6 +37,22 @@ def layout_of(path: Path) -> Layout | None:
     return next((each for each in LAYOUTS.values() if any((path / name).is_file() for name in each.marks)), None)
 
 
+def begin(path: Path, version: str, arrays: Arrays) -> None:
+    """Make the arrays of an image, without what makes them an OME-Zarr.
+
+    In an object store, where it is made at its place, nothing says that there is an array before all of it is there.
+    """
+    if not is_remote(path):
+        LAYOUTS[version].create(path, arrays)
+
+
+def end(path: Path, version: str, arrays: Arrays, told: dict[str, Any]) -> None:
+    """Write what makes the arrays of an image an OME-Zarr, the attributes ``told`` at last."""
+    if is_remote(path):
+        LAYOUTS[version].create(path, arrays)
+    LAYOUTS[version].finish(path, arrays, told)
+
+
 def attributes(spec: StainSpec) -> dict[str, Any]:
     """What a viewer is told of a stained volume, as NGFF 0.4 has it."""
     window = {"start": 0, "end": 255, "min": 0, "max": 255}
@@ -51,6 +68,7 @@ class OmeZarr(Format):
     """OME-Zarr."""
 
     name, file_name, title = "ome-zarr", "stained.ome.zarr", "OME-Zarr"
+    remote = True
 
     def holds(self, path: Path) -> bool:
         """As of :class:`Format`."""
@@ -58,7 +76,7 @@ class OmeZarr(Format):
 
     def create(self, path: Path, spec: StainSpec) -> None:
         """Make the arrays, without what makes them an OME-Zarr."""
-        LAYOUTS[spec.ngff].create(path, self._arrays(spec))
+        begin(path, spec.ngff, self._arrays(spec))
 
     def write_slab(self, path: Path, spec: StainSpec, start: int, slab: np.ndarray) -> None:
         """Write a slab's chunks of every level."""
@@ -70,7 +88,7 @@ class OmeZarr(Format):
 
     def finish(self, path: Path, spec: StainSpec) -> None:
         """Write what makes the arrays an OME-Zarr."""
-        LAYOUTS[spec.ngff].finish(path, self._arrays(spec), attributes(spec))
+        end(path, spec.ngff, self._arrays(spec), attributes(spec))
 
     def open(self, path: Path) -> Stain:
         """As of :class:`Format`."""

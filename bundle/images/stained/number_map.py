@@ -16,7 +16,7 @@ import numpy as np
 from bundle.common.errors import InputError
 from bundle.images.slides import reading
 from bundle.images.stained.formats import DEPTH, Box, Stain, geometry_of
-from bundle.images.stained.ngff import LAYOUTS, layout_of
+from bundle.images.stained.ngff import LAYOUTS, begin, end, layout_of
 from bundle.images.stained.ome_zarr import COLOURS, Arrays, attributes_of, level_shapes
 from bundle.images.stained.spec import StainSpec
 from bundle.images.volumes.geometry import Geometry
@@ -93,7 +93,7 @@ def halve(slab: np.ndarray) -> np.ndarray:
 
 def create(path: Path, spec: MapSpec) -> None:
     """Make the arrays, without what makes them an OME-Zarr; one process does it before any writes a slab."""
-    LAYOUTS[spec.stain.ngff].create(path, spec.arrays)
+    begin(path, spec.stain.ngff, spec.arrays)
 
 
 def write_slab(path: Path, spec: MapSpec, start: int, slab: np.ndarray) -> None:
@@ -116,7 +116,7 @@ def write_slab(path: Path, spec: MapSpec, start: int, slab: np.ndarray) -> None:
 
 def finish(path: Path, spec: MapSpec) -> None:
     """Write what makes the arrays an OME-Zarr."""
-    LAYOUTS[spec.stain.ngff].finish(path, spec.arrays, spec.attributes())
+    end(path, spec.stain.ngff, spec.arrays, spec.attributes())
 
 
 def open_map(path: Path) -> Stain:

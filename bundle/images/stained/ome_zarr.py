@@ -20,6 +20,7 @@ from typing import Any
 import imagecodecs
 import numpy as np
 
+from bundle.common.places import TOGETHER, contents, write_files
 from bundle.images.slides import reading
 from bundle.images.stained.formats import DEPTH, Box
 from bundle.images.volumes.geometry import Geometry
@@ -188,8 +189,7 @@ def attributes_of(
 
 def write_json_in_place(path: Path, content: dict[str, Any]) -> None:
     """In place, and not through a second file: one left by a kill would stay in the result."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")
+    write_files({path: (json.dumps(content, indent=2, default=str) + "\n").encode()})
 
 
 def blocks_of(chunk: tuple[int, int, int], slab: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
@@ -278,10 +278,11 @@ class Plain(Layout):
 
     def write(self, path: Path, arrays: Arrays, level: int, row: int, slab: np.ndarray) -> None:
         """As of :class:`Layout`."""
-        for y, x, block in blocks_of(arrays.chunk(level), slab):
-            file = _chunk_file(path, level, row, y, x)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(packed(block))
+        blocks = blocks_of(arrays.chunk(level), slab)
+        while files := {
+            _chunk_file(path, level, row, y, x): packed(block) for y, x, block in itertools.islice(blocks, TOGETHER)
+        }:
+            write_files(files)
 
     def finish(self, path: Path, arrays: Arrays, attributes: dict[str, Any]) -> None:
         """As of :class:`Layout`, and all metadata in one file for readers over a network."""
@@ -304,10 +305,11 @@ class Plain(Layout):
         """As of :class:`Layout`."""
 
         def load(slab: int, places: Sequence[tuple[int, int]]) -> Iterator[np.ndarray]:
-            for place in places:
-                file = _chunk_file(path, level, slab, *place)
+            files = [_chunk_file(path, level, slab, *place) for place in places]
+            chunks = contents(files)
+            for file in files:
                 with reading(str(file)):
-                    block = unpacked(file.read_bytes(), arrays, level)
+                    block = unpacked(next(chunks), arrays, level)
                 yield block
 
         return read_box(arrays, level, box, load)
@@ -322,4 +324,4 @@ class Plain(Layout):
 
 
 def _chunk_file(path: Path, level: int, *place: int) -> Path:
-    return path / str(level) / "0" / Path(*map(str, place))
+    return path / str(level) / "0" / "/".join(map(str, place))

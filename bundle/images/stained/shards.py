@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from bundle.common.atomic import PARTIAL, whole_file
+from bundle.common.places import is_remote
 from bundle.images.slides import reading
 
 EMPTY = 2**64 - 1  # offset and length of a chunk that is left out
@@ -59,8 +60,8 @@ def write_shard(path: Path, chunks: Iterable[bytes | None]) -> None:
 
 
 def remove_rests(path: Path) -> None:
-    """Remove what writers of shards that were killed have left anywhere in a folder."""
-    for rest in path.rglob(PARTIAL):
+    """Remove what writers of shards that were killed have left anywhere in a folder; in an object store nothing is."""
+    for rest in () if is_remote(path) else path.rglob(PARTIAL):
         rest.unlink(missing_ok=True)
 
 

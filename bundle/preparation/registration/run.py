@@ -123,7 +123,7 @@ def register(
     marks = None
     if volume_landmarks or section_landmarks:
         marks = read_pairs(Path(str(volume_landmarks)), Path(str(section_landmarks)))
-    scan = with_air(open_volume(Path(str(volume)), voxel_sizes(scan_voxel_um)), fill_nan)
+    scan = with_air(open_volume(str(volume), voxel_sizes(scan_voxel_um)), fill_nan)
     slide = open_section(Path(str(section)), pixel_um)
     step = float(voxel_um or np.mean(scan.geometry.spacing_um))
     area = crop_of(slide, crop)

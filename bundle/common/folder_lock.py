@@ -7,6 +7,7 @@ import fcntl
 import logging
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,6 +69,27 @@ def held(folder: Path, busy: str) -> Iterator[None]:
         yield
     finally:
         release(place)
+
+
+def freed(folder: str | Path, patience_s: float) -> bool:
+    """Wait until no other process holds a folder, as one that was told to stop does while it saves.
+
+    Args:
+        folder: may be missing.
+        patience_s: to wait at most.
+
+    Returns:
+        Whether it is free.
+    """
+    place, until = Path(folder).resolve(), time.monotonic() + patience_s
+    while (place / LOCK).exists():
+        if _take(place, "") is None:
+            release(place)
+            break
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.2)
+    return True
 
 
 def _take(folder: Path, busy: str) -> str | None:

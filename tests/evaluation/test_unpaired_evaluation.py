@@ -22,7 +22,8 @@ from bundle.images.stain_vectors import densities, mixed
 from bundle.report.run import tell
 from bundle.studies.checks import CHECKS
 from bundle.studies.page import write_study
-from bundle.studies.study import UNPAIRED_EVALUATION, Study, plan_cells
+from bundle.studies.plan import UNPAIRED_EVALUATION, plan_cells
+from bundle.studies.study import Study
 from tests.conftest import ROOT, TINY, run_bundle
 from tests.evaluation.test_labelling_index import slide
 from tests.evaluation.test_perceptual_hash import planted as planted_hash

@@ -121,6 +121,7 @@ EVALUATE = {
     "eval_baselines": SWITCH,
     "eval_window": either(whole(8), NULL),
     "eval_step": either(whole(1), NULL),
+    **WORKERS,
 }
 EVALUATE_UNPAIRED = {
     "model_bundle": PATH,

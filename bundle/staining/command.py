@@ -234,8 +234,8 @@ def stain(
         record = {**about, **_origin(volume, Path(bundle_root)), "values": values}
         _warn_of_size(volume[0], settings.axes, record["model_pixel_um"], shown)
         run = Run(volume, settings, stainer, known, folder, about, record, shown, reference_slice)
+        _refuse(run)
         if not finished:
-            _refuse(run)
             _make(run, engine, config)
         elif shown:
             print(f"{folder / run.result} is there already, made of the same scan, model and settings")

@@ -62,7 +62,7 @@ def test_it_is_held_until_it_is_released(tmp_path):
 def test_a_lock_that_cannot_be_opened_is_named(tmp_path):
     (tmp_path / LOCK).mkdir()
     with pytest.raises(
-        InputError, match=rf"{tmp_path / LOCK} cannot be opened \(Is a directory\); if no training runs"
+        InputError, match=rf"{tmp_path / LOCK} cannot be opened \(Is a directory\); if nothing runs there"
     ):
         hold(tmp_path)
 
@@ -73,7 +73,7 @@ def test_where_nothing_can_be_locked_it_is_said(tmp_path, monkeypatch, caplog):
 
     monkeypatch.setattr(folder_lock.fcntl, "lockf", unsupported)
     hold(tmp_path)
-    assert f"{tmp_path} cannot be locked (Function not implemented); see that no other training uses it." in caplog.text
+    assert f"{tmp_path} cannot be locked (Function not implemented); see that nothing else uses it." in caplog.text
 
 
 def test_a_second_training_is_refused_in_one_line_and_leaves_the_first_alone(dataset, tmp_path):

@@ -5,24 +5,18 @@ import pytest
 from bundle.common.errors import InputError
 from bundle.common.folder_lock import freed, held
 from bundle.common.work.engine import Engine
-from tests.helpers.small_job import Small
+from tests.helpers.jobs import Toy
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_what_does_not_need_a_task_that_failed_is_done(tmp_path, workers):
-    engine, job, told = Engine(workers=workers), Small(tmp_path), {}
+    engine, job, told = Engine(workers=workers), Toy(tmp_path, faults=(("part-2", "refused"),)), {}
     with engine.started():
-        engine.work_off(job, job.recipe(), failed=told.setdefault)
-    assert told == {"ill": "ill is 3; it must be 4."}
-    assert sorted(path.parent.name for path in tmp_path.glob("*/done.json")) == ["one", "two"]
-    assert sorted((tmp_path / "begun.txt").read_text().split()) == ["ill", "one", "two"]
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_the_first_failure_ends_the_work_where_nobody_asked_to_go_on(tmp_path, workers):
-    engine, job = Engine(workers=workers), Small(tmp_path)
-    with engine.started(), pytest.raises(InputError, match="^ill is 3; it must be 4.$"):
-        engine.work_off(job, job.recipe())
+        engine.work_off(job, job.recipe, failed=told.setdefault)
+    assert told == {"part-2": "part-2 is not to be done; leave it out."}
+    done = [f"part-{number}" for number in (0, 1, 3, 4, 5)]
+    assert sorted(path.parent.name for path in tmp_path.glob("steps/*/done.json")) == done  # not their sum
+    assert sorted(job.begun()) == sorted([*done, "part-2"])
 
 
 @pytest.mark.parametrize("workers", [0, -1, 1.5, True, "2"])

@@ -1,4 +1,4 @@
-"""An evaluation by several workers, or one that was killed and goes on, says what an undisturbed one says, byte for byte."""
+"""An evaluation by several workers, or one that was killed and goes on, says the same, byte for byte."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def test_stripes_count_inside_the_hull_alone(levelled, sample, tmp_path):
     ids = {"window": None, "hull": True, "background_rgb": [235, 236, 237]}
     hulls, go = [], run_module.Run.go
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_module.Run, "go", lambda run: (go(run), hulls.append(run.hull)))
+        patch.setattr(run_module.Run, "go", lambda run, *given: (go(run, *given), hulls.append(run.hull)))
         stain(levelled, scan, tmp_path, **ids)
     stained, grey = result(tmp_path), open_volume(scan)
     smooth = gaussian_filter(grey.read(0, 64).astype(np.float32), 1.0, mode="nearest")

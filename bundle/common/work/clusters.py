@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import logging
+import os
+import signal
 import sys
 from typing import Any
 
@@ -16,7 +19,9 @@ DEATHS = 10  # of workers with a task in hand, before Dask gives it back to us
 OWN = {"nthreads": 1, "memory_limit": 0}
 # Ctrl-C at a terminal reaches all processes there: workers leave it to the client, which ends them
 DEAF = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
-logger = logging.getLogger("bundle")
+# in workers of this machine too: what goes wrong in a task is told by the client
+HUSHED = "ignore::UserWarning:multiprocessing.resource_tracker"  # of what workers leave that are ended at once
+QUIET = {"distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "critical"}
 
 
 def start(cluster: str | None, workers: int) -> tuple[Any, Any]:
@@ -32,8 +37,8 @@ def start(cluster: str | None, workers: int) -> tuple[Any, Any]:
     import dask
     from distributed import Client
 
-    dask.config.set({"distributed.scheduler.allowed-failures": DEATHS})
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # MONAI lets all through; we say what matters
+    dask.config.set({"distributed.scheduler.allowed-failures": DEATHS, **QUIET})
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # MONAI lets all through
     if cluster is None:
         own = local(workers)
     elif cluster == SLURM:
@@ -66,10 +71,10 @@ def local(workers: int) -> Any:
     from distributed import Nanny, Scheduler, SpecCluster
     from distributed.security import Security
 
+    os.environ.setdefault("PYTHONWARNINGS", HUSHED)
     security, there, threads = Security.temporary(), gpus(), str(share_of_cores(workers))
     talk = {"host": LOOPBACK, "protocol": "tls://", "security": security}
     env = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads)
-    env |= {"DASK_LOGGING__DISTRIBUTED": "critical"}  # what goes wrong in a task is told by the client
     spec = {}
     for number in range(workers):
         own = {**env, "CUDA_VISIBLE_DEVICES": str(number % there)} if there else env
@@ -81,25 +86,36 @@ def local(workers: int) -> Any:
     return SpecCluster(workers=spec, scheduler=scheduler, security=security, silence_logs=logging.ERROR)
 
 
-def slurm(workers: int) -> Any:
-    """Up to so many jobs of SLURM, a worker each, as there is work; what a job asks for is in Dask's configuration.
+def see_slurm() -> None:
+    """See that jobs of SLURM can be asked for; in the main thread.
 
     Raises:
-        InputError: if that is missing.
+        InputError: if a package, or what a job asks for, is missing.
     """
     import dask
 
     if importlib.util.find_spec("dask_jobqueue") is None:
         raise InputError("cluster is slurm, but dask-jobqueue is missing; pip install 'virtual-staining[cluster]'.")
-    from dask_jobqueue import SLURMCluster
-    from distributed.security import Security
+    asked = (signal.SIGINT, signal.SIGTERM)
+    handlers = [signal.getsignal(each) for each in asked]
+    import dask_jobqueue  # noqa: F401  it reads its configuration, and takes Ctrl-C for itself
 
+    for each, handler in zip(asked, handlers, strict=True):
+        signal.signal(each, handler)
     missing = [name for name in ("cores", "memory") if dask.config.get(f"jobqueue.slurm.{name}", None) is None]
     if missing:
         raise InputError(
             f"cluster is slurm, but {' and '.join(f'jobqueue.slurm.{name}' for name in missing)} of a job is not set; "
             "write it in ~/.config/dask/jobqueue.yaml (docs/scale.md has an example)."
         )
+
+
+def slurm(workers: int) -> Any:
+    """Up to so many jobs of SLURM, a worker each, as there is work; what a job asks for is in Dask's configuration."""
+    import dask
+    from dask_jobqueue import SLURMCluster
+    from distributed.security import Security
+
     cores = dask.config.get("jobqueue.slurm.cores")
     prologue = dask.config.get("jobqueue.slurm.job-script-prologue", None) or []
     cluster = SLURMCluster(
@@ -115,6 +131,17 @@ def slurm(workers: int) -> Any:
     )
     cluster.adapt(minimum=1, maximum=workers)
     return cluster
+
+
+def drop(own: Any) -> None:
+    """End the workers of this machine at once, whatever they have in hand: a thread that computes takes no orders."""
+    from distributed import Nanny
+
+    for nanny in own.workers.values():
+        if isinstance(nanny, Nanny) and nanny.pid:
+            nanny.close_gracefully()  # which only says that no other worker is to be begun for it
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(nanny.pid, signal.SIGKILL)
 
 
 def has_dashboard() -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 from bundle.common.errors import InputError
 from bundle.common.work import worker
-from bundle.common.work.clusters import has_dashboard, join, start
+from bundle.common.work.clusters import drop, has_dashboard, join, see_slurm, start
 from bundle.common.work.engine import SLURM
 from bundle.common.work.tasks import Job, Recipe, Task
 
@@ -44,6 +44,8 @@ class Scheduled:
         self._number = 0  # of submissions, so that no two have one key
 
     def __enter__(self) -> Scheduled:
+        if self.cluster == SLURM:
+            see_slurm()
         self._aside = ThreadPoolExecutor(1, "cluster")
         self._starting = self._aside.submit(start, self.cluster, self.workers)
         if self.cluster not in (None, SLURM):
@@ -57,9 +59,11 @@ class Scheduled:
         if self.modules:
             client.run(self._enter, str(worker.ROOT), "warm", self.modules, on_error="ignore")
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._aside.shutdown(wait=False, cancel_futures=True)
         client, own = self._starting.result()
+        if kind is not None and own is not None:
+            drop(own)
         for each, patience_s in ((self._client or client, 5), (own, 10)):
             if each is not None:
                 each.close(timeout=patience_s)
@@ -143,6 +147,7 @@ class _Round:
     def __init__(self, client: Any, submit: Callable[..., Any], job: Job, recipe: str, watch: _Watch) -> None:
         self.client, self.submit, self.job, self.recipe, self.watch = client, submit, job, recipe, watch
         self.tasks = [task for task in job.tasks() if not (job.marks.is_done(task.name) or task.name in watch.out)]
+        self.places = {task.name: place for place, task in enumerate(self.tasks)}
         self.futures: dict[str, Any] = {}
         self.tries: Counter[str] = Counter()
         self._reached = 0  # when a task failed last
@@ -176,15 +181,17 @@ class _Round:
                 self.client.cancel([each for each in self.futures.values() if each.status == "pending"])
 
     def _give(self, tasks: Sequence[Task]) -> None:
-        offers = {name for each in self._workers().values() for name in each.get("resources", {})}
+        offers = {name for each in self._workers() for name in each.get("resources", {})}
         for task in tasks:
             needs = [self.futures[name] for name in task.needs if name in self.futures]
             resources = {"GPU": 1} if task.on_gpu and "GPU" in offers else {}
-            place = next(number for number, each in enumerate(self.tasks) if each.name == task.name)
-            self.futures[task.name] = self.submit(self.recipe, task, needs, place, resources)
+            self.futures[task.name] = self.submit(self.recipe, task, needs, self.places[task.name], resources)
 
-    def _workers(self) -> dict[str, Any]:
-        return dict(self.client.scheduler_info(n_workers=-1)["workers"])
+    def _workers(self) -> list[dict[str, Any]]:
+        try:
+            return list(self.client.scheduler_info(n_workers=-1)["workers"].values())
+        except (OSError, TimeoutError) as error:  # it does not answer
+            raise _LostError from error
 
     def _see_connected(self) -> None:
         if self.client.status != "running" or any(

@@ -135,6 +135,7 @@ EVALUATE_UNPAIRED = {
     "nucleus_um": above(0),
     "dab_threshold": above(0),
     "region_um": above(0),
+    **WORKERS,
 }
 INFERENCE = {
     "bundle_root": PATH,

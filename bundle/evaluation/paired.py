@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from bundle.common.atomic import check_writable, whole_file, write_json
 from bundle.common.checks import sha256_of
 from bundle.common.errors import InputError
-from bundle.common.folder_lock import LOCK, held
-from bundle.common.run_folder import log_to, read_record
+from bundle.common.run_folder import log_to
 from bundle.common.work.engine import Engine
 from bundle.data.datalist import SPLITS, Datalist
 from bundle.data.patches import load_pair
@@ -25,10 +21,11 @@ from bundle.data.provenance import provenance
 from bundle.evaluation.similarity import LPIPS_MISSING
 from bundle.evaluation.slide_scores import Asked, SlideScores, slides_to_measure
 from bundle.evaluation.tables import METRICS, SUMMARY_COLUMNS, markdown, summarise, write_csv
-from bundle.evaluation.trust import CURVE, TABLE
+from bundle.evaluation.trust import CURVE, TABLE, TrustTables
 from bundle.evaluation.trust import markdown as trust_markdown
 from bundle.evaluation.trust import summarise as summarise_trust
 from bundle.evaluation.truth import MEASURES
+from bundle.evaluation.working import sole, work_off
 from bundle.staining.model import TrainedModel
 from bundle.staining.trust import NEITHER
 
@@ -37,9 +34,8 @@ logger = logging.getLogger("bundle")
 PATCH_COLUMNS = ("split", "slide", "specimen", "row", "top", "left", *METRICS)
 TRUTH_COLUMNS = ("split", "slide", "row", *MEASURES)
 SLIDE_COLUMNS = ("split", "slide", "specimen", "group", "row", *METRICS)
-WORK, BEGUN = ".work", "begun.json"  # what an unfinished evaluation has done, and of what
-PASSING = ("started", "command", "machine", "processor", "capability", "gpus", "threads", "processes")  # of an origin
-MODULES = ("bundle.evaluation.slide_scores",)  # what a worker imports first
+WORK = ".work"  # what an unfinished evaluation has done
+MODULE = "bundle.evaluation.slide_scores"  # what a worker imports first
 
 
 def evaluate(
@@ -111,53 +107,40 @@ def evaluate(
     ids |= {"lpips_weights": lpips_weights, "window": model.window, "step": model.step}
     origin = {**_origin(data, ids), "lpips": "computed" if lpips else LPIPS_MISSING}
     origin |= {"expected_error": model.trust.bound} if calibration else {}
-    engine = engine or Engine()
-    busy = f"output_dir {output_dir} is in the hands of an evaluation that is at work"
-    with held(slides.work, busy):
-        _begin(slides.work, origin)
+    with sole(slides.work, output_dir, origin):
         slides.learn()
-        left = [name for name in slides.names if not slides.marks.is_done(name)]
-        with (
-            engine.started(MODULES, bool(left)),
-            tqdm(
-                total=len(slides.names),
-                initial=len(slides.names) - len(left),
-                desc="evaluating",
-                unit="slide",
-                dynamic_ncols=True,
-            ) as bar,
-        ):
-            engine.work_off(replace(slides, report=bar.update), slides.recipe())
+        job = lambda report: replace(slides, report=report)
+        work_off(job, slides.recipe(), slides.names, engine or Engine(), "slide", MODULE)
         rows, trust = slides.result()
+        table = _write(folder, rows, trust, origin, notes, asked, calibration.level if calibration else 0.0)
+    print(f"\n{table}")
+
+
+def _write(
+    folder: Path,
+    rows: Mapping[str, Sequence[dict[str, Any]]],
+    trust: TrustTables | None,
+    origin: Mapping[str, Any],
+    notes: Sequence[str],
+    asked: Asked,
+    level: float,
+) -> str:
+    """Write all tables; gives the one that is shown."""
     summary = summarise(rows["patches"], rows["truth"])
     write_csv(folder / "patches.csv", PATCH_COLUMNS, rows["patches"])
     write_csv(folder / "slides.csv", SLIDE_COLUMNS, rows["slides"])
     write_csv(folder / "summary.csv", SUMMARY_COLUMNS, summary)
     write_csv(folder / "truth.csv", TRUTH_COLUMNS, rows["truth"])
     write_json(folder / "provenance.json", origin)
-    table = markdown(summary, notes, eval_patch, eval_stride)
+    table = markdown(summary, notes, asked.patch, asked.stride)
     for name in (TABLE, CURVE):  # an earlier evaluation may have left them
         (folder / name).unlink(missing_ok=True)
-    if trust and calibration:
+    if trust:
         trust.write(folder)
-        table += "\n" + trust_markdown(summarise_trust(trust.rows, trust.curves), calibration.level)
+        table += "\n" + trust_markdown(summarise_trust(trust.rows, trust.curves), level)
     with whole_file(folder / "table.md") as partial:
         partial.write_text(table, encoding="utf-8")
-    shutil.rmtree(slides.work, ignore_errors=True)
-    print(f"\n{table}")
-
-
-def _begin(work: Path, origin: Mapping[str, Any]) -> None:
-    """Keep what an evaluation that was stopped has done, if it was of the same data, model and values."""
-    plain = json.loads(json.dumps({name: value for name, value in origin.items() if name not in PASSING}, default=str))
-    begun = work / BEGUN
-    if begun.exists() and read_record(begun) != plain:
-        for each in work.iterdir():
-            if each.is_dir():
-                shutil.rmtree(each)
-            elif each.name != LOCK:
-                each.unlink()
-    write_json(begun, plain)
+    return table
 
 
 def value_faults(data: Datalist, patch: int, stride: int, overlap: float, splits: Sequence[str]) -> list[str]:

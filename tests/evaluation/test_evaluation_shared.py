@@ -15,7 +15,8 @@ from bundle.common.folder_lock import held
 from bundle.common.work.engine import Engine
 from bundle.data.listed_again import LEFT_OUT, again, plain
 from bundle.data.load import load_datalist
-from bundle.evaluation.paired import BEGUN, WORK, evaluate
+from bundle.evaluation.paired import WORK, evaluate
+from bundle.evaluation.working import BEGUN
 from bundle.images.slides import write_slide
 from tests.conftest import ROOT, make_dataset
 from tests.helpers.believed import make_believed

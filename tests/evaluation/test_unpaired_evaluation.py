@@ -13,7 +13,7 @@ import torch
 from bundle.common.errors import InputError
 from bundle.data.datalist import Modality
 from bundle.data.load import load_datalist
-from bundle.evaluation.unpaired import evaluation as unpaired_evaluation
+from bundle.evaluation.unpaired import image_scores as unpaired_evaluation
 from bundle.evaluation.unpaired.consecutive import blocks, carried, division, pooled
 from bundle.evaluation.unpaired.evaluation import evaluate
 from bundle.evaluation.unpaired.reconstruction import Cycle

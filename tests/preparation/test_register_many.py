@@ -54,9 +54,9 @@ def test_two_workers_make_what_one_makes_and_what_each_line_alone_does(case, lin
         assert "two 2: accepted, confidence" in said
     assert made(tmp_path / "shared") == made(tmp_path / "alone")
     assert sorted(made(tmp_path / "alone")) == ["one", "two 2"]
-    register(case.volume, case.section, str(tmp_path / "single"), guess=case.guess, slab_um=24, **NEAR)
-    single = made(tmp_path)["single"] if (tmp_path / "single").is_dir() else None
-    assert single == made(tmp_path / "shared")["two 2"]
+    single = tmp_path / "single" / "two 2"
+    register(case.volume, case.section, str(single), guess=case.guess, slab_um=24, **NEAR)
+    assert made(single.parent)["two 2"] == made(tmp_path / "shared")["two 2"]
 
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "shared").glob(f"*/{RESULT}")}
     assert register_many(written(tmp_path / "good.csv", [lines[0], lines[2]]), str(tmp_path / "shared")).startswith(

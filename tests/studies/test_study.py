@@ -23,7 +23,7 @@ from bundle.studies.page import write_study
 from bundle.studies.plan import plan_cells, read_variants
 from bundle.studies.study import Study
 from tests.conftest import ROOT, TINY, make_dataset
-from tests.helpers.processes import at_work_on, wait_for
+from tests.helpers.processes import at_work_on, hears_sigterm, wait_for
 
 FOUR = ("--methods", "[paired,pix2pix]", "--folds", "[0,1]")
 IDS = {**TINY, "epochs": 1, "patches_per_pair": 2}
@@ -172,7 +172,7 @@ def test_a_study_that_is_stopped_leaves_no_training_behind_that_has_not_saved(tm
         words, cwd=ROOT, env=environment(tmp_path), start_new_session=True, stderr=subprocess.PIPE, text=True
     )
     cell = tmp_path / "study" / "cells" / "one_way-all-seed0"
-    wait_for((cell / "checkpoints" / "latest.pt").exists)
+    wait_for(lambda: (cell / "checkpoints" / "latest.pt").exists() and any(map(hears_sigterm, at_work_on(cell))))
     saved = (cell / "checkpoints" / "latest.pt").stat().st_mtime_ns
     os.killpg(study.pid, signal.SIGINT) if ended_by == "Ctrl-C" else study.kill()
     said = study.communicate(timeout=120)[1]

@@ -16,7 +16,5 @@ from bundle.preparation.registration.two_slides.run import register_slides
 
 if __name__ == "__main__":
     plain_errors()
-    if is_of_table(sys.argv[1:]):
-        command(register_many)
-    else:
-        command(register_slides if is_of_slides(sys.argv[1:]) else register)
+    words = sys.argv[1:]
+    command(register_many if is_of_table(words) else register_slides if is_of_slides(words) else register)

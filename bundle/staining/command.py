@@ -210,7 +210,7 @@ def stain(
             "scan": scan,
             "model": sha256_of(Path(model)),
             "voxel_um": list(volume[0].geometry.spacing_um),
-            **vars(settings),
+            **settings.described(),
             "window": stainer.window,
             "step": step,
             "speed": speed,

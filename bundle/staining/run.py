@@ -20,9 +20,11 @@ from bundle.common.work.tasks import Recipe, Task
 from bundle.images.stained import stored
 from bundle.images.stained.stored import DEPTH
 from bundle.networks.sections import spread_over
+from bundle.staining.crate import now, write_crate
 from bundle.staining.fusion import FUSIONS
 from bundle.staining.hull import find_hull
 from bundle.staining.job import RECORD, reference_in_words
+from bundle.staining.page import left
 from bundle.staining.pictures import alpha
 from bundle.staining.progress import Progress, bar
 from bundle.staining.reference import find_reference, given_reference
@@ -211,12 +213,13 @@ class Run(RunFolder):
         if (self.work / self.result).exists():  # else an earlier try was stopped after this line
             os.rename(self.work / self.result, self.folder / self.result)
         stripes = self.marks.remembered("stripes")
-        record = {**self.record, "result": self.result, "stripes": stripes, "spent": self._spent()}
+        record = {**self.record, "ended": now(), "result": self.result, "stripes": stripes, "spent": self._spent()}
         record |= self.layer.told([each for place in range(len(self.along_z)) for each in self._distances(place)])
         if (self.work / REFERENCE).exists():
             record["reference"] = self.marks.remembered("reference")
         if self.marks.is_done(ARITHMETIC):
             record["arithmetic"] = self.marks.remembered(ARITHMETIC)
+        write_crate(self.folder / RECORD, record, left())  # once more, when there are pictures and the page
         write_json(self.folder / RECORD, record)
         return {}
 

@@ -72,7 +72,8 @@ class RunFolder:
     def spec(self) -> StainSpec:
         """What is written."""
         channels = 4 if self.settings.alpha else 3
-        return StainSpec(self.volume.shape, channels, self.volume.geometry, dict(self.about))
+        ngff = str(self.settings.ngff)
+        return StainSpec(self.volume.shape, channels, self.volume.geometry, dict(self.about), ngff)
 
     @cached_property
     def store(self) -> SliceStore:

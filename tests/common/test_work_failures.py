@@ -1,10 +1,14 @@
 """A task that cannot be done ends the work, or is told of while the others go on."""
 
+import subprocess
+import sys
+
 import pytest
 
 from bundle.common.errors import InputError
 from bundle.common.folder_lock import freed, held
 from bundle.common.work.engine import Engine
+from tests.conftest import ROOT
 from tests.helpers.jobs import Toy
 
 
@@ -28,6 +32,17 @@ def test_a_number_of_workers_that_is_none_is_refused(workers):
 def test_a_folder_that_nobody_has_is_free_at_once_and_stays_free(tmp_path):
     assert freed(tmp_path / "missing", 0)
     for _ in range(2):
-        with held(tmp_path, "busy"):
+        with held(tmp_path / "folder", "busy"):
             pass
-        assert freed(tmp_path, 0)
+        assert freed(tmp_path / "folder", 0)
+
+
+def test_a_folder_that_another_process_has_is_waited_for(tmp_path):
+    code = "import pathlib, sys, time; from bundle.common.folder_lock import held\n"
+    code += "with held(pathlib.Path(sys.argv[1]), ''): print('mine', flush=True); time.sleep(2)"
+    words = [sys.executable, "-c", code, str(tmp_path / "folder")]
+    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "mine\n"
+        assert not freed(tmp_path / "folder", 0)
+        assert freed(tmp_path / "folder", 60)
+        assert other.wait(10) == 0

@@ -52,7 +52,7 @@ def enter(root: str, function: str, given: list[str], *needs: Any) -> Any:
     import os
     import sys
 
-    if "bundle" not in sys.modules and os.path.isdir(root) and root not in sys.path:  # noqa: PTH112
+    if "bundle" not in sys.modules and os.path.isdir(root):  # noqa: PTH112  before a trained bundle, which has code too
         sys.path.insert(0, root)
     return getattr(importlib.import_module("bundle.common.work.worker"), function)(*given)
 

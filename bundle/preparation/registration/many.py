@@ -57,7 +57,7 @@ def register_many(table: str, output: str, workers: int | None = None, cluster: 
         failed[name] = why
         print("\n".join(f"{name}: {line}" for line in why.splitlines()))
 
-    with held(root / WORK, busy):
+    with held(root / WORK, busy, "wait for its end, stop it, or choose another --output."):
         shutil.rmtree(pairs.marks.folder, ignore_errors=True)  # each pair itself says whether it is done
         with engine.started(MODULES):
             engine.work_off(pairs, pairs.recipe(), failed=note)

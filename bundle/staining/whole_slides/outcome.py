@@ -21,6 +21,7 @@ from bundle.images.stained_slides.known import FORMATS, SlideFormat
 from bundle.images.stained_slides.pyramid import TILE, Pyramid
 from bundle.images.stained_slides.spec import SlideSpec
 from bundle.networks.cells import CELL, cells_of
+from bundle.staining.crate import now, write_crate
 from bundle.staining.error_layer import LABEL, SHOWN
 from bundle.staining.job import ERROR_MAP, WORK
 from bundle.staining.progress import bar
@@ -155,7 +156,11 @@ class Outcome:
         for path in sorted(self.made.glob("*")):  # some of them an earlier try may have moved
             if not path.name.startswith("."):  # else a rest of one that was killed
                 os.rename(path, self.folder / path.name)
-        write_json(self.folder / RECORD, self.record(blocks, once))
+        record = {**self.record(blocks, once), "ended": now()}
+        titles = {"stain": "the stained slide", "error": "the error to expect of the stain"}
+        parts = {name: f"{titles[what]}, {own.title}" for what, (name, own) in self.results.items()}
+        write_crate(self.folder / RECORD, record, {**parts, PAGE: "both slides on a page", TILES: "what it shows"})
+        write_json(self.folder / RECORD, record)
 
     def record(self, blocks: Sequence[Mapping[str, Any]], once: Mapping[str, Any]) -> dict[str, Any]:
         """What is known of the stain, plain JSON."""

@@ -9,6 +9,7 @@ import logging
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -80,6 +81,26 @@ def held(
         yield
     finally:
         _leave(place)
+
+
+def freed(folder: str | Path, patience_s: float) -> bool:
+    """Wait until no other process holds a folder, as one that was told to stop does while it saves.
+
+    Args:
+        folder: may be missing.
+        patience_s: to wait at most.
+
+    Returns:
+        Whether it is free.
+    """
+    until = time.monotonic() + patience_s
+    while (Path(folder) / LOCK).exists():
+        with contextlib.suppress(InputError), held(Path(folder), ""):
+            return True
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.2)
+    return True
 
 
 def _leave(folder: Path) -> None:

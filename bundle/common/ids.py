@@ -122,6 +122,7 @@ EVALUATE = {
     "eval_baselines": SWITCH,
     "eval_window": either(whole(8), NULL),
     "eval_step": either(whole(1), NULL),
+    **WORKERS,
 }
 EVALUATE_UNPAIRED = {
     "model_bundle": PATH,
@@ -135,6 +136,7 @@ EVALUATE_UNPAIRED = {
     "nucleus_um": above(0),
     "dab_threshold": above(0),
     "region_um": above(0),
+    **WORKERS,
 }
 INFERENCE = {
     "bundle_root": PATH,

@@ -84,9 +84,9 @@ def do(root: str, recipe: str, name: str) -> str:
             job.marks.do(next(task for task in job.tasks() if task.name == name))
         except Exception as error:
             line = line_of(error)
-            told = {"task": name, "worker": _name(), "line": line, "trace": traceback.format_exc()}
+            told = {"task": name, "worker": own_name(), "line": line, "trace": traceback.format_exc()}
             raise RuntimeError(json.dumps(told)) from None
-    return _name()
+    return own_name()
 
 
 def _job(root: str, recipe: str) -> Job:
@@ -101,13 +101,27 @@ def _job(root: str, recipe: str) -> Job:
     return _held[digest]
 
 
-def _name() -> str:
-    """Of this worker, as its cluster has it."""
+def own_name() -> str:
+    """Of this worker, as its cluster has it; empty where this process is none."""
+    worker = _worker()
+    return "" if worker is None else str(worker.name)
+
+
+def is_wanted() -> bool:
+    """Whether the task in hand is still asked for; not where who did has stopped or is gone."""
+    worker = _worker()
+    if worker is None:
+        return True
+    task = worker.state.tasks.get(worker.get_current_task())
+    return task is None or task.state != "cancelled"
+
+
+def _worker() -> Any:
     if "distributed" not in sys.modules:
-        return "this process"
+        return None
     from distributed import get_worker
 
     try:
-        return str(get_worker().name)
-    except ValueError:  # in a test
-        return "this process"
+        return get_worker()
+    except ValueError:  # no task's thread
+        return None

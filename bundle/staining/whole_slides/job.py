@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from bundle.common.atomic import check_writable
-from bundle.common.checks import listed, sha256_of
+from bundle.common.checks import sha256_of
 from bundle.common.config import merged_config
 from bundle.common.errors import InputError
 from bundle.common.html import RESEARCH
@@ -26,12 +26,12 @@ from bundle.images.stained.spec import OLDEST
 from bundle.images.stained_slides.formats import FORMATS, Packing
 from bundle.images.stained_slides.spec import SlideSpec
 from bundle.staining.command import PARTS, digest_of_part
-from bundle.staining.job import BEGUN, begin, explained, sole
+from bundle.staining.job import begin, explained, sole
 from bundle.staining.model import modality
 from bundle.staining.slides import colour_faults, setting_faults
 from bundle.staining.stainer import Stainer
-from bundle.staining.whole_slides.outcome import RECORD, Outcome, tell
-from bundle.staining.whole_slides.page import PAGE, TILES
+from bundle.staining.whole_slides.outcome import RECORD, tell
+from bundle.staining.whole_slides.page import PAGE
 from bundle.staining.whole_slides.recipe import Facts, recipe_of, run_of
 from bundle.staining.whole_slides.source import SlideSource, check_source, digest_of, stamp_of
 
@@ -296,7 +296,7 @@ def stain(
         facts = Facts(str(folder), about, values, _origin(slide, bundle_root), stamp)
         run = run_of(slide, settings, stainer, facts, shown)
         if not (folder / RECORD).exists():
-            _refuse_others(run.outcome)
+            run.outcome.see_free()
             given = slide.source.given
             grey = given.bone_intensity is not None or np.isinf(given.high)  # else the levels are of the other side
             run.look(levels_of(bone_intensity, background_intensity) if grey else None)
@@ -314,24 +314,6 @@ def stain(
         run.clear()
         if shown:
             tell(folder)
-
-
-def _refuse_others(outcome: Outcome) -> None:
-    """See that a run which has not begun will replace nothing that is not its own.
-
-    Raises:
-        InputError: if a file or folder has the name of one that it makes.
-    """
-    folder, made = outcome.folder, [name for name, _ in outcome.results.values()]
-    if (outcome.work / BEGUN).exists():
-        return
-    names = [*made, *((PAGE, TILES) if outcome.settings.viewer else ())]
-    there = [name for name in names if (folder / name).exists() or (folder / name).is_symlink()]
-    if there:
-        raise InputError(
-            f"output_dir {folder} holds {listed(there)}, but no {RECORD} that says what that is; choose another "
-            "--output_dir."
-        )
 
 
 def _origin(slide: Slide, bundle_root: str) -> dict[str, Any]:

@@ -240,9 +240,13 @@ class _Round:
                 self.watch.failed(name, told["line"])
                 continue
             self.tries[name] += 1
-            if self.tries[name] == TRIES:
-                raise RuntimeError(f"{name} failed on worker {told['worker']}, as {TRIES} times:\n{told['trace']}")
             last = told["trace"].strip().splitlines()[-1]
+            if self.tries[name] == TRIES:
+                logger.error("%s on worker %s:\n%s", name, told["worker"], told["trace"])
+                raise InputError(
+                    f"{name} failed {TRIES} times, last on worker {told['worker']} ({last}); the same command goes on "
+                    "when that is mended."
+                )
             logger.warning("%s failed on worker %s (%s); it is tried again", name, told["worker"], last)
         self.watch.out.update(task.name for task in failed if whole[of[task.name]]["line"])
         return [task for task in failed if task.name not in self.watch.out]

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import importlib
 import json
+import os
 import sys
 import threading
 import traceback
@@ -14,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bundle.common.errors import line_of
+from bundle.common.errors import InputError, line_of
 from bundle.common.work.tasks import Job, Recipe
 
 ROOT = Path(__file__).resolve().parents[3]  # of the code that runs
@@ -35,7 +36,7 @@ def speaks() -> bool:
 
 def packed(recipe: Recipe) -> str:
     """A recipe as text for :func:`do`."""
-    text = json.dumps({"maker": recipe.maker, "given": recipe.given}, default=str)
+    text = json.dumps({"maker": recipe.maker, "given": recipe.given, "folder": str(Path.cwd())}, default=str)
     return base64.b64encode(zlib.compress(text.encode())).decode("ascii")
 
 
@@ -93,9 +94,15 @@ def _job(root: str, recipe: str) -> Job:
     digest = hashlib.sha256(recipe.encode()).hexdigest()
     if digest not in _held:
         if Path(root).is_dir() and Path(root) != ROOT:
-            raise RuntimeError(f"this worker runs the code in {ROOT}, not that in {root}; start it anew.")
+            raise InputError(f"worker {own_name()} runs the code in {ROOT}, not that in {root}; start it anew.")
         _held.clear()
         made: Mapping[str, Any] = json.loads(zlib.decompress(base64.b64decode(recipe)))
+        if not Path(made["folder"]).is_dir():
+            raise InputError(
+                f"worker {own_name()} has no folder {made['folder']}, where the command was started; all workers must "
+                "see the folders that it names."
+            )
+        os.chdir(made["folder"])  # names are given from there
         module, _, function = made["maker"].partition(":")
         _held[digest] = getattr(importlib.import_module(module), function)(**made["given"])
     return _held[digest]

@@ -29,7 +29,7 @@ def hears_sigterm(process: int) -> bool:
     return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
 
 
-def wait_for(what: Callable[[], object], seconds: float = 120) -> None:
+def wait_for(what: Callable[[], object], seconds: float = 300) -> None:
     """Wait until something is so."""
     until = time.monotonic() + seconds
     while not what():

@@ -151,7 +151,7 @@ def test_starting_again_does_nothing_twice_and_another_plan_is_refused(done):
 def test_a_study_of_two_workers_that_is_killed_ends_alone_with_the_same_table(tmp_path, done):
     words = command(done.parent / "data", tmp_path / "study", *FOUR)
     first = subprocess.Popen([*words, "--workers", "2"], cwd=ROOT, env=environment(tmp_path))
-    wait_for(lambda: any((tmp_path / "study").glob("cells/*/done.json")))
+    wait_for(lambda: any((tmp_path / "study").glob("cells/*/done.json")), seconds=600)
     first.kill()
     first.wait()
     finished = {path: path.stat().st_mtime for path in (tmp_path / "study").glob("cells/*/done.json")}

@@ -74,8 +74,8 @@ def options_of(script: str, word: str = "") -> set[str]:
     if hasattr(module, "__path__"):
         module = importlib.import_module(f"{script}.__main__")
     text = Path(module.__file__).read_text(encoding="utf-8")
-    if forms := re.findall(r"command\(\w+ if \w+ else (\w+)\)", text):
-        forms += re.findall(r"command\((\w+) if", text)
+    if choice := re.search(r"^    command\((.* else \w+)\)$", text, re.M):
+        forms = re.findall(r"(?:^|else )(\w+)", choice[1])
         return set().union(*(inspect.signature(getattr(module, name)).parameters for name in forms))
     name = (re.search(rf'commands\(.*"{word}": (\w+)', text) or re.search(r"command\((\w+)\)", text))[1]
     return set(inspect.signature(getattr(module, name)).parameters)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bundle.common.errors import InputError
+from bundle.common.places import is_remote, place, remote
 
 PARTIAL = ".*.partial*"  # what a process killed in the middle of writing leaves behind
 
@@ -23,11 +28,17 @@ def whole_file(path: Path) -> Iterator[Path]:
     A reader, or a run killed at any moment, sees the old file or the new one, never part of one.
 
     Args:
-        path: the file to make or to replace; its folder is made.
+        path: the file to make or to replace; its folder is made. A remote one is written on this machine, and uploaded.
 
     Yields:
         The path to write, with the same suffix. It is removed if the block raises.
     """
+    if is_remote(path):
+        with tempfile.TemporaryDirectory() as folder:
+            written = Path(folder) / path.name
+            yield written
+            remote(path).upload(written)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = _partial(path)
     try:
@@ -89,6 +100,18 @@ def whole_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def write_array(path: Path, values: np.ndarray) -> None:
+    """Write an array as ``.npy``, whole or not at all."""
+    with whole_file(path) as partial, partial.open("wb") as file:
+        np.save(file, values)
+
+
+def read_array(path: Path) -> np.ndarray:
+    """What :func:`write_array` wrote."""
+    found: np.ndarray = np.load(io.BytesIO(path.read_bytes()))
+    return found
+
+
 def check_writable(output_dir: str | Path, option: str = "output_dir") -> None:
     """Make a folder and see that a file can be made in it.
 
@@ -99,7 +122,11 @@ def check_writable(output_dir: str | Path, option: str = "output_dir") -> None:
     Raises:
         InputError: if not.
     """
-    folder = Path(output_dir)
+    folder = place(output_dir)
+    if is_remote(folder):  # what goes wrong there is told in a line of its own
+        (folder / f".{os.getpid()}.probe").write_bytes(b"")
+        (folder / f".{os.getpid()}.probe").unlink(missing_ok=True)
+        return
     probe = folder / f".{os.getpid()}.probe"
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import logging
 import os
 import socket
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,8 +18,11 @@ from typing import IO
 from bundle.common.errors import InputError
 
 LOCK = ".lock"
+WAY = "wait for its end, stop it, or choose another --output_dir."
+TRIES = 1000
 logger = logging.getLogger("bundle")
 _held: dict[Path, IO[str]] = {}
+_one = threading.Lock()  # a thread at a time asks, as the kernel tells processes apart and not threads
 
 
 def hold(output_dir: str | Path) -> None:
@@ -33,62 +39,113 @@ def hold(output_dir: str | Path) -> None:
     """
     from bundle.common import processes  # here, as PyTorch takes seconds
 
-    folder = Path(output_dir).resolve()
-    fault = (
-        _take(folder, f"output_dir {folder} is in the hands of a training that runs") if processes.is_main() else None
-    )
+    folder, fault = Path(output_dir).resolve(), None
+    if processes.is_main():
+        with _one:
+            if folder not in _held:
+                fault = _take(folder, f"output_dir {folder} is in the hands of a training that runs", WAY)
     if processes.any_rank(fault is not None):
         raise InputError(fault or "the first process of this training was refused.")
 
 
 def release(output_dir: str | Path) -> None:
     """Let others have a folder; does nothing if this process does not hold it."""
-    file = _held.pop(Path(output_dir).resolve(), None)
-    if file is not None:
-        file.close()
+    with _one:
+        file = _held.pop(Path(output_dir).resolve(), None)
+        if file is not None:
+            file.close()
 
 
 @contextmanager
-def held(folder: Path, busy: str) -> Iterator[None]:
-    """Keep other processes, and other threads of this one, out of a folder.
+def held(
+    folder: Path, busy: str, way: str = WAY, fault: type[InputError] = InputError, mode: int = 0o777
+) -> Iterator[None]:
+    """Keep other processes, and other threads of this one, out of a folder; if nothing is in it at the end, it goes.
 
     Args:
         folder: made if it is not there.
         busy: what to say where another has it, before who that is.
+        way: what to say after that.
+        fault: what is raised then.
+        mode: rights of a folder that is made.
 
     Raises:
-        InputError: if another holds it.
+        InputError: if another holds it, of the kind that is given.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     place = folder.resolve()
-    fault = f"{busy} (this very process); wait for its end." if place in _held else _take(place, busy)
-    if fault:
-        raise InputError(fault)
+    with _one:
+        said = f"{busy} (this very process); {way}" if place in _held else _take(place, busy, way, mode)
+    if said:
+        raise fault(said)
     try:
         yield
     finally:
-        release(place)
+        _leave(place)
 
 
-def _take(folder: Path, busy: str) -> str | None:
-    """Lock a folder; a line that says who has it if it is taken."""
-    if folder in _held:
-        return None
-    try:
-        file = os.fdopen(os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666), "r+", encoding="utf-8")
-    except OSError as error:
-        return f"{folder / LOCK} cannot be opened ({error.strerror}); if nothing runs there, remove it."
-    try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        who = file.read().strip() or "another process"
-        file.close()
-        if error.errno not in (errno.EACCES, errno.EAGAIN):
-            logger.warning("%s cannot be locked (%s); see that nothing else uses it.", folder, error.strerror)
+def freed(folder: str | Path, patience_s: float) -> bool:
+    """Wait until no other process holds a folder, as one that was told to stop does while it saves.
+
+    Args:
+        folder: may be missing.
+        patience_s: to wait at most.
+
+    Returns:
+        Whether it is free.
+    """
+    until = time.monotonic() + patience_s
+    while (Path(folder) / LOCK).exists():
+        with contextlib.suppress(InputError), held(Path(folder), ""):
+            return True
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.2)
+    return True
+
+
+def _leave(folder: Path) -> None:
+    """Let others have a folder; one that is empty goes."""
+    with contextlib.suppress(OSError):  # it is gone with all that was in it
+        if [path.name for path in folder.iterdir()] == [LOCK]:
+            (folder / LOCK).unlink()  # while it is ours, so that who opened it before finds it gone
+    release(folder)
+    with contextlib.suppress(OSError):  # something is in it, or another has come
+        folder.rmdir()
+
+
+def _take(folder: Path, busy: str, way: str, mode: int = 0o777) -> str | None:
+    """Lock a folder that this process has not; a line that says who has it if it is taken."""
+    for _ in range(TRIES):
+        try:
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir(mode=mode, parents=True)  # each time, as who leaves it may remove it
+            file = os.fdopen(os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666), "r+", encoding="utf-8")
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            return f"{folder / LOCK} cannot be opened ({error.strerror}); if nothing runs there, remove it."
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            who = file.read().strip() or "another process"
+            file.close()
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                logger.warning("%s cannot be locked (%s); see that nothing else uses it.", folder, error.strerror)
+                return None
+            return f"{busy} ({who}); {way}"
+        if _is_named(file, folder / LOCK):
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}")
+            file.flush()
+            _held[folder] = file
             return None
-        return f"{busy} ({who}); wait for its end, stop it, or choose another --output_dir."
-    file.truncate(0)
-    file.write(f"process {os.getpid()} on {socket.gethostname()}")
-    file.flush()
-    _held[folder] = file
-    return None
+        file.close()  # whoever had it has removed it since it was opened
+    return f"{folder / LOCK} is there and gone again; if nothing runs there, remove {folder}."
+
+
+def _is_named(file: IO[str], path: Path) -> bool:
+    """Whether a name is still that of an open file."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False

@@ -46,6 +46,7 @@ RESUME = Kind("true, false or changed", lambda value: isinstance(value, bool) or
 SEED = whole(0, 2**32 - 1)
 STAINED = Kind("a format of stained volumes", is_text)  # which there are, is known where they are written
 SLIDES = Kind("a format of stained whole slides", is_text)
+NGFF = Kind("0.4 or 0.5", lambda value: str(value) in ("0.4", "0.5"))  # a number to the command line
 CHANNELS = Kind(
     "null, a list of numbers, or names with a number each",
     lambda value: value is None or (isinstance(value, (list, dict)) and len(value) > 0),
@@ -121,6 +122,7 @@ EVALUATE = {
     "eval_baselines": SWITCH,
     "eval_window": either(whole(8), NULL),
     "eval_step": either(whole(1), NULL),
+    **WORKERS,
 }
 EVALUATE_UNPAIRED = {
     "model_bundle": PATH,
@@ -134,6 +136,7 @@ EVALUATE_UNPAIRED = {
     "nucleus_um": above(0),
     "dab_threshold": above(0),
     "region_um": above(0),
+    **WORKERS,
 }
 INFERENCE = {
     "bundle_root": PATH,
@@ -165,6 +168,7 @@ VOLUME = {
     "fusion": one_of("mean", "median"),
     "sigma": number(0, 10),
     "output_format": STAINED,
+    "ngff": NGFF,
     "alpha": SWITCH,
     "hull": SWITCH,
     "fill_nan": either(number(-math.inf), NULL),
@@ -177,9 +181,11 @@ SLIDE = {
     "channels": CHANNELS,
     "tissue": TISSUE,
     "output_format": SLIDES,
+    "ngff": NGFF,
     "compression": one_of("jpeg", "lossless"),
     "jpeg_quality": whole(1, 100),
     "viewer": SWITCH,
+    **WORKERS,
 }
 NUCLEI = {
     **{name: TRAIN[name] for name in ("bundle_root", "dataset_dir", "datalist", "output_dir", "device", "seed")},

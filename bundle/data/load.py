@@ -310,7 +310,7 @@ def _size(pixels: np.ndarray) -> str:
     return f"{pixels.shape[-2]}×{pixels.shape[-1]}"
 
 
-def image_faults(path: Path, pixels: np.ndarray, modality: Modality) -> list[str]:
+def image_faults(path: Path | str, pixels: np.ndarray, modality: Modality) -> list[str]:
     """What is wrong with an image for a modality: channels, NaN, values outside the declared range.
 
     Args:

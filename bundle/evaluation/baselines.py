@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -58,6 +58,18 @@ class ColourTable:
         means = sums[filled] / counts[filled, None]
         colours = np.stack([np.interp(np.arange(bins), filled, channel) for channel in means.T], axis=1)
         self.table = np.rint(colours)[np.arange(256) * bins // 256].astype(np.uint8)
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What it learnt, by name."""
+        return {"table": self.table, "mean_rgb": self.mean_rgb}
+
+    @classmethod
+    def kept(cls, arrays: Mapping[str, np.ndarray]) -> ColourTable:
+        """One that learnt what :attr:`arrays` of another had."""
+        made = cls.__new__(cls)
+        made.table, made.mean_rgb = arrays["table"], arrays["mean_rgb"]
+        return made
 
     def __call__(self, source: np.ndarray) -> np.ndarray:
         """Colour an image by its grey, (C, H, W) uint8 → (3, H, W) uint8."""

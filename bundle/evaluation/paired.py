@@ -3,36 +3,30 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from tqdm import tqdm
 
 from bundle.common.atomic import check_writable, whole_file, write_json
 from bundle.common.checks import sha256_of
 from bundle.common.errors import InputError
-from bundle.common.region import Region
 from bundle.common.run_folder import log_to
-from bundle.data.datalist import SPLITS, Datalist, Pair
+from bundle.common.work.engine import Engine
+from bundle.data.datalist import SPLITS, Datalist
 from bundle.data.patches import load_pair
 from bundle.data.provenance import provenance
-from bundle.evaluation import baselines
-from bundle.evaluation.panels import difference, draw_corners, in_levels, patches_to_keep, save_slide
-from bundle.evaluation.scoring import score_patches, score_slides
-from bundle.evaluation.similarity import LPIPS_MISSING, find_lpips, patch_corners
-from bundle.evaluation.tables import METRICS, ROWS, SUMMARY_COLUMNS, markdown, summarise, write_csv
-from bundle.evaluation.trust import CURVE, PERFECT, SECTION, TABLE, TrustTables
+from bundle.evaluation.similarity import LPIPS_MISSING
+from bundle.evaluation.slide_scores import Asked, SlideScores, slides_to_measure
+from bundle.evaluation.tables import METRICS, SUMMARY_COLUMNS, markdown, summarise, write_csv
+from bundle.evaluation.trust import CURVE, TABLE, TrustTables
 from bundle.evaluation.trust import markdown as trust_markdown
 from bundle.evaluation.trust import summarise as summarise_trust
-from bundle.evaluation.truth import MEASURES, TissueColours, measure, seam_index
-from bundle.images.false_colour import as_picture
-from bundle.images.slides import read_labels, read_slide, to_8bit
-from bundle.networks.cells import at_pixels
-from bundle.networks.halo import HaloInferer
-from bundle.staining.model import TrainedModel, load_model, on_background
+from bundle.evaluation.truth import MEASURES
+from bundle.evaluation.working import sole, work_off
+from bundle.staining.model import TrainedModel
 from bundle.staining.trust import NEITHER
 
 logger = logging.getLogger("bundle")
@@ -40,6 +34,8 @@ logger = logging.getLogger("bundle")
 PATCH_COLUMNS = ("split", "slide", "specimen", "row", "top", "left", *METRICS)
 TRUTH_COLUMNS = ("split", "slide", "row", *MEASURES)
 SLIDE_COLUMNS = ("split", "slide", "specimen", "group", "row", *METRICS)
+WORK = ".work"  # what an unfinished evaluation has done
+MODULE = "bundle.evaluation.slide_scores"  # what a worker imports first
 
 
 def evaluate(
@@ -55,6 +51,7 @@ def evaluate(
     eval_baselines: bool = True,
     eval_window: int | None = None,
     eval_step: int | None = None,
+    engine: Engine | None = None,
 ) -> None:
     """Stain every slide of a dataset and score it: tables, panels, and the run's report.
 
@@ -76,6 +73,7 @@ def evaluate(
         eval_baselines: also score what needs no network, and judge the section itself by the measures of truth.
         eval_window: side of the windows that stain a slide, px; None takes the trained bundle's.
         eval_step: distance between windows, px; likewise.
+        engine: does the slides; None for this machine.
 
     Raises:
         InputError: if the model and dataset do not belong together, a value makes no sense, or the dataset's images are
@@ -86,15 +84,17 @@ def evaluate(
             "this method learns from images that are no pairs, so virtual and real stain cannot be compared pixel by "
             "pixel; take configs/evaluate_unpaired.json in place of configs/evaluate.json."
         )
-    windows = {"window": eval_window, "step": eval_step}
-    model = load_model(model_bundle, device, **{name: value for name, value in windows.items() if value is not None})
-    reverse = load_reverse(model_bundle, device)
-    lpips = find_lpips(lpips_weights, device)
-    work = slides_to_measure(data, eval_splits)
+    windows = {name: value for name, value in {"window": eval_window, "step": eval_step}.items() if value is not None}
+    asked = Asked(
+        *(str(model_bundle), str(device), eval_patch, eval_stride, eval_overlap, list(eval_splits)),
+        *(lpips_weights, eval_baselines, windows),
+    )
+    folder = Path(output_dir) / "evaluation"
+    slides = SlideScores(data, asked, folder, folder / WORK)
+    model, lpips = slides.model, slides.lpips
     faults = value_faults(data, eval_patch, eval_stride, eval_overlap, eval_splits) + _model_faults(data, model)
     if faults:
         raise InputError("\n".join(faults))
-    folder = Path(output_dir) / "evaluation"
     check_writable(folder)
     log_to(Path(output_dir) / "log.txt")
     calibration = model.trust.calibration
@@ -107,90 +107,40 @@ def evaluate(
     ids |= {"lpips_weights": lpips_weights, "window": model.window, "step": model.step}
     origin = {**_origin(data, ids), "lpips": "computed" if lpips else LPIPS_MISSING}
     origin |= {"expected_error": model.trust.bound} if calibration else {}
-    colour_table = baselines.ColourTable(in_8bit(data, load_pair(pair)) for pair in data.training)
-    colours = TissueColours(labelled(data), data.tissues)
-    patches: list[dict[str, Any]] = []
-    slides: list[dict[str, Any]] = []
-    truth: list[dict[str, Any]] = []
-    trust = TrustTables(calibration.bound, data.tissues) if calibration else None
-    patches_kept = {split: patches_to_keep(len(getattr(data, split))) for split in SPLITS}
-    for number, (split, pair) in enumerate(tqdm(work, unit="slide", desc="evaluating", dynamic_ncols=True)):
-        images = load_pair(pair)
-        source, target, mask = in_8bit(data, images)
-        stained, cells, verdict = model.judged(images["source"])
-        name = f"{split}_{number:03d}_{pair.source.name.split('.')[0]}"
-        made = {
-            "network": stained,
-            "colour table": colour_table(source),
-            "mean colour": colour_table.mean_colour(source),
-            "inverted source": baselines.inverted(source),
-            "raw source": baselines.raw(source),
-        }
-        shown = {row: on_background(image, mask, data.background_rgb) for row, image in made.items()}
-        real = on_background(target, mask, data.background_rgb)
-        corners = [
-            (top, left)
-            for top, left in patch_corners(mask.shape[0], mask.shape[1], eval_patch, eval_stride)
-            if mask[top : top + eval_patch, left : left + eval_patch].mean() >= eval_overlap
-        ]
-        about = {"split": split, "slide": name, "specimen": pair.specimen}
-        group = {"group": pair.group or ""}
-        scored = {row: shown[row] for row in (ROWS if eval_baselines else ROWS[:1])}
-        patches += score_patches(about, scored, real, mask, corners, eval_patch, lpips)
-        scores = score_slides(scored, real, mask, lpips)
-        slides += [{**about, **group, "row": row, **values} for row, values in scores.items()]
-        labels = None if pair.labels is None else read_labels(pair.labels)
-        references = {SECTION: target}
-        if pair.perfect is not None:
-            references[PERFECT] = to_8bit(read_slide(pair.perfect).pixels, data.target.low, data.target.high)
-        judged = shown | {row: on_background(each, mask, data.background_rgb) for row, each in references.items()}
-        for row, image in judged.items() if eval_baselines else [("network", judged["network"])]:
-            values = measure(image, real, mask, labels, colours, data.pixel_um)
-            blended = not isinstance(model.inferer, HaloInferer)
-            if row == "network" and blended and model.window and model.step:
-                values["seam_index"] = seam_index(stained, model.window, model.step)
-            truth.append({"split": split, "slide": name, "row": row, **values})
-        panels = {
-            "source": as_picture(source),
-            "generated": shown["network"],
-            "real": real,
-            "mask": np.uint8(255) * mask[None],
-        }
-        panels |= {"difference": difference(shown["network"], real)}
-        panels |= {"unmasked": stained, "colour_table": shown["colour table"]}
-        if PERFECT in judged:
-            panels["perfect"] = judged[PERFECT]
-        if trust and cells is not None:
-            expected = at_pixels(torch.from_numpy(cells), *mask.shape)[0].numpy()
-            trust.add(about, verdict, expected, stained, references, source, mask, labels)
-            if np.isfinite(expected).all():
-                panels["expected_error"] = in_levels(expected)
-        drawn = draw_corners(corners, patches_kept[split].pop(0))
-        kept = {
-            corner: cut_patch(Region(*corner, eval_patch, eval_patch), panels, images["target"], target, reverse)
-            for corner in drawn
-        }
-        save_slide(folder / "slides" / name, panels, kept, data.pixel_um)
-    summary = summarise(patches, truth)
-    write_csv(folder / "patches.csv", PATCH_COLUMNS, patches)
-    write_csv(folder / "slides.csv", SLIDE_COLUMNS, slides)
-    write_csv(folder / "summary.csv", SUMMARY_COLUMNS, summary)
-    write_csv(folder / "truth.csv", TRUTH_COLUMNS, truth)
-    write_json(folder / "provenance.json", origin)
-    table = markdown(summary, notes, eval_patch, eval_stride)
-    for name in (TABLE, CURVE):  # an earlier evaluation may have left them
-        (folder / name).unlink(missing_ok=True)
-    if trust and calibration:
-        trust.write(folder)
-        table += "\n" + trust_markdown(summarise_trust(trust.rows, trust.curves), calibration.level)
-    with whole_file(folder / "table.md") as partial:
-        partial.write_text(table, encoding="utf-8")
+    with sole(slides.work, output_dir, origin):
+        slides.learn()
+        job = lambda report: replace(slides, report=report)
+        work_off(job, slides.recipe(), slides.names, engine or Engine(), "slide", MODULE)
+        rows, trust = slides.result()
+        table = _write(folder, rows, trust, origin, notes, asked, calibration.level if calibration else 0.0)
     print(f"\n{table}")
 
 
-def slides_to_measure(data: Datalist, splits: Sequence[str]) -> list[tuple[str, Pair]]:
-    """Split and pair of every slide, in order."""
-    return [(split, pair) for split in SPLITS if split in splits for pair in getattr(data, split)]
+def _write(
+    folder: Path,
+    rows: Mapping[str, Sequence[dict[str, Any]]],
+    trust: TrustTables | None,
+    origin: Mapping[str, Any],
+    notes: Sequence[str],
+    asked: Asked,
+    level: float,
+) -> str:
+    """Write all tables; gives the one that is shown."""
+    summary = summarise(rows["patches"], rows["truth"])
+    write_csv(folder / "patches.csv", PATCH_COLUMNS, rows["patches"])
+    write_csv(folder / "slides.csv", SLIDE_COLUMNS, rows["slides"])
+    write_csv(folder / "summary.csv", SUMMARY_COLUMNS, summary)
+    write_csv(folder / "truth.csv", TRUTH_COLUMNS, rows["truth"])
+    write_json(folder / "provenance.json", origin)
+    table = markdown(summary, notes, asked.patch, asked.stride)
+    for name in (TABLE, CURVE):  # an earlier evaluation may have left them
+        (folder / name).unlink(missing_ok=True)
+    if trust:
+        trust.write(folder)
+        table += "\n" + trust_markdown(summarise_trust(trust.rows, trust.curves), level)
+    with whole_file(folder / "table.md") as partial:
+        partial.write_text(table, encoding="utf-8")
+    return table
 
 
 def value_faults(data: Datalist, patch: int, stride: int, overlap: float, splits: Sequence[str]) -> list[str]:
@@ -227,52 +177,3 @@ def _origin(data: Datalist, ids: dict[str, Any]) -> dict[str, Any]:
     model = sha256_of(Path(ids["model_bundle"]) / "models" / "model.pt")
     names = {"source": data.source.name, "target": data.target.name, "caveat": data.caveat}
     return {**provenance(data, ids), "ids": ids, "model_sha256": model, **names}
-
-
-def in_8bit(data: Datalist, images: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Source and target as uint8 by their declared ranges, the mask (H, W)."""
-    source = to_8bit(images["source"], data.source.low, data.source.high)
-    return source, to_8bit(images["target"], data.target.low, data.target.high), images["mask"][0]
-
-
-def labelled(data: Datalist) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Stain, labels and mask of the training pairs that have labels."""
-    for pair in data.training:
-        if pair.labels is not None:
-            _, target, mask = in_8bit(data, load_pair(pair))
-            yield target, read_labels(pair.labels), mask
-
-
-def load_reverse(model_bundle: str | Path, device: str | torch.device) -> TrainedModel | None:
-    """The generator that takes the stain off, to 8 bits in one pass; None if the bundle has none."""
-    if not (Path(model_bundle) / "reverse.pt").is_file():
-        return None
-    return load_model(model_bundle, device, direction="reverse", window=None, output_range=[0.0, 255.0])
-
-
-def cut_patch(
-    place: Region,
-    panels: Mapping[str, np.ndarray],
-    target: np.ndarray,
-    shown_target: np.ndarray,
-    reverse: TrainedModel | None,
-) -> dict[str, np.ndarray]:
-    """One patch in both directions, as it is without a background (Fig. 4a).
-
-    Args:
-        place: of the patch.
-        panels: of the slide.
-        target: (3, H, W) in the units of the dataset.
-        shown_target: the same, uint8.
-        reverse: None leaves the generated source out.
-
-    Returns:
-        By name, (1 or 3, patch, patch), uint8.
-    """
-    patch = {
-        "source": place.cut(panels["source"]),
-        "generated": place.cut(panels["unmasked"]),
-        "mask": place.cut(panels["mask"]),
-        "real": place.cut(shown_target),
-    }
-    return patch if reverse is None else {**patch, "generated_source": as_picture(reverse(place.cut(target)))}

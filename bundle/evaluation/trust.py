@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bundle.common.atomic import whole_file
 from bundle.common.verdicts import DOUBTFUL, LIKE, UNKNOWN, UNLIKE, Verdict
 from bundle.data.datalist import SPLITS
 from bundle.evaluation.baselines import grey
@@ -125,6 +126,25 @@ class TrustTables:
                 windows = self._windows.setdefault((about["split"], against), [])
                 windows.append((windows_of(expected, mask, WINDOW), windows_of(error, mask, WINDOW)))
             self.rows.append({**dict.fromkeys(self.columns), **about, "against": against, **said, **numbers})
+
+    def keep(self, path: Path) -> None:
+        """Write the windows of the slides that were added; their rows are plain JSON."""
+        arrays = {
+            f"{place} {split} {against}": np.stack(parts)
+            for (split, against), windows in self._windows.items()
+            for place, parts in enumerate(windows)
+        }
+        with whole_file(path) as partial, partial.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+
+    def take(self, rows: Sequence[dict[str, Any]], path: Path) -> None:
+        """Add the slides of another, by its rows and what it kept."""
+        self.rows += rows
+        with np.load(path) as arrays:
+            for name in arrays.files:
+                _, split, against = name.split(" ", 2)
+                expected, error = arrays[name]
+                self._windows.setdefault((split, against), []).append((expected, error))
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -155,6 +155,20 @@ class TissueColours:
             self.precisions.append(np.linalg.inv(covariance))
             self.offsets.append(np.linalg.slogdet(covariance)[1])
 
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What it learnt, by name."""
+        known = {name: np.array(getattr(self, name)) for name in ("means", "precisions", "offsets")}
+        return {"names": np.array(self.names, dtype=str), **known}
+
+    @classmethod
+    def kept(cls, arrays: Mapping[str, np.ndarray], tissues: Mapping[str, Sequence[int]]) -> TissueColours:
+        """One that learnt what :attr:`arrays` of another had, of the same tissues."""
+        made = cls.__new__(cls)
+        made.tissues, made.names = dict(tissues), arrays["names"].tolist()
+        made.means, made.precisions, made.offsets = (list(arrays[name]) for name in ("means", "precisions", "offsets"))
+        return made
+
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Classify each pixel, (3, H, W) uint8 → (H, W) numbers into ``names``."""
         colours = _smooth(image)

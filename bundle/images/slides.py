@@ -15,6 +15,7 @@ import tifffile
 
 from bundle.common.atomic import whole_file
 from bundle.common.errors import InputError
+from bundle.common.network_faults import network_fault
 from bundle.images import png
 from bundle.images.finite import nan_faults
 from bundle.images.pixel_size import side_of, tiff_voxel_um
@@ -58,6 +59,8 @@ def reading(what: str) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:  # readers raise a dozen kinds for a broken file: zlib, struct, codecs …
+        if "://" in what and (fault := network_fault(error, what)):
+            raise fault from None
         reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
         raise InputError(f"{what} cannot be read, it may be truncated or corrupt: {reason}") from error
 

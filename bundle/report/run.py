@@ -10,6 +10,7 @@ from bundle.common.atomic import whole_file
 from bundle.common.charts import line_chart
 from bundle.common.errors import InputError
 from bundle.common.html import Chart, Picture, fill, reduced
+from bundle.common.places import place
 from bundle.data.datalist import DATALIST
 from bundle.evaluation.tables import CYCLES, EXPLAINED, HEADINGS, shown
 from bundle.images.slides import read_slide
@@ -65,7 +66,7 @@ def remake(output_dir: str) -> str:
     Raises:
         InputError: if the folder holds no run and no evaluation.
     """
-    folder = Path(str(output_dir))
+    folder = place(str(output_dir))
     if (folder / RECORD).is_file():
         return str(page.remake(folder))
     if not any((folder / name).is_file() for name in ("provenance.json", "evaluation/provenance.json")):

@@ -18,6 +18,7 @@ from bundle.common.config import merged_config
 from bundle.common.errors import InputError
 from bundle.common.html import RESEARCH
 from bundle.common.machine import code_version
+from bundle.common.places import place
 from bundle.common.run_folder import read_record
 from bundle.common.trained_bundle import levels_of, recalibrated, size_note
 from bundle.common.verdicts import REFUSED, UNLIKE, mostly_unlike, summary
@@ -29,7 +30,7 @@ from bundle.images.volumes.fill import Fill
 from bundle.images.volumes.geometry import SAME
 from bundle.images.volumes.volume import Volume, described
 from bundle.networks.sections import spread_over
-from bundle.staining.job import RECORD, Settings, begin, explained, room_faults, scan_faults, sole, survey
+from bundle.staining.job import RECORD, Settings, begin, check_place, explained, room_faults, scan_faults, sole, survey
 from bundle.staining.model import modality
 from bundle.staining.outcome import show
 from bundle.staining.progress import bar
@@ -196,10 +197,11 @@ def stain(
     elif reference_slice is not None:
         raise InputError(f"reference_slice is given, but normalisation is {normalisation!r}; it goes with specimen.")
     looked_for = stainer.sections if reference_slice is None else None
-    folder, shown, given = Path(str(output_dir)), speaks(), modality(source, "source")
+    folder, shown, given = place(str(output_dir)), speaks(), modality(source, "source")
     if recalibrated(source, bone_intensity, background_intensity):
         given = Modality(given.name, given.channels, -float("inf"), float("inf"))
     known = levels_of(bone_intensity, background_intensity)
+    check_place(folder, settings)
     check_writable(folder)
     engine, config = engine or Engine(), merged_config()
     with explained(folder), sole(folder), engine.started(MODULES, not (folder / RECORD).exists()):
@@ -210,7 +212,7 @@ def stain(
             "scan": scan,
             "model": sha256_of(Path(model)),
             "voxel_um": list(volume[0].geometry.spacing_um),
-            **vars(settings),
+            **settings.described(),
             "window": stainer.window,
             "step": step,
             "speed": speed,
@@ -255,9 +257,9 @@ def _survey(
         InputError: as there, if all channels are flat, or two are the same.
     """
     found, planes = [], Shown(channels[0].shape, channels[0].geometry.spacing_um, 1) if shown else None
-    for place, channel in enumerate(channels):
+    for number, channel in enumerate(channels):
         with bar("reading the scan", "slice", shown) as report:
-            found.append(survey(channel, given, levels, report, [planes] if planes and not place else []))
+            found.append(survey(channel, given, levels, report, [planes] if planes and not number else []))
         if shown:
             print(described(channel, *found[-1][1], channel.shape[0]))
     scans, limits, fills, flat = zip(*found, strict=True)
@@ -265,10 +267,10 @@ def _survey(
         raise InputError("\n".join(line for lines in flat for line in lines))
     for line in (line for lines in flat for line in lines if shown):
         print(f"note: one channel is flat: {line}")
-    for place, scan in enumerate(scans):
-        if scan in scans[:place] and not flat[place]:
-            same = f"{channels[scans.index(scan)].path}, channel {scans.index(scan)}"
-            raise InputError(f"channel {place}, {channels[place].path}, is the same as {same}; list the scan of each.")
+    for number, scan in enumerate(scans):
+        if scan in scans[:number] and not flat[number]:
+            one, same = channels[number].path, f"{channels[scans.index(scan)].path}, channel {scans.index(scan)}"
+            raise InputError(f"channel {number}, {one}, is the same as {same}; list the scan of each.")
     values = [min(low for low, _ in limits), max(high for _, high in limits)]
     return " ".join(scans), values, fills[0], planes.grey() if planes else None
 

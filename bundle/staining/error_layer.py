@@ -88,7 +88,7 @@ class ErrorLayer:
     def move(self, folder: Path) -> None:
         """Move it to the folder of the finished stain, unless it lies within that or an earlier try has done so."""
         path = map_of(self.result)
-        if path.parent == self.result.parent and path.exists():
+        if path.parent == self.result.parent != folder and path.exists():
             os.rename(path, folder / path.name)
 
     def told(self, distances: Sequence[float]) -> dict[str, Any]:

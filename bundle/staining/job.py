@@ -18,18 +18,23 @@ import numpy as np
 
 from bundle.common.atomic import write_json
 from bundle.common.errors import InputError
-from bundle.common.folder_lock import LOCK, held
+from bundle.common.folder_lock import held
+from bundle.common.network_faults import network_fault
+from bundle.common.places import is_remote
 from bundle.common.run_folder import read_record
 from bundle.common.trained_bundle import share_between, value_faults
 from bundle.data.datalist import Modality
 from bundle.data.load import image_faults
 from bundle.images.averaging import blocks
 from bundle.images.finite import FILL
+from bundle.images.stained.ngff import as_begun, ngff_faults
+from bundle.images.stained.spec import OLDEST
 from bundle.images.stained.stored import FORMATS, file_name
 from bundle.images.volumes.fill import Fill, find_fill, some_places
 from bundle.images.volumes.geometry import SAME
 from bundle.images.volumes.planes import Collector
 from bundle.images.volumes.volume import Volume
+from bundle.staining.crate import CRATE
 
 if TYPE_CHECKING:
     import torch
@@ -59,6 +64,7 @@ class Settings:
         output_format: of the stained volume, one of :data:`bundle.images.stained.stored.FORMATS`.
         alpha: add a fourth channel, the inverted mean of RGB (§2.11).
         hull: set what is outside the sample to ``background_rgb``, and skip windows that lie there.
+        ngff: version of an OME-Zarr, ``0.4`` or ``0.5``, as text or as the number that a command line makes of it.
     """
 
     axes: str
@@ -67,12 +73,22 @@ class Settings:
     output_format: str
     alpha: bool
     hull: bool
+    ngff: str | float = OLDEST
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ngff", str(self.ngff))
+
+    def described(self) -> dict[str, Any]:
+        """What of a run's fingerprint they are."""
+        return as_begun(vars(self))
 
     def faults(self) -> list[str]:
         """What of them is wrong, a line each; but for the format, each alone is checked when a run starts."""
         faults = []
         if self.output_format not in FORMATS:
             faults.append(f"output_format is {self.output_format!r}; it must be one of {', '.join(sorted(FORMATS))}.")
+        else:
+            faults += ngff_faults(str(self.ngff), self.output_format)
         if self.fusion == "median" and len(self.axes) != 3:
             faults.append(f"fusion is 'median' but axes is {self.axes!r}; a median needs all three: --axes zyx.")
         return faults
@@ -130,7 +146,7 @@ def survey(
         slab = volume.read(start, stop)
         digest.update(slab.data)
         for number, pixels in enumerate(slab, start):
-            faults += image_faults(Path(f"{volume.path}, slice {number},"), pixels[None], replace(given, channels=1))
+            faults += image_faults(f"{volume.path}, slice {number},", pixels[None], replace(given, channels=1))
             seen += [pixels.copy()] if number in places else []
         low, high = min(low, float(slab.min())), max(high, float(slab.max()))
         between += share_between(slab, levels) * len(slab) if levels else 0.0
@@ -192,9 +208,9 @@ def begin(
                 f"or remove it to begin anew."
             )
         return path == finished
-    result = output_dir / (made or file_name(str(plain["output_format"])))
-    if result.exists():
-        raise InputError(f"{result} is there, but no {record} that says what it is; choose another --output_dir.")
+    for name in (made or file_name(str(plain["output_format"])), CRATE):
+        if (path := output_dir / name).exists():
+            raise InputError(f"{path} is there, but no {record} that says what it is; choose another --output_dir.")
     write_json(begun, {"fingerprint": plain, "input": scan})
     return False
 
@@ -204,8 +220,20 @@ def _short(value: Any) -> str:
     return text if len(text) <= 120 else f"{text[:12]}…"
 
 
+def check_place(output_dir: Path, settings: Settings) -> None:
+    """Raise an :class:`InputError` if a folder is such as a format cannot be written into."""
+    if is_remote(output_dir) and not FORMATS[settings.output_format].remote:
+        fit = " or ".join(name for name, each in sorted(FORMATS.items()) if each.remote)
+        raise InputError(
+            f"output_format is {settings.output_format!r}, which is written on a disk only, not to {output_dir}; "
+            f"write {fit}, or name a folder on a disk and copy the file."
+        )
+
+
 def room_faults(output_dir: Path, needed: int) -> list[str]:
     """A line if a folder's disk has not the bytes that a run will certainly write."""
+    if is_remote(output_dir):  # a bucket has no end that could be asked for
+        return []
     free = shutil.disk_usage(output_dir).free
     if free >= needed:
         return []
@@ -228,15 +256,13 @@ def sole(folder: Path) -> Iterator[None]:
     Raises:
         InputError: if another process is at work in it.
     """
-    work = folder / WORK
-    busy = (
-        f"output_dir {folder} is in the hands of a run that is at work; to share its work start it with --workers N "
-        "or --cluster"
-    )
-    with held(work, busy):
+    if is_remote(folder):  # which has no locks
         yield
-    if {each.name for each in work.iterdir()} <= {LOCK}:
-        shutil.rmtree(work, ignore_errors=True)
+        return
+    busy = f"output_dir {folder} is in the hands of a run that is at work"
+    way = "wait for its end, or choose another --output_dir; to share its work start it with --workers N or --cluster."
+    with held(folder / WORK, busy, way):
+        yield
 
 
 @contextmanager
@@ -248,8 +274,10 @@ def explained(folder: Path) -> Iterator[None]:
     except KeyboardInterrupt:
         print(f"\nstopped; {again}", file=sys.stderr)
         sys.exit(130)
-    except OSError as error:
-        if error.errno not in FULL:
+    except Exception as error:
+        if is_remote(folder) and (fault := network_fault(error, str(folder))):
+            raise fault from error
+        if not isinstance(error, OSError) or error.errno not in FULL:
             raise
         raise InputError(f"the disk of output_dir {folder} is full ({error.strerror}); make room: {again}.") from error
 

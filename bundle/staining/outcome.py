@@ -5,8 +5,9 @@ from __future__ import annotations
 from bundle.common.run_folder import read_record
 from bundle.common.verdicts import in_words
 from bundle.images.stained.stored import open_stain
+from bundle.staining.crate import CRATE, write_crate
 from bundle.staining.job import RECORD, map_of
-from bundle.staining.page import PAGE, write_page
+from bundle.staining.page import PAGE, left, write_page
 from bundle.staining.progress import bar
 from bundle.staining.run import Run
 from bundle.staining.seen import Grey
@@ -24,6 +25,8 @@ def show(run: Run, scan: Grey | None) -> None:
         with bar("pictures", "slice", run.shown) as report:
             write_page(run.folder, open_stain(run.folder / run.result), scan, report)
     record = read_record(run.folder / RECORD)
+    if new or not (run.folder / CRATE).exists():
+        write_crate(run.folder / RECORD, record, left())
     spent = record["spent"]
     skipped = f", {spent['windows_skipped']} more lay outside the sample" if spent["windows_skipped"] else ""
     if new:

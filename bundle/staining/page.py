@@ -16,11 +16,13 @@ from bundle.common.atomic import whole_file
 from bundle.common.charts import heat_bar
 from bundle.common.errors import InputError
 from bundle.common.html import Picture, code, fill, webp
+from bundle.common.places import place
 from bundle.common.verdicts import in_words, mostly_unlike
 from bundle.images.stained.number_map import open_map
 from bundle.images.stained.stored import FORMATS, Stain, open_stain
 from bundle.images.volumes.channels import open_channels
 from bundle.images.volumes.volume import Volume
+from bundle.staining.crate import CRATE
 from bundle.staining.error_pictures import error_planes, in_colours
 from bundle.staining.job import RECORD, map_of, reference_in_words
 from bundle.staining.pictures import CLEAR, alpha, orthogonal_views, render, save_png
@@ -35,6 +37,7 @@ NOISE = 13  # of alpha: what a stained background differs by from its declared c
 WIDEST = 1400  # px, of a picture on the page
 FILES = {
     RECORD: "how it was made",
+    CRATE: "the same as others read it, RO-Crate",
     VIEWS: "the three middle planes",
     RENDERING: "the view in space",
     PAGE: "this page",
@@ -67,7 +70,7 @@ def write_volume_report(output_dir: str | Path, stain: Stain, scan: Volume | Non
     """
     if scan is not None and tuple(scan.shape) != tuple(stain.shape):
         raise ValueError(f"the scan has shape {scan.shape} and the stain {stain.shape}; they share one grid")
-    return write_page(Path(output_dir), stain, None if scan is None else look_at_scan(scan))
+    return write_page(place(output_dir), stain, None if scan is None else look_at_scan(scan))
 
 
 def write_page(folder: Path, stain: Stain, scan: Grey | None, report: Report | None = None) -> Path:
@@ -276,10 +279,19 @@ def _hull(made: Mapping[str, Any]) -> str:
     return f"used; outside it, RGB {made.get('background_rgb') or NOT}"
 
 
+def left() -> dict[str, str]:
+    """Names of what runs leave in their folders, each with what it is; of the formats one is there."""
+    errors = {str(map_of(Path(name))): ERROR for name in _stains()}
+    return _stains() | errors | FILES | {PAGE: "all of it on a page"}
+
+
+def _stains() -> dict[str, str]:
+    return {each.file_name: f"the stained volume, {each.title}" for each in FORMATS.values()}
+
+
 def _files(folder: Path) -> Iterable[tuple[str, str]]:
-    stained = {each.file_name: f"the stained volume, {each.title}" for each in FORMATS.values()}
-    for name, what in (stained | FILES).items():
+    for name, what in (_stains() | FILES).items():
         path = folder / name
         if path.exists() or name == PAGE:
-            size = "" if name == PAGE else f", {size_of(path)}"
+            size = "" if name in (PAGE, CRATE) else f", {size_of(path)}"  # that of the latter changes with the page
             yield name, what + size

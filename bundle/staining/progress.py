@@ -8,10 +8,12 @@ from contextlib import contextmanager
 
 from tqdm import tqdm
 
+from bundle.common.places import is_remote
 from bundle.common.work.tasks import Marks
 from bundle.staining.slices import SliceStore
 
 EVERY_SECONDS = 0.5  # that slices on disk are counted
+REMOTE_SECONDS = 5.0  # likewise, in an object store
 
 
 class Progress:
@@ -33,11 +35,14 @@ class Progress:
         )
 
     def _count(self) -> int:
-        done = 0
-        for name, (axis, start, stop) in self.slabs.items():
-            if self.marks.is_done(name):  # its slices may have been joined and removed
-                done += stop - start
-            elif (self.marks.folder / name).exists():
+        finished = self.marks.known(self.slabs)
+        done = sum(stop - start for name, (_, start, stop) in self.slabs.items() if name in finished)
+        # their slices may have been joined and removed
+        begun = {name: slab for name, slab in self.slabs.items() if name not in finished}
+        if is_remote(self.store.folder):
+            return done + self.store.count(list(begun.values()))
+        for name, (axis, start, stop) in begun.items():
+            if (self.marks.folder / name).exists():
                 done += sum(self.store.path(axis, number).exists() for number in range(start, stop))
         return done
 
@@ -55,7 +60,7 @@ class Progress:
     def _show(self) -> None:
         if not self.bar.disable:
             self.look()
-        self._next = time.monotonic() + EVERY_SECONDS
+        self._next = time.monotonic() + (REMOTE_SECONDS if is_remote(self.store.folder) else EVERY_SECONDS)
 
     def __enter__(self) -> Progress:
         return self

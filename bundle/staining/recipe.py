@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from monai.bundle import ConfigParser
 
+from bundle.common.places import place
 from bundle.common.work.tasks import Recipe
 from bundle.staining.run import Run
 
@@ -36,4 +36,4 @@ def made_again(
     parser.get_parsed_content("network")  # with its weights, which the stainer's has then
     volume, settings, stainer = (parser.get_parsed_content(name) for name in ("scan", "settings", "stainer"))
     known = None if levels is None else (levels[0], levels[1])
-    return Run(volume, settings, stainer, known, Path(folder), about, record, False, reference_slice)
+    return Run(volume, settings, stainer, known, place(folder), about, record, False, reference_slice)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,15 +13,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from bundle.common.atomic import whole_file, write_json
+from bundle.common.atomic import read_array, write_array, write_json
+from bundle.common.places import clear_away
 from bundle.common.work.engine import Engine
 from bundle.common.work.tasks import Recipe, Task
 from bundle.images.stained import stored
 from bundle.images.stained.stored import DEPTH
 from bundle.networks.sections import spread_over
+from bundle.staining.crate import now, write_crate
 from bundle.staining.fusion import FUSIONS
 from bundle.staining.hull import find_hull
 from bundle.staining.job import RECORD, reference_in_words
+from bundle.staining.page import left
 from bundle.staining.pictures import alpha
 from bundle.staining.progress import Progress, bar
 from bundle.staining.reference import find_reference, given_reference
@@ -93,8 +95,7 @@ class Run(RunFolder):
     def _find_hull(self) -> dict[str, Any]:
         assert self.levels is not None
         hull = find_hull(self.volume, *self.levels)
-        with whole_file(self.work / "hull.npy") as path:
-            np.save(path, hull.planes)
+        write_array(self.work / "hull.npy", hull.planes)
         return {"planes": len(hull.planes)}
 
     def _slice(self, axis: str, place: int) -> np.ndarray:
@@ -110,8 +111,7 @@ class Run(RunFolder):
             depths = {axis: self.volume.shape["zyx".index(axis)] for axis in axes}
             with bar("looking for a section", "slice", self.shown) as report:
                 statistics, told = find_reference(self.stainer, read, depths, sections, report)
-        with whole_file(self.work / REFERENCE) as path, path.open("wb") as file:
-            np.save(file, statistics.numpy())
+        write_array(self.work / REFERENCE, statistics.numpy())
         return told
 
     def _choose(self) -> dict[str, Any]:
@@ -124,7 +124,7 @@ class Run(RunFolder):
     def _settle(self) -> None:
         """Stain as all processes do from now on."""
         if self.stainer.by_specimen:
-            self.stainer.settle(torch.from_numpy(np.load(self.work / REFERENCE)))
+            self.stainer.settle(torch.from_numpy(read_array(self.work / REFERENCE)))
         if self.stainer.undecided and self.marks.is_done(ARITHMETIC):
             chosen = self.marks.remembered(ARITHMETIC)["name"]
             self.stainer.take(chosen)
@@ -132,7 +132,7 @@ class Run(RunFolder):
                 print(f"goes on in {chosen}, as it has begun")
 
     def _create(self) -> dict[str, Any]:
-        stored.create(self.work / self.result, self.settings.output_format, self.spec)
+        stored.create(self.made, self.settings.output_format, self.spec)
         self.layer.create()
         for bricks in () if self.direct else self.bricks:
             bricks.create()
@@ -154,7 +154,7 @@ class Run(RunFolder):
         kept = self.marks.folder / name / SPENT  # of earlier tries, which were stopped
         spent = dict.fromkeys(COUNTED, 0) | (json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {})
         now = spent
-        missing = [number for number in range(start, stop) if not self.store.has(axis, number)]
+        missing = sorted(set(range(start, stop)) - self.store.present(axis, start, stop))
         if missing:
             self._settle()
             slabs = [source.slab(axis, start, stop) for source in self.sources]
@@ -192,12 +192,12 @@ class Run(RunFolder):
         self.layer.join(start, stop, self._distances(start // DEPTH))
         if self.settings.alpha:
             stained = np.concatenate([stained, alpha(stained)[..., None]], axis=-1)
-        stored.write_slab(self.work / self.result, self.settings.output_format, self.spec, start, stained)
+        stored.write_slab(self.made, self.settings.output_format, self.spec, start, stained)
         return {"seconds": time.perf_counter() - began}
 
     def _measure(self) -> dict[str, Any]:
         """Flicker from slice to slice, of the stain across each axis and of what was made of them."""
-        stored.finish(self.work / self.result, self.settings.output_format, self.spec)
+        stored.finish(self.made, self.settings.output_format, self.spec)
         self.layer.finish()
         beside = [SOURCE] if self.hull is None else [SOURCE, HULL]
         starts = range(0, self.volume.shape[0], DEPTH)
@@ -208,15 +208,16 @@ class Run(RunFolder):
 
     def _finish(self) -> dict[str, Any]:
         self.layer.move(self.folder)
-        if (self.work / self.result).exists():  # else an earlier try was stopped after this line
-            os.rename(self.work / self.result, self.folder / self.result)
+        if self.made.parent != self.folder and self.made.exists():  # else an earlier try was stopped after this line
+            os.rename(self.made, self.folder / self.result)
         stripes = self.marks.remembered("stripes")
-        record = {**self.record, "result": self.result, "stripes": stripes, "spent": self._spent()}
+        record = {**self.record, "ended": now(), "result": self.result, "stripes": stripes, "spent": self._spent()}
         record |= self.layer.told([each for place in range(len(self.along_z)) for each in self._distances(place)])
         if (self.work / REFERENCE).exists():
             record["reference"] = self.marks.remembered("reference")
         if self.marks.is_done(ARITHMETIC):
             record["arithmetic"] = self.marks.remembered(ARITHMETIC)
+        write_crate(self.folder / RECORD, record, left())  # once more, when there are pictures and the page
         write_json(self.folder / RECORD, record)
         return {}
 
@@ -236,4 +237,4 @@ class Run(RunFolder):
     def clear(self) -> None:
         """Remove what only an unfinished run needs."""
         if (self.folder / RECORD).exists():
-            shutil.rmtree(self.work, ignore_errors=True)
+            clear_away(self.work)

@@ -8,8 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from bundle.common.atomic import read_array
+from bundle.common.places import is_remote
 from bundle.common.work.tasks import Marks
 from bundle.images.stained import stored
 from bundle.images.stained.spec import StainSpec
@@ -68,11 +68,17 @@ class RunFolder:
         """The name of the stained volume."""
         return stored.file_name(self.settings.output_format)
 
+    @property
+    def made(self) -> Path:
+        """The stained volume while it is made: in an object store, where nothing is renamed, at its place."""
+        return (self.folder if is_remote(self.folder) else self.work) / self.result
+
     @cached_property
     def spec(self) -> StainSpec:
         """What is written."""
         channels = 4 if self.settings.alpha else 3
-        return StainSpec(self.volume.shape, channels, self.volume.geometry, dict(self.about))
+        ngff = str(self.settings.ngff)
+        return StainSpec(self.volume.shape, channels, self.volume.geometry, dict(self.about), ngff)
 
     @cached_property
     def store(self) -> SliceStore:
@@ -83,7 +89,7 @@ class RunFolder:
     def layer(self) -> ErrorLayer:
         """What is left besides the stain."""
         store = ErrorStore(self.work / "errors", self.volume.shape)
-        return ErrorLayer(self.stainer.trust, self.spec, self.work / self.result, self.settings.axes, store)
+        return ErrorLayer(self.stainer.trust, self.spec, self.made, self.settings.axes, store)
 
     @cached_property
     def boxes(self) -> BoxStore:
@@ -114,7 +120,7 @@ class RunFolder:
     @cached_property
     def hull(self) -> Hull | None:
         """Where the sample is; None for everywhere."""
-        return Hull(np.load(self.work / "hull.npy")) if self.settings.hull else None
+        return Hull(read_array(self.work / "hull.npy")) if self.settings.hull else None
 
     @property
     def measured(self) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from bundle.common.atomic import whole_file
+from bundle.common.places import contents, is_remote, remote, write_files
 from bundle.networks.cells import CELL, cells_of
 from bundle.staining.source import slice_shape
 
@@ -36,8 +37,26 @@ class SliceFiles:
 
     def remove(self, axis: str, numbers: Sequence[int]) -> None:
         """Remove slices; some may be gone."""
-        for number in numbers:
-            self.path(axis, number).unlink(missing_ok=True)
+        paths = [self.path(axis, number) for number in numbers]
+        if is_remote(self.folder):
+            remote(self.folder).remove_all([remote(each) for each in paths])
+            return
+        for path in paths:
+            path.unlink(missing_ok=True)
+
+    def count(self, slabs: Sequence[tuple[str, int, int]]) -> int:
+        """How many slices of some (axis, start, stop) are there, in a remote folder, by one listing."""
+        there = remote(self.folder).below()
+        paths = (self.path(axis, number) for axis, start, stop in slabs for number in range(start, stop))
+        return sum(f"{path.parent.name}/{path.name}" in there for path in paths)
+
+    def keep(self, path: Path, values: np.ndarray) -> None:
+        """Write a file, whole or not at all."""
+        if is_remote(path):
+            write_files({path: values.tobytes()})
+            return
+        with whole_file(path) as partial:
+            partial.write_bytes(values.data)  # tofile does not tell a full disk from other faults
 
 
 @dataclass(frozen=True)
@@ -52,10 +71,17 @@ class SliceStore(SliceFiles):
         path = self.path(axis, number)
         return path.exists() and path.stat().st_size == height * width * 3
 
+    def present(self, axis: str, start: int, stop: int) -> set[int]:
+        """Which slices are there, whole; of a remote folder by one listing."""
+        if not is_remote(self.folder):
+            return {number for number in range(start, stop) if self.has(axis, number)}
+        height, width = slice_shape(self.shape, axis)
+        sizes = {each.name: each.size for each in remote(self.folder / axis).files()}
+        return {each for each in range(start, stop) if sizes.get(self.path(axis, each).name) == height * width * 3}
+
     def write(self, axis: str, number: int, pixels: np.ndarray) -> None:
         """Keep a slice, (H, W, 3) uint8, whole or not at all."""
-        with whole_file(self.path(axis, number)) as partial:
-            partial.write_bytes(np.ascontiguousarray(pixels).data)  # tofile does not tell a full disk from other faults
+        self.keep(self.path(axis, number), np.ascontiguousarray(pixels))
 
     def slab(self, axis: str, start: int, stop: int) -> np.ndarray:
         """Slices ``start`` to ``stop`` along z of the volume, from slices across any axis.
@@ -64,21 +90,21 @@ class SliceStore(SliceFiles):
             (stop − start, Y, X, 3), uint8.
         """
         if axis == "z":
-            return np.stack([self._rows(axis, number, 0, self.shape[1]) for number in range(start, stop)])
+            return np.stack(list(self._rows(axis, range(start, stop), 0, self.shape[1])))
         place = "zyx".index(axis)
         result = np.empty((stop - start, *self.shape[1:], 3), np.uint8)
-        for number in range(self.shape[place]):
-            rows = self._rows(axis, number, start, stop)
+        for number, rows in enumerate(self._rows(axis, range(self.shape[place]), start, stop)):
             if axis == "y":
                 result[:, number] = rows
             else:
                 result[:, :, number] = rows
         return result
 
-    def _rows(self, axis: str, number: int, start: int, stop: int) -> np.ndarray:
+    def _rows(self, axis: str, numbers: Sequence[int], start: int, stop: int) -> Iterator[np.ndarray]:
         width = slice_shape(self.shape, axis)[1]
-        count, offset = (stop - start) * width * 3, start * width * 3
-        return np.fromfile(self.path(axis, number), np.uint8, count, offset=offset).reshape(stop - start, width, 3)
+        paths = [self.path(axis, number) for number in numbers]
+        for content in contents(paths, start * width * 3, (stop - start) * width * 3):
+            yield np.frombuffer(content, np.uint8).reshape(stop - start, width, 3)
 
 
 @dataclass(frozen=True)
@@ -89,8 +115,7 @@ class ErrorStore(SliceFiles):
 
     def write(self, axis: str, number: int, cells: np.ndarray) -> None:
         """Keep the cells of a slice, (⌈H/4⌉, ⌈W/4⌉), levels, whole or not at all."""
-        with whole_file(self.path(axis, number)) as partial:
-            partial.write_bytes(np.ascontiguousarray(cells, KIND).data)
+        self.keep(self.path(axis, number), np.ascontiguousarray(cells, KIND))
 
     def slab(self, axis: str, start: int, stop: int) -> np.ndarray:
         """Expected error of slices ``start`` to ``stop`` along z in cubes of 4 voxels, from slices across any axis.
@@ -105,15 +130,16 @@ class ErrorStore(SliceFiles):
             know of the cube; NaN where none does.
         """
         if axis == "z":
-            return _by_cells(np.stack([self._cells(axis, number) for number in range(start, stop)]), 0)
+            rows = slice(0, cells_of(self.shape[1]))
+            return _by_cells(np.stack(list(self._cells(axis, range(start, stop), rows))), 0)
         rows, place = slice(start // CELL, cells_of(stop)), "zyx".index(axis)
-        return _by_cells(
-            np.stack([self._cells(axis, number)[rows] for number in range(self.shape[place])], place), place
-        )
+        return _by_cells(np.stack(list(self._cells(axis, range(self.shape[place]), rows)), place), place)
 
-    def _cells(self, axis: str, number: int) -> np.ndarray:
-        height, width = slice_shape(self.shape, axis)
-        return np.memmap(self.path(axis, number), KIND, "r", shape=(cells_of(height), cells_of(width)))
+    def _cells(self, axis: str, numbers: Sequence[int], rows: slice) -> Iterator[np.ndarray]:
+        count, width = rows.stop - rows.start, cells_of(slice_shape(self.shape, axis)[1])
+        row = width * KIND.itemsize
+        for content in contents([self.path(axis, number) for number in numbers], rows.start * row, count * row):
+            yield np.frombuffer(content, KIND).reshape(count, width)
 
 
 def _by_cells(values: np.ndarray, axis: int) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 import zarr
 from scipy.ndimage import gaussian_filter1d
 
+from bundle.common.places import reaching, zarr_store
 from bundle.images.volumes.volume import Volume
 
 TRUNCATE = 4.0  # σ at which the Gaussian is cut, SciPy's default
@@ -87,17 +88,22 @@ class Bricks:
             "compressor": None,
             "fill_value": 0,
         }
-        zarr.open_array(str(self.path), mode="w", zarr_version=2, **layout)  # as Zarr 2.18 and 3 both take it
+        with reaching(self.path):
+            zarr.open_array(
+                zarr_store(self.path), mode="w", zarr_version=2, **layout
+            )  # as Zarr 2.18 and 3 both take it
 
     def write(self, start: int, slab: np.ndarray) -> None:
         """Write (n, Y, X) from slice ``start`` on, a multiple of a brick's depth."""
-        zarr.open_array(str(self.path), mode="r+")[start : start + len(slab)] = slab
+        with reaching(self.path):
+            zarr.open_array(zarr_store(self.path), mode="r+")[start : start + len(slab)] = slab
 
     def slab(self, axis: str, start: int, stop: int) -> np.ndarray:
         """Slices across z, y or x: (n, Y, X), (n, Z, X) or (n, Z, Y), float32."""
         place = "zyx".index(axis)
         window = tuple(slice(start, stop) if each == place else slice(None) for each in range(3))
-        return np.moveaxis(np.asarray(zarr.open_array(str(self.path), mode="r")[window]), place, 0)
+        with reaching(self.path):
+            return np.moveaxis(np.asarray(zarr.open_array(zarr_store(self.path), mode="r")[window]), place, 0)
 
 
 def slice_shape(shape: tuple[int, int, int], axis: str) -> tuple[int, int]:

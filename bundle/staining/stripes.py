@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from bundle.common.atomic import whole_file
+from bundle.common.places import is_remote
 
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)  # ITU-R BT.709
 BOX = 8  # voxels; detail averages out over a box, flicker does not
@@ -75,7 +77,8 @@ class BoxStore:
 
     def read(self, volume: str, start: int) -> Boxes:
         """Those of one slab."""
-        with np.load(self._path(volume, start)) as content:
+        path = self._path(volume, start)
+        with np.load(BytesIO(path.read_bytes()) if is_remote(path) else path) as content:
             return Boxes(*(content[name] for name in Boxes._fields))
 
 

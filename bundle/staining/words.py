@@ -7,6 +7,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from bundle.common.places import is_remote, remote
+
 NOT = "not recorded"
 
 
@@ -40,8 +42,8 @@ def spent(record: Mapping[str, Any]) -> str:
 
 def size_of(path: Path) -> str:
     """What a file or folder takes on the disk."""
-    files = path.rglob("*") if path.is_dir() else [path]
-    total = sum(file.stat().st_size for file in files if file.is_file())
+    files = [] if is_remote(path) else path.rglob("*") if path.is_dir() else [path]
+    total = remote(path).total() if is_remote(path) else sum(file.stat().st_size for file in files if file.is_file())
     return (
         f"{total / 1e9:.2f} GB"
         if total >= 1e9

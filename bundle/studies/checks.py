@@ -16,7 +16,7 @@ from bundle.evaluation.paired import value_faults
 from bundle.evaluation.similarity import find_lpips
 from bundle.evaluation.unpaired.evaluation import Settings, setting_faults
 from bundle.evaluation.unpaired.perceptual_hash import find_hash
-from bundle.studies.study import TRAINING, Cell
+from bundle.studies.plan import TRAINING, Cell
 from bundle.training.run import number_faults
 
 

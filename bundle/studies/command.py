@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from bundle.common.errors import InputError
+from bundle.common.work.engine import Engine
 from bundle.studies.page import write_study
-from bundle.studies.study import EVALUATION, Study, full_disk_told, plan_cells, read_variants
+from bundle.studies.plan import EVALUATION, plan_cells, read_variants
+from bundle.studies.study import Study, full_disk_told
 
 DEFAULT = "paired"  # train.json without an overlay
 
@@ -25,10 +27,12 @@ def study(
     ids: dict[str, Any] | None = None,
     evaluation: dict[str, Any] | None = None,
     evaluation_config: str = EVALUATION,
+    workers: int | None = None,
+    cluster: str | None = None,
 ) -> None:
     """Train, stain and measure every variant on every fold with every seed, and compare them.
 
-    Start the same command again to go on after a stop, or a second time, also on another machine, to share the work.
+    Start the same command again to go on after a stop.
 
     Args:
         dataset_dir: the dataset.
@@ -41,7 +45,10 @@ def study(
         ids: set in every training, for example {epochs: 10}.
         evaluation: set in every evaluation, for example {eval_patch: 128}.
         evaluation_config: what measures them; configs/evaluate_unpaired.json for methods that need no pairs.
+        workers: how many cells at a time on this machine; none for one a GPU, or one.
+        cluster: of Dask, that does the cells instead: tcp://HOST:8786, or slurm with --workers.
     """
+    engine = Engine(cluster, workers)
     for name, value in (("ids", ids), ("evaluation", evaluation)):
         if value is not None and not isinstance(value, dict):
             raise InputError(f"{name} is {value!r}; give ids by name, as JSON: '{{\"eval_patch\": 128}}'.")
@@ -56,17 +63,15 @@ def study(
 
     check_cells(cells, dataset_dir, evaluation or {})
     work = Study(output_dir, dataset_dir, cells, evaluation or {}, chosen)
-    undone = lambda: [cell.name for cell in cells if not (work.cell_folder(cell) / "done.json").exists()]
     with full_disk_told(output_dir):
         try:
-            failed = work.work()
+            failed = work.work(engine)
         except KeyboardInterrupt:
-            print(f"\nstopped; {len(undone())} of {len(cells)} cells are left; repeat the command", file=sys.stderr)
+            print(
+                f"\nstopped; {len(work.undone())} of {len(cells)} cells are left; repeat the command", file=sys.stderr
+            )
             sys.exit(130)
         page = write_study(output_dir)
-    elsewhere = [name for name in undone() if name not in failed]
-    if elsewhere:
-        print(f"the table is not complete: another process is at work on {', '.join(elsewhere)}\n", file=sys.stderr)
     print(f"{(Path(output_dir) / 'table.md').read_text(encoding='utf-8')}\n{page}")
     if failed:
         raise InputError(f"failed: {', '.join(failed)}; why is said above and in their .out files.")

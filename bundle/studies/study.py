@@ -1,179 +1,27 @@
-"""Many runs on one dataset: variants × folds × seeds, shared out over any number of processes."""
+"""A study's folder: its plan, and every cell worked off once."""
 
 from __future__ import annotations
 
 import errno
 import json
 import logging
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from bundle.common.atomic import write_json
-from bundle.common.claims import claimed
 from bundle.common.errors import InputError
+from bundle.common.folder_lock import freed, held
 from bundle.common.run_folder import read_record
-from bundle.common.values import is_number
+from bundle.common.work.engine import Engine
 from bundle.data.datalist import DATALIST
+from bundle.studies.cells import SAVING_SECONDS, Cells
+from bundle.studies.plan import EVALUATION, Cell
+from bundle.studies.progress import Progress
 
+MODULES = ("bundle.studies.cells",)  # what a worker imports first
 logger = logging.getLogger("bundle")
-
-STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)  # how a training ends that was told to stop
-
-TRAINING, EVALUATION = "configs/train.json", "configs/evaluate.json"
-UNPAIRED_EVALUATION = "configs/evaluate_unpaired.json"
-METHODS = Path("configs") / "methods"
-PROFILES = Path("configs") / "profiles"
-PARTS = ("methods", "ids", "folds", "seeds", "tables", "curves")  # of a variant
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One run of a study.
-
-    Attributes:
-        variant: what is compared.
-        fold: the validation fold; None trains on all training pairs.
-        seed: of the run.
-        overlays: config files over ``train.json``, in order.
-        ids: what is set beside.
-        evaluation: config file over ``train.json`` that measures it.
-    """
-
-    variant: str
-    fold: int | None
-    seed: int
-    overlays: tuple[str, ...]
-    ids: Mapping[str, Any]
-    evaluation: str = EVALUATION
-
-    @property
-    def data(self) -> tuple[str, int | None]:
-        """What its rows without a network depend on."""
-        return self.datalist, self.fold
-
-    @property
-    def datalist(self) -> str:
-        """The list it is trained on and measured with."""
-        return self.ids.get("datalist", DATALIST)
-
-    @property
-    def name(self) -> str:
-        """The cell's folder."""
-        fold = "all" if self.fold is None else f"fold{self.fold}"
-        return f"{self.variant}-{fold}-seed{self.seed}"
-
-    def command(self, task: str, dataset_dir: str, folder: Path, **ids: Any) -> list[str]:
-        """The command line of its training or evaluation."""
-        files = [TRAINING, *([self.evaluation] if task == "evaluation" else []), *self.overlays]
-        words = [sys.executable, "-m", "monai.bundle", "run", task, "--config_file", str(files)]
-        every = {"dataset_dir": dataset_dir, "output_dir": str(folder), "seed": self.seed, "fold": self.fold}
-        for name, value in {**every, **self.ids, **ids}.items():
-            words += [f"--{name}", value if isinstance(value, str) else json.dumps(value)]
-        return words
-
-
-def plan_cells(
-    variants: Mapping[str, Mapping[str, Any]],
-    folds: Sequence[int | None],
-    seeds: Sequence[int],
-    profile: str | None,
-    ids: Mapping[str, Any],
-    evaluation: str = EVALUATION,
-) -> list[Cell]:
-    """Every variant on every fold with every seed.
-
-    Args:
-        variants: by name, what :data:`PARTS` names, all of it optional: ``methods`` (names of ``configs/methods``),
-            ``ids``, ``folds`` and ``seeds`` of its own, ``tables`` it stands in, ``curves`` it is a point of
-            (``{"axis": …, "curve": …, "x": …}``).
-        folds: validation folds.
-        seeds: of the runs.
-        profile: name of ``configs/profiles``; None for the paper's scale.
-        ids: set in every cell; a variant's own come after.
-        evaluation: the config file that measures every cell.
-
-    Returns:
-        The cells; those of one fold and seed together, so that a study cut short compares all variants.
-
-    Raises:
-        InputError: if a variant has an unknown part, or names an overlay that is not there.
-    """
-    faults = []
-    if not Path(TRAINING).is_file():
-        raise InputError(f"{TRAINING} does not exist in {Path.cwd()}; start studies in the folder that has configs/.")
-    if not Path(evaluation).is_file():
-        faults.append(
-            f"evaluation_config {evaluation} does not exist; there are {EVALUATION} and {UNPAIRED_EVALUATION}."
-        )
-    overlays: dict[str, tuple[str, ...]] = {}
-    for variant, parts in variants.items():
-        ill = _ill_formed(variant, parts)
-        if ill:
-            faults += ill
-            continue
-        if "dataset_dir" in parts.get("ids", {}):
-            faults.append(f"variant {variant!r} sets dataset_dir; a study has one dataset, variants may set datalist.")
-        files = [METHODS / f"{method}.json" for method in parts.get("methods", ())]
-        files += [PROFILES / f"{profile}.json"] * (profile is not None)
-        for file in files:
-            if not file.is_file():
-                there = ", ".join(sorted(path.stem for path in file.parent.glob("*.json")))
-                faults.append(f"variant {variant!r}: there is no {file}; there are {there}.")
-        overlays[variant] = tuple(map(str, files))
-    for name, values in (("folds", folds), ("seeds", seeds), ("variants", list(variants))):
-        if not values:
-            faults.append(f"{name} is empty; name at least one.")
-    if faults:
-        raise InputError("\n".join(faults))
-    cells = [
-        Cell(variant, fold, seed, overlays[variant], {**ids, **parts.get("ids", {})}, evaluation)
-        for variant, parts in variants.items()
-        for seed in parts.get("seeds", seeds)
-        for fold in parts.get("folds", folds)
-    ]
-    order = list(dict.fromkeys((cell.seed, cell.fold) for cell in cells))
-    return sorted(cells, key=lambda cell: order.index((cell.seed, cell.fold)))
-
-
-def read_variants(path: str | Path) -> dict[str, Any]:
-    """The variants of a file.
-
-    Raises:
-        InputError: if it is missing, no JSON, or no object.
-    """
-    try:
-        variants = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"variants {path} cannot be read: {error}") from error
-    if not isinstance(variants, dict):
-        raise InputError(f'variants {path} holds a {type(variants).__name__}; give {{"name": {{"methods": […]}}}}.')
-    return variants
-
-
-def _ill_formed(variant: str, parts: Any) -> list[str]:
-    """What is wrong with the form of a variant, a line each."""
-    if not isinstance(variant, str) or not variant or "/" in variant:
-        return [f"variant {variant!r} becomes the name of a folder; it must be text, not empty, without a /."]
-    if not isinstance(parts, dict):
-        return [f"variant {variant!r} is {parts!r}; give its parts by name: {', '.join(PARTS)}."]
-    faults = [f"variant {variant!r} has {key!r}; it may have {', '.join(PARTS)}." for key in set(parts) - set(PARTS)]
-    if not isinstance(parts.get("ids", {}), dict):
-        faults.append(f"variant {variant!r}: ids is {parts['ids']!r}; give values by name.")
-    for key in ("methods", "folds", "seeds", "tables", "curves"):
-        if not isinstance(parts.get(key, []), list):
-            faults.append(f"variant {variant!r}: {key} is {parts[key]!r}; give a list.")
-        elif key == "curves":
-            for point in parts.get(key, []):
-                if not isinstance(point, dict) or set(point) != {"axis", "curve", "x"} or not is_number(point["x"]):
-                    faults.append(f"variant {variant!r}: curves has {point!r}; give axis, curve and a number as x.")
-    return faults
 
 
 class Study:
@@ -228,71 +76,37 @@ class Study:
         """Its run's folder."""
         return self.folder / "cells" / cell.name
 
-    def work(self) -> list[str]:
-        """Run every cell that nobody has done or is at work on.
+    def undone(self) -> list[str]:
+        """Names of the cells that are not done."""
+        return [cell.name for cell in self.cells if not (self.cell_folder(cell) / "done.json").exists()]
 
-        Ctrl-C lets the training in work save what it has, and ends.
+    def work(self, engine: Engine) -> list[str]:
+        """Run every cell that is not done.
+
+        Ctrl-C lets the trainings in work save what they have, and ends.
+
+        Args:
+            engine: does it.
 
         Returns:
-            The names of the cells that failed here.
+            The names of the cells that failed.
+
+        Raises:
+            InputError: if another process is at work on the study.
         """
-        failed = []
-        for cell in self.cells:
-            folder = self.cell_folder(cell)
-            if (folder / "done.json").exists():
-                continue
-            with claimed(folder) as mine:
-                if mine and not (folder / "done.json").exists() and not self.run(cell, folder):
-                    failed.append(cell.name)
-        return failed
-
-    def run(self, cell: Cell, folder: Path) -> bool:
-        """Train and measure one cell; a training that was cut short goes on."""
-        number = f"{self.cells.index(cell) + 1} of {len(self.cells)}"
-        began = time.monotonic()
-        minutes = {}
-        first = next(other for other in self.cells if other.data == cell.data)
-        measured = {
-            **({"eval_baselines": cell is first} if has_baselines(cell.evaluation) else {}),
-            **self.evaluation_ids,
-        }
-        for task, ids in (("training", {"resume": True}), ("evaluation", measured)):
-            logger.info("%s: %s (cell %s)", cell.name, task, number)
-            printed = folder / f"{task}.out"
-            with printed.open("a", encoding="utf-8") as out:
-                code = _run(cell.command(task, self.dataset_dir, folder, **ids), out)
-            if code:
-                said = [line for line in printed.read_text(encoding="utf-8").splitlines() if line.startswith("error:")]
-                why = said[-1] if said else f"ended with code {code}"
-                logger.error("%s: %s: %s; see %s", cell.name, task, why, printed)
-                return False
-            minutes[task] = (time.monotonic() - began) / 60
-            began = time.monotonic()
-        about = {"variant": cell.variant, "datalist": cell.datalist, "fold": cell.fold, "seed": cell.seed}
-        write_json(folder / "done.json", {**about, **minutes})
-        return True
-
-
-def has_baselines(evaluation: str) -> bool:
-    """Whether an evaluation's config also measures what needs no network."""
-    return "eval_baselines" in json.loads(Path(evaluation).read_text(encoding="utf-8"))
-
-
-def _run(command: Sequence[str], out: IO[str]) -> int:
-    """Run a command and give its exit code; after Ctrl-C, which reaches it too, wait until it has saved.
-
-    Raises:
-        KeyboardInterrupt: if this process or that one was told to stop.
-    """
-    process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
-    try:
-        code = process.wait()
-    except KeyboardInterrupt:
-        process.wait()
-        raise
-    if code in STOPPED:
-        raise KeyboardInterrupt
-    return code
+        busy = f"output_dir {self.folder} is in the hands of a study that is at work; --workers N shares its cells out"
+        progress = Progress(self.folder, self.cells)
+        cells = Cells(self.folder, self.dataset_dir, self.cells, self.evaluation_ids, Path.cwd(), progress.look)
+        with held(self.folder, busy), engine.started(MODULES, bool(self.undone())):
+            try:
+                engine.work_off(cells, cells.recipe(), progress.look, progress.failed)
+            except KeyboardInterrupt:
+                logger.info("the trainings in work save what they have; Ctrl-C again ends them at once")
+                for name in progress.begun:
+                    freed(self.folder / "cells" / name, SAVING_SECONDS)
+                raise
+            progress.look()
+        return progress.out
 
 
 @contextmanager

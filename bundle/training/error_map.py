@@ -17,7 +17,7 @@ from bundle.common.run_folder import PROVENANCE, read_record
 from bundle.data.datalist import Datalist, Pair
 from bundle.data.patches import load_pair
 from bundle.evaluation.error_map import WINDOW, auroc_of_worst, windows_of
-from bundle.evaluation.paired import in_8bit
+from bundle.evaluation.slide_scores import in_8bit
 from bundle.images.slides import read_slide
 from bundle.networks.cells import at_pixels, means_of
 from bundle.networks.error_head import LEVELS_PER_UNIT, ErrorHead

@@ -18,9 +18,9 @@ from bundle.common.random_state import random_states_kept
 from bundle.common.run_folder import LATEST
 from bundle.data.datalist import Datalist, name_in
 from bundle.data.patches import load_pair
-from bundle.evaluation.paired import in_8bit
 from bundle.evaluation.scoring import score_slide
 from bundle.evaluation.similarity import LPIPS_MISSING, Lpips, find_lpips
+from bundle.evaluation.slide_scores import in_8bit
 from bundle.evaluation.tables import METRICS, VALIDATION, best_epoch, means, write_csv
 from bundle.networks.checkpoints import save_tensors
 from bundle.staining.model import model_in_memory, on_background

@@ -19,7 +19,7 @@ from bundle.common.command_line import command
 from bundle.data.load import load_datalist
 from bundle.data.patches import load_pair
 from bundle.evaluation.error_map import WINDOW, auroc_of_worst, windows_of
-from bundle.evaluation.paired import in_8bit
+from bundle.evaluation.slide_scores import in_8bit
 from bundle.networks.cells import CELL, features_of, means_of
 from bundle.networks.error_head import LEVELS_PER_UNIT
 from bundle.networks.likeness import Likeness, nearest

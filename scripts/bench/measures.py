@@ -12,9 +12,9 @@ from bundle.data.datalist import Datalist
 from bundle.data.load import load_datalist
 from bundle.data.patches import load_pair
 from bundle.evaluation.baselines import ColourTable
-from bundle.evaluation.paired import in_8bit, labelled
 from bundle.evaluation.scoring import score_patches
 from bundle.evaluation.similarity import Lpips, find_lpips, patch_corners
+from bundle.evaluation.slide_scores import in_8bit, labelled
 from bundle.evaluation.tables import COLUMNS, DIGITS, HEADINGS, TRUTHS
 from bundle.evaluation.truth import TissueColours, measure
 from bundle.images.slides import read_labels

@@ -12,9 +12,9 @@ import torch
 
 from bundle.data.load import load_datalist
 from bundle.data.patches import load_pair
-from bundle.evaluation.paired import in_8bit
 from bundle.evaluation.scoring import score_slide
 from bundle.evaluation.similarity import find_lpips
+from bundle.evaluation.slide_scores import in_8bit
 from bundle.evaluation.truth import seam_index
 from bundle.evaluation.volumes import read_colour, volume_psnr
 from bundle.images.volumes.volume import open_volume

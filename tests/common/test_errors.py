@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from bundle.common.errors import InputError, causes, line_of
-from bundle.studies.study import plan_cells
+from bundle.studies.plan import plan_cells
 from tests.conftest import ROOT
 
 LINES = [

@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from bundle.common.errors import InputError
+from bundle.common.work.engine import Engine
 from bundle.data.datalist import Modality
 from bundle.data.load import load_datalist
-from bundle.evaluation.unpaired import evaluation as unpaired_evaluation
+from bundle.evaluation.unpaired import image_scores as unpaired_evaluation
 from bundle.evaluation.unpaired.consecutive import blocks, carried, division, pooled
 from bundle.evaluation.unpaired.evaluation import evaluate
 from bundle.evaluation.unpaired.reconstruction import Cycle
@@ -22,10 +23,12 @@ from bundle.images.stain_vectors import densities, mixed
 from bundle.report.run import tell
 from bundle.studies.checks import CHECKS
 from bundle.studies.page import write_study
-from bundle.studies.study import UNPAIRED_EVALUATION, Study, plan_cells
+from bundle.studies.plan import UNPAIRED_EVALUATION, plan_cells
+from bundle.studies.study import Study
 from tests.conftest import ROOT, TINY, run_bundle
 from tests.evaluation.test_labelling_index import slide
 from tests.evaluation.test_perceptual_hash import planted as planted_hash
+from tests.helpers.volumes import files_of
 
 IDS = {
     "device": "cpu",
@@ -354,3 +357,16 @@ def test_a_study_shows_what_its_cells_measured(tmp_path, monkeypatch):
         Study(tmp_path, "D", plan_cells(variants, [None], [0], None, {}), {}, variants)
     with pytest.raises(InputError, match="evaluation_config nowhere.json does not exist; there are configs/evaluate"):
         plan_cells(variants, [None], [0], None, {}, "nowhere.json")
+
+
+def test_two_workers_measure_what_one_process_does(trained, sections, tmp_path):
+    data, weights = load_datalist(str(sections), paired=False), planted_hash(tmp_path / "hash.pth")
+    ids = {**IDS, "hash_weights": weights}
+    found = []
+    for name, workers in (("alone", 1), ("shared", 2)):
+        evaluate(data, str(trained / "bundle"), str(tmp_path / name), **ids, engine=Engine(workers=workers))
+        files = files_of(tmp_path / name / "evaluation")
+        found.append({path: content for path, content in files.items() if path != "provenance.json"})
+        assert not (tmp_path / name / ".evaluation").exists()
+    assert {"reconstruction.csv", "hash.csv", "labelling.csv", "summary.json", "table.md"} <= set(found[0])
+    assert found[0] == found[1]

@@ -64,6 +64,7 @@ IF = {"name": "IF", "channels": 2, "range": [0, 4095], "channel_names": ["DAPI",
 SMALL = {  # blocks of 128 px, three a strip, and tiles of 32 px, so that a small slide has several of each
     "bundle.images.stained_slides.pyramid.TILE": 32,
     "bundle.images.stained_slides.tiff.TILE": 32,
+    "bundle.images.stained_slides.sharded.TILE": 32,
     "bundle.images.stained_slides.spec.SMALL": 32,
     "bundle.staining.whole_slides.outcome.TILE": 32,
     "bundle.staining.whole_slides.blocks.BLOCK": 128,

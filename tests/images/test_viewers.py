@@ -186,6 +186,11 @@ def test_the_page_s_server_lets_a_browser_fetch_a_chunk(results, tmp_path):
             for name in (".zattrs", "0/.zarray", "0/0/1/0/2"):
                 with urllib.request.urlopen(f"{address}/{name}", timeout=10) as answer:
                     assert answer.headers["Access-Control-Allow-Origin"] == "*"
-                    assert answer.read() == (folder / "stained.ome.zarr" / name).read_bytes()
+                    content = answer.read()
+                    assert content == (folder / "stained.ome.zarr" / name).read_bytes()
+                part = urllib.request.Request(f"{address}/{name}", headers={"Range": "bytes=5-20000000"})
+                with urllib.request.urlopen(part, timeout=10) as answer:  # as of a shard
+                    assert (answer.status, answer.read()) == (206, content[5:])
+                    assert answer.headers["Content-Range"] == f"bytes 5-{len(content) - 1}/{len(content)}"
         finally:
             server.terminate()

@@ -18,6 +18,8 @@ from tests.helpers.volumes import files_of, make_voxels, stain, write_scan
     [
         (5, {"axes": "zyx", "fusion": "median", "output_format": "tif"}),
         (5, {"window": 16, "step": 4}),
+        (5, {"window": 16, "step": 4, "ngff": 0.5}),
+        pytest.param(3, {"window": 16, "step": 4, "workers": 2}, marks=pytest.mark.slow),
         pytest.param(50, {"window": 16, "step": 4}, marks=pytest.mark.slow),
         pytest.param(50, {"axes": "zyx", "window": 16, "step": 8}, marks=pytest.mark.slow),
     ],

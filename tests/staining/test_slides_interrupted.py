@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import errno
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 from bundle.common.errors import InputError
+from bundle.common.work.tasks import Marks
 from bundle.images.stained_slides.pyramid import Pyramid
-from bundle.staining.tasks import Board
 from bundle.staining.whole_slides.outcome import Outcome
 from bundle.staining.whole_slides.run import SlideRun
-from tests.conftest import ROOT
 from tests.helpers.believed import make_believed
 from tests.helpers.slide_staining import (
     HE,
@@ -69,7 +66,7 @@ def stop_after(patch, kind, name: str, times: int, error: BaseException) -> None
         (SlideRun, "_keep_tissue", 0, "ome-tiff"),
         (SlideRun, "_finish", 0, "ome-tiff"),
         (SlideRun, "clear", 0, "ome-tiff"),
-        (Board, "is_done", 200, "ome-tiff"),
+        (Marks, "is_done", 12, "ome-tiff"),
     ],
 )
 def test_stopped_anywhere_it_ends_with_the_same_bytes(
@@ -113,22 +110,6 @@ def test_blocks_that_are_done_are_not_stained_again(he, slide, tmp_path, monkeyp
     assert len(again) == 3 * 6 - 5
     one, other = (record_of(tmp_path / name)["spent"] for name in ("whole", "out"))
     assert one["tissue_px"] == other["tissue_px"]
-
-
-def test_processes_share_a_slide(he, slide, tmp_path, small_blocks):
-    alone = whole(stain_slide(he, slide, tmp_path / "alone"))
-    words = f"""
-from tests.helpers.slide_staining import make_blocks_small, stain_slide
-from pathlib import Path
-make_blocks_small()
-stain_slide(Path({str(he)!r}), Path({str(slide)!r}), Path({str(tmp_path / "both")!r}))
-"""
-    run = [sys.executable, "-c", words]
-    processes = [subprocess.Popen(run, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for _ in range(2)]
-    outputs = [process.communicate(timeout=300)[0].decode() for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], outputs
-    assert files_of(tmp_path / "alone" / "stained.ome.zarr") == files_of(tmp_path / "both" / "stained.ome.zarr")
-    assert alone.shape == (260, 700, 3)
 
 
 def test_a_full_disk_stops_with_one_line(he, slide, tmp_path, monkeypatch, small_blocks):

@@ -6,6 +6,7 @@ import contextlib
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,11 +17,15 @@ import numpy as np
 import pytest
 
 from bundle.common.errors import InputError
+from bundle.common.work.engine import share_of_cores
 from bundle.studies.checks import check_cells
 from bundle.studies.page import write_study
-from bundle.studies.study import Study, plan_cells, read_variants
+from bundle.studies.plan import plan_cells, read_variants
+from bundle.studies.study import Study
 from tests.conftest import ROOT, TINY, make_dataset
+from tests.helpers.processes import at_work_on, hears_sigterm, wait_for
 
+FOUR = ("--methods", "[paired,pix2pix]", "--folds", "[0,1]")
 IDS = {**TINY, "epochs": 1, "patches_per_pair": 2}
 EVALUATION = {"eval_patch": 32}
 
@@ -34,26 +39,53 @@ def environment(home: Path) -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "TORCH_HOME": str(home)}
 
 
+def table(study: Path) -> list[dict[str, str]]:
+    """What a study measured, but for its time."""
+    write_study(study)
+    with (study / "table.csv").open(newline="") as file:
+        return [{**line, "minutes": ""} for line in csv.DictReader(file)]
+
+
 @pytest.fixture(scope="module")
 def done(tmp_path_factory) -> Path:
-    """A study of two methods and two folds, done by two processes at once."""
+    """A study of two methods and two folds, done by two workers."""
     folder = tmp_path_factory.mktemp("study")
     make_dataset(folder / "data", pairs=4, allow_same_specimen=True)
-    words = command(folder / "data", folder / "study", "--methods", "[paired,pix2pix]", "--folds", "[0,1]")
-    both = [subprocess.Popen(words, cwd=ROOT, env=environment(folder), stderr=subprocess.PIPE) for _ in range(2)]
-    errors = [process.communicate(timeout=600)[1].decode() for process in both]
-    assert [process.returncode for process in both] == [0, 0], errors
+    words = command(folder / "data", folder / "study", *FOUR, "--workers", "2")
+    study = subprocess.Popen(words, cwd=ROOT, env=environment(folder), stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: any((folder / "study").glob("cells/*/begun.json")))
+    # meanwhile the same once more
+    other = subprocess.run(words, cwd=ROOT, env=environment(folder), capture_output=True, text=True, timeout=300)
+    assert other.returncode == 1
+    refused = f"is in the hands of a study that is at work; --workers N shares its cells out (process {study.pid} on"
+    assert refused in other.stderr
+    said = study.communicate(timeout=600)[1]
+    assert study.returncode == 0, said
+    (folder / "said").write_text(said)
     return folder / "study"
 
 
-def test_two_processes_do_every_cell_once(done):
+def test_two_workers_do_every_cell_once_and_share_the_cores(done):
     cells = sorted(path.name for path in (done / "cells").iterdir())
     assert cells == ["paired-fold0-seed0", "paired-fold1-seed0", "pix2pix-fold0-seed0", "pix2pix-fold1-seed0"]
+    workers = set()
     for name in cells:
         folder = done / "cells" / name
         assert (folder / "done.json").exists()
-        assert not (folder / "claim.json").exists()
         assert (folder / "training.out").read_text().count("results in") == 1  # trained once
+        assert json.loads((folder / "provenance.json").read_text())["threads"] == share_of_cores(2)
+        workers.add(json.loads((folder / "begun.json").read_text())["worker"])
+    assert workers == {"local-0", "local-1"}
+
+
+def test_a_line_says_when_a_cell_begins_and_ends_who_has_it_and_what_is_left(done):
+    said = (done.parent / "said").read_text().splitlines()
+    begins = [line for line in said if ": begins (cell " in line]
+    ends = [line for line in said if ": done on local-" in line]
+    assert len(begins) == len(ends) == 4
+    assert all(re.search(r"-seed0: begins \(cell [1-4] of 4\) on local-[01]$", line) for line in begins)
+    assert [re.search(r"; (\d) left", line)[1] for line in ends] == ["3", "2", "1", "0"]
+    assert re.search(r"; 3 left, about \d+ min$", ends[0])
 
 
 def test_rows_without_a_network_are_measured_once_a_fold(done):
@@ -105,7 +137,7 @@ def test_markdown_latex_and_page_say_the_same(done):
 
 def test_starting_again_does_nothing_twice_and_another_plan_is_refused(done):
     before = {path: path.stat().st_mtime for path in done.rglob("done.json")}
-    words = command(done.parent / "data", done, "--methods", "[paired,pix2pix]", "--folds", "[0,1]")
+    words = command(done.parent / "data", done, *FOUR)
     again = subprocess.run(words, cwd=ROOT, env=environment(done.parent), capture_output=True, text=True, timeout=300)
     assert again.returncode == 0, again.stderr
     assert {path: path.stat().st_mtime for path in done.rglob("done.json")} == before
@@ -116,45 +148,44 @@ def test_starting_again_does_nothing_twice_and_another_plan_is_refused(done):
 
 
 @pytest.mark.slow
-def test_a_killed_study_goes_on_where_it_was(tmp_path):
-    make_dataset(tmp_path / "data", pairs=2)
-    words = command(tmp_path / "data", tmp_path / "study", "--methods", "[paired,cyclegan]")
-    first = subprocess.Popen(words, cwd=ROOT, env=environment(tmp_path), start_new_session=True)
-    cell = tmp_path / "study" / "cells" / "paired-all-seed0"
-    for _ in range(1200):
-        if (cell / "done.json").exists():
-            break
-        time.sleep(0.1)
-    os.killpg(first.pid, 9)  # the study and the cell it is at
+def test_a_study_of_two_workers_that_is_killed_ends_alone_with_the_same_table(tmp_path, done):
+    words = command(done.parent / "data", tmp_path / "study", *FOUR)
+    first = subprocess.Popen([*words, "--workers", "2"], cwd=ROOT, env=environment(tmp_path))
+    wait_for(lambda: any((tmp_path / "study").glob("cells/*/done.json")), seconds=600)
+    first.kill()
     first.wait()
-    finished = (cell / "done.json").stat().st_mtime
-    done = subprocess.run(words, cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr
-    assert (cell / "done.json").stat().st_mtime == finished
-    assert (tmp_path / "study" / "cells" / "cyclegan-all-seed0" / "done.json").exists()
+    finished = {path: path.stat().st_mtime for path in (tmp_path / "study").glob("cells/*/done.json")}
+    again = subprocess.run(words, cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True, timeout=600)
+    assert again.returncode == 0, again.stderr
+    assert {path: path.stat().st_mtime for path in finished} == finished
+    assert table(tmp_path / "study") == table(done)
 
 
-def test_ctrl_c_saves_the_training_in_work_and_says_how_to_go_on(tmp_path):
+@pytest.mark.parametrize("ended_by", ["Ctrl-C", "SIGKILL"])
+@pytest.mark.parametrize("workers", [None, 2])
+def test_a_study_that_is_stopped_leaves_no_training_behind_that_has_not_saved(tmp_path, workers, ended_by):
     make_dataset(tmp_path / "data", pairs=2)
     long = json.dumps({**IDS, "epochs": 500, "patches_per_pair": 50})
     words = [*command(tmp_path / "data", tmp_path / "study", "--methods", "one_way"), "--ids", long]
+    words += [] if workers is None else ["--workers", str(workers)]
     study = subprocess.Popen(
         words, cwd=ROOT, env=environment(tmp_path), start_new_session=True, stderr=subprocess.PIPE, text=True
     )
     cell = tmp_path / "study" / "cells" / "one_way-all-seed0"
-    for _ in range(1200):
-        if (cell / "checkpoints" / "latest.pt").exists():
-            break
-        time.sleep(0.1)
+    wait_for(lambda: (cell / "checkpoints" / "latest.pt").exists() and any(map(hears_sigterm, at_work_on(cell))))
     saved = (cell / "checkpoints" / "latest.pt").stat().st_mtime_ns
-    os.killpg(study.pid, signal.SIGINT)
+    os.killpg(study.pid, signal.SIGINT) if ended_by == "Ctrl-C" else study.kill()
     said = study.communicate(timeout=120)[1]
-    assert study.returncode == 130
-    assert "stopped; 1 of 1 cells are left; repeat the command" in said
+    if ended_by == "Ctrl-C":
+        assert study.returncode == 130
+        assert "stopped; 1 of 1 cells are left; repeat the command" in said
+        assert not at_work_on(cell)
+    else:
+        wait_for(lambda: not at_work_on(cell), seconds=60)
     assert "Traceback" not in said
     assert "latest.pt is written" in (cell / "log.txt").read_text()
     assert (cell / "checkpoints" / "latest.pt").stat().st_mtime_ns > saved
-    assert not (cell / "claim.json").exists()
+    assert not (cell / "done.json").exists()
 
 
 @pytest.mark.slow
@@ -165,7 +196,7 @@ def test_a_full_disk_loses_no_more_than_the_cell_in_work(tmp_path, done):
     if mounted.returncode:
         pytest.skip("only root can mount a small disk to fill")
     try:
-        words = command(done.parent / "data", disk / "study", "--methods", "[paired,pix2pix]", "--folds", "[0,1]")
+        words = command(done.parent / "data", disk / "study", *FOUR)
         first = disk / "study" / "cells" / "paired-fold0-seed0" / "done.json"
         with (tmp_path / "errors").open("w") as errors:
             study = subprocess.Popen(words, cwd=ROOT, env=environment(tmp_path), stderr=errors)
@@ -183,26 +214,22 @@ def test_a_full_disk_loses_no_more_than_the_cell_in_work(tmp_path, done):
         again = subprocess.run(words, cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True, timeout=600)
         assert again.returncode == 0, again.stderr
         assert first.stat().st_mtime == before
-        # one process with a full disk in between measures what two undisturbed ones do
-        tables = []
-        for folder in (done, disk / "study"):
-            write_study(folder)
-            with (folder / "table.csv").open(newline="") as file:
-                tables.append([{**line, "minutes": ""} for line in csv.DictReader(file)])
-        assert tables[0] == tables[1]
+        # one process with a full disk in between measures what two undisturbed workers do
+        assert table(disk / "study") == table(done)
     finally:
         subprocess.run(["umount", str(disk)], check=True)
 
 
+@pytest.mark.parametrize("more", [(), ("--workers", "2")])
 @pytest.mark.slow
-def test_a_cell_that_fails_is_named_and_the_others_go_on(tmp_path):
+def test_a_cell_that_fails_is_named_and_the_others_go_on(tmp_path, more):
     make_dataset(tmp_path / "data", pairs=2)
     blocked = tmp_path / "study/cells/broken-all-seed0"
     blocked.mkdir(parents=True)
     (blocked / "checkpoints").write_text("no folder")  # which no check before the start can see
     variants = {"broken": {}, "one way": {"methods": ["one_way"]}}
     (tmp_path / "variants.json").write_text(json.dumps(variants))
-    words = command(tmp_path / "data", tmp_path / "study", "--variants", str(tmp_path / "variants.json"))
+    words = command(tmp_path / "data", tmp_path / "study", "--variants", str(tmp_path / "variants.json"), *more)
     done = subprocess.run(words, cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True, timeout=600)
     assert done.returncode == 1
     assert "failed: broken-all-seed0" in done.stderr

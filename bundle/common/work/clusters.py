@@ -17,6 +17,8 @@ LOOPBACK = "127.0.0.1"
 DEATHS = 10  # of workers with a task in hand, before Dask gives it back to us
 # no limit: a network takes what it needs, and a slab is measured before
 OWN = {"nthreads": 1, "memory_limit": 0}
+# Ctrl-C at a terminal reaches all processes there: workers leave it to the client, which ends them
+DEAF = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
 # in workers of this machine too: what goes wrong in a task is told by the client
 HUSHED = "ignore::UserWarning:multiprocessing.resource_tracker"  # of what workers leave that are ended at once
 QUIET = {"distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "critical"}
@@ -77,7 +79,7 @@ def local(workers: int) -> Any:
     for number in range(workers):
         own = {**env, "CUDA_VISIBLE_DEVICES": str(number % there)} if there else env
         offers = {"GPU": 1} if there else {}
-        options = {**OWN, **talk, "name": f"local-{number}", "env": own, "resources": offers}
+        options = {**OWN, **talk, "name": f"local-{number}", "env": own, "resources": offers, "preload": [DEAF]}
         spec[number] = {"cls": Nanny, "options": options}
     board = {"dashboard": has_dashboard(), "dashboard_address": f"{LOOPBACK}:0"}
     scheduler = {"cls": Scheduler, "options": {**talk, "port": 0, **board}}

@@ -31,6 +31,8 @@ class Engine:
     """
 
     def __init__(self, cluster: str | None = None, workers: int | None = None) -> None:
+        if workers is not None and (type(workers) is not int or workers < 1):
+            raise InputError(f"workers is {workers!r}; it must be a whole number of at least 1, or be left out.")
         if cluster is not None and cluster != SLURM and not (isinstance(cluster, str) and ADDRESS.fullmatch(cluster)):
             raise InputError(
                 f"cluster is {cluster!r}; give the address of a Dask scheduler, tcp://HOST:8786, or slurm."
@@ -74,26 +76,46 @@ class Engine:
             finally:
                 self._scheduled = None
 
-    def work_off(self, job: Job, recipe: Recipe, seen: Callable[[], int] = lambda: 0) -> None:
+    def work_off(
+        self,
+        job: Job,
+        recipe: Recipe,
+        seen: Callable[[], int] = lambda: 0,
+        failed: Callable[[str, str], None] | None = None,
+    ) -> None:
         """Do all tasks that are not done.
 
         Args:
             job: whose they are.
             recipe: by which a worker makes the same.
             seen: called now and then while workers are at work, to show how far they are; gives a number that grows.
+            failed: called with the name of a task for which something must be mended first, and what; the others go
+                on, but for those that need it. None to end with the first.
 
         Raises:
             InputError: if something must be mended first; what is done stays.
         """
         if self._scheduled is not None:
-            self._scheduled.work_off(job, recipe, seen)
+            self._scheduled.work_off(job, recipe, seen, failed)
             return
+        out: set[str] = set()  # what cannot be done
         for task in job.tasks():
-            if not job.marks.is_done(task.name):
+            if job.marks.is_done(task.name):
+                continue
+            if out.intersection(task.needs):
+                out.add(task.name)
+                continue
+            try:
                 job.marks.do(task)
-                told = task.say(job.marks.remembered(task.name)) if not job.marks.over() else None
-                if told:
-                    print(told)
+            except InputError as error:
+                if failed is None:
+                    raise
+                failed(task.name, str(error))
+                out.add(task.name)
+                continue
+            told = task.say(job.marks.remembered(task.name)) if not job.marks.over() else None
+            if told:
+                print(told)
 
 
 def gpus() -> int:

@@ -68,11 +68,17 @@ class Scheduled:
             if each is not None:
                 each.close(timeout=patience_s)
 
-    def work_off(self, job: Job, recipe: Recipe, seen: Callable[[], int]) -> None:
+    def work_off(
+        self,
+        job: Job,
+        recipe: Recipe,
+        seen: Callable[[], int],
+        failed: Callable[[str, str], None] | None = None,
+    ) -> None:
         """As :meth:`bundle.common.work.engine.Engine.work_off`."""
         self._client, _ = self._starting.result()
         self._tell()
-        watch = _Watch(seen)
+        watch = _Watch(seen, failed)
         while True:
             try:
                 _Round(self._client, self._submit, job, worker.packed(recipe), watch).go()
@@ -118,12 +124,15 @@ class _Watch:
     """What a user sees, and whether anything goes on.
 
     Args:
-        seen: as of :meth:`Scheduled.work_off`.
+        seen: as of :meth:`bundle.common.work.engine.Engine.work_off`.
+        failed: likewise.
     """
 
-    def __init__(self, seen: Callable[[], int]) -> None:
+    def __init__(self, seen: Callable[[], int], failed: Callable[[str, str], None] | None) -> None:
         self._seen, self._next = seen, 0.0
+        self.failed = failed
         self.reached = 0
+        self.out: set[str] = set()  # tasks that cannot be done
 
     def look(self) -> None:
         """Show how far it is, now and then."""
@@ -137,7 +146,7 @@ class _Round:
 
     def __init__(self, client: Any, submit: Callable[..., Any], job: Job, recipe: str, watch: _Watch) -> None:
         self.client, self.submit, self.job, self.recipe, self.watch = client, submit, job, recipe, watch
-        self.tasks = [task for task in job.tasks() if not job.marks.is_done(task.name)]
+        self.tasks = [task for task in job.tasks() if not (job.marks.is_done(task.name) or task.name in watch.out)]
         self.places = {task.name: place for place, task in enumerate(self.tasks)}
         self.futures: dict[str, Any] = {}
         self.tries: Counter[str] = Counter()
@@ -161,8 +170,8 @@ class _Round:
                 for name in [name for name in left if self.futures[name].status == "finished"]:
                     self._say(left.pop(name))
                 if failed:
-                    self._note(failed)
-                    self._give(failed)
+                    self._give(self._note(failed))
+                    left = {name: task for name, task in left.items() if name not in self.watch.out}
                 self.watch.look()
                 self._see_workers()
                 time.sleep(EVERY_SECONDS)
@@ -204,29 +213,43 @@ class _Round:
         if told:
             print(told)
 
-    def _note(self, failed: Sequence[Task]) -> None:
+    def _note(self, failed: Sequence[Task]) -> list[Task]:
         """Judge why tasks failed: those that need what failed fail with it, so each failure is looked at once.
 
+        Returns:
+            Those to try again.
+
         Raises:
-            InputError: if trying again is of no use.
+            InputError: if trying again is of no use, and the others are not to go on.
         """
         whole: dict[str, dict[str, Any]] = {}
+        of: dict[str, str] = {}  # the task that failed, by those that failed with it
         for task in failed:
             error = self.futures[task.name].exception()
             told = _failure(error, task.name)
             whole.setdefault(told["task"], told)
+            of[task.name] = told["task"]
         self.watch.look()
         if self.watch.reached > self._reached:
             self.tries.clear()
             self._reached = self.watch.reached
         for name, told in whole.items():
             if told["line"]:
-                raise InputError(told["line"])
+                if self.watch.failed is None:
+                    raise InputError(told["line"])
+                self.watch.failed(name, told["line"])
+                continue
             self.tries[name] += 1
-            if self.tries[name] == TRIES:
-                raise RuntimeError(f"{name} failed on worker {told['worker']}, as {TRIES} times:\n{told['trace']}")
             last = told["trace"].strip().splitlines()[-1]
+            if self.tries[name] == TRIES:
+                logger.error("%s on worker %s:\n%s", name, told["worker"], told["trace"])
+                raise InputError(
+                    f"{name} failed {TRIES} times, last on worker {told['worker']} ({last}); the same command goes on "
+                    "when that is mended."
+                )
             logger.warning("%s failed on worker %s (%s); it is tried again", name, told["worker"], last)
+        self.watch.out.update(task.name for task in failed if whole[of[task.name]]["line"])
+        return [task for task in failed if task.name not in self.watch.out]
 
 
 def _failure(error: Any, name: str) -> dict[str, Any]:

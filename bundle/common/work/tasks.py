@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from bundle.common.atomic import write_json
+from bundle.common.places import is_remote, remote
 
 DONE = "done.json"
 
@@ -52,6 +53,14 @@ class Marks:
         if name not in self._done and (self.folder / name / DONE).exists():
             self._done.add(name)
         return name in self._done
+
+    def known(self, names: Collection[str]) -> set[str]:
+        """Which of several tasks are done; in an object store by one listing, as each question there takes its time."""
+        if is_remote(self.folder):
+            marks = remote(self.folder).below()
+            self._done |= {name for name in names if f"{name}/{DONE}" in marks}
+            return self._done & set(names)
+        return {name for name in names if self.is_done(name)}
 
     def remembered(self, name: str) -> dict[str, Any]:
         """What a task that is done left to be remembered."""

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import importlib
 import json
+import os
 import sys
 import threading
 import traceback
@@ -14,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bundle.common.errors import line_of
+from bundle.common.errors import InputError, line_of
 from bundle.common.work.tasks import Job, Recipe
 
 ROOT = Path(__file__).resolve().parents[3]  # of the code that runs
@@ -35,7 +36,7 @@ def speaks() -> bool:
 
 def packed(recipe: Recipe) -> str:
     """A recipe as text for :func:`do`."""
-    text = json.dumps({"maker": recipe.maker, "given": recipe.given}, default=str)
+    text = json.dumps({"maker": recipe.maker, "given": recipe.given, "folder": str(Path.cwd())}, default=str)
     return base64.b64encode(zlib.compress(text.encode())).decode("ascii")
 
 
@@ -52,8 +53,8 @@ def enter(root: str, function: str, given: list[str], *needs: Any) -> Any:
     import os
     import sys
 
-    if "bundle" not in sys.modules and os.path.isdir(root):  # noqa: PTH112
-        sys.path.insert(0, root)  # before a trained bundle's copy, which MONAI puts on the path of what starts workers
+    if "bundle" not in sys.modules and os.path.isdir(root):  # noqa: PTH112  before a trained bundle, which has code too
+        sys.path.insert(0, root)
     return getattr(importlib.import_module("bundle.common.work.worker"), function)(*given)
 
 
@@ -84,30 +85,50 @@ def do(root: str, recipe: str, name: str) -> str:
             job.marks.do(next(task for task in job.tasks() if task.name == name))
         except Exception as error:
             line = line_of(error)
-            told = {"task": name, "worker": _name(), "line": line, "trace": traceback.format_exc()}
+            told = {"task": name, "worker": own_name(), "line": line, "trace": traceback.format_exc()}
             raise RuntimeError(json.dumps(told)) from None
-    return _name()
+    return own_name()
 
 
 def _job(root: str, recipe: str) -> Job:
     digest = hashlib.sha256(recipe.encode()).hexdigest()
     if digest not in _held:
         if Path(root).is_dir() and Path(root) != ROOT:
-            raise RuntimeError(f"this worker runs the code in {ROOT}, not that in {root}; start it anew.")
+            raise InputError(f"worker {own_name()} runs the code in {ROOT}, not that in {root}; start it anew.")
         _held.clear()
         made: Mapping[str, Any] = json.loads(zlib.decompress(base64.b64decode(recipe)))
+        if not Path(made["folder"]).is_dir():
+            raise InputError(
+                f"worker {own_name()} has no folder {made['folder']}, where the command was started; all workers must "
+                "see the folders that it names."
+            )
+        os.chdir(made["folder"])  # names are given from there
         module, _, function = made["maker"].partition(":")
         _held[digest] = getattr(importlib.import_module(module), function)(**made["given"])
     return _held[digest]
 
 
-def _name() -> str:
-    """Of this worker, as its cluster has it."""
+def own_name() -> str:
+    """Of this worker, as its cluster has it; empty where this process is none."""
+    worker = _worker()
+    return "" if worker is None else str(worker.name)
+
+
+def is_wanted() -> bool:
+    """Whether the task in hand is still asked for; not where who did has stopped or is gone."""
+    worker = _worker()
+    if worker is None:
+        return True
+    task = worker.state.tasks.get(worker.get_current_task())
+    return task is None or task.state != "cancelled"
+
+
+def _worker() -> Any:
     if "distributed" not in sys.modules:
-        return "this process"
+        return None
     from distributed import get_worker
 
     try:
-        return str(get_worker().name)
-    except ValueError:  # in a test
-        return "this process"
+        return get_worker()
+    except ValueError:  # no task's thread
+        return None

@@ -3,65 +3,40 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from tqdm import tqdm
 
 from bundle.common.atomic import check_writable, whole_folder, write_json
 from bundle.common.checks import sha256_of
 from bundle.common.errors import InputError
-from bundle.common.region import spread
 from bundle.common.run_folder import log_to
-from bundle.data.datalist import SIDES, SPLITS, Datalist, Image, Pair
+from bundle.common.work.engine import Engine
+from bundle.data.datalist import SIDES, SPLITS, Datalist, Pair
 from bundle.data.provenance import provenance
-from bundle.evaluation.panels import difference
 from bundle.evaluation.tables import HASHES, write_csv
 from bundle.evaluation.unpaired import consecutive
-from bundle.evaluation.unpaired.labelling_index import outlined, resolution_faults, resolution_note
-from bundle.evaluation.unpaired.perceptual_hash import HASH_MISSING, PerceptualHash, find_hash
-from bundle.evaluation.unpaired.reconstruction import MEASURES, Cycle, load_cycle, measures
+from bundle.evaluation.unpaired.image_scores import IMAGES, ImageScores, Model, Settings, images_of
+from bundle.evaluation.unpaired.labelling_index import resolution_faults, resolution_note
+from bundle.evaluation.unpaired.perceptual_hash import HASH_MISSING, PerceptualHash
+from bundle.evaluation.unpaired.reconstruction import MEASURES, Cycle
 from bundle.evaluation.unpaired.summary import Row, Tables, summarise
 from bundle.evaluation.unpaired.tables import CARRIED, markdown
-from bundle.images.false_colour import as_picture
-from bundle.images.slides import read_mask, read_slide, to_8bit, write_slide
+from bundle.evaluation.working import sole, work_off
 
 logger = logging.getLogger("bundle")
 
+WORK = ".evaluation"  # what an unfinished evaluation has done
+MODULE = "bundle.evaluation.unpaired.image_scores"  # what a worker imports first
 ABOUT = ("split", "image", "specimen")
 RECONSTRUCTION_COLUMNS = (*ABOUT, "side", *MEASURES)
 HASH_COLUMNS = (*ABOUT, "top", "left", *HASHES)
 LABELLING_COLUMNS = (*ABOUT, *consecutive.REGION_COLUMNS)
 CHANNEL_COLUMNS = (*ABOUT, "side", "channel", *CARRIED)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What an evaluation is asked; the ids of ``evaluate_unpaired.json``.
-
-    Attributes:
-        splits: which of training, validation and testing to measure.
-        patch: side of the tiles that are hashed, about, px.
-        pictures: images of each split and side whose pictures are kept, spread over them.
-        labelling_index: count nuclei.
-        nucleus_um: their diameter in µm.
-        dab_threshold: mean optical density of DAB above which a nucleus is positive.
-        region_um: side of the regions whose indices are compared, about, µm.
-        seed: of the bootstrap over specimens or regions.
-    """
-
-    splits: Sequence[str]
-    patch: int
-    pictures: int
-    labelling_index: bool
-    nucleus_um: float
-    dab_threshold: float
-    region_um: float
-    seed: int
 
 
 def evaluate(
@@ -80,6 +55,7 @@ def evaluate(
     dab_threshold: float,
     region_um: float,
     seed: int,
+    engine: Engine | None = None,
 ) -> None:
     """Translate every image of a dataset and back, and score it: tables, pictures, and the run's report.
 
@@ -102,6 +78,7 @@ def evaluate(
         dab_threshold: likewise.
         region_um: likewise.
         seed: likewise.
+        engine: does the images; None for this machine.
 
     Raises:
         InputError: if the model and dataset do not belong together, or a value makes no sense.
@@ -110,11 +87,13 @@ def evaluate(
         eval_splits, eval_patch, eval_pictures, labelling_index, nucleus_um, dab_threshold, region_um, seed
     )
     windows = {name: value for name, value in {"window": eval_window, "step": eval_step}.items() if value is not None}
-    cycle = load_cycle(model_bundle, device, **windows)
+    model = Model(str(model_bundle), str(device), windows, hash_weights)
+    images = ImageScores(data, asked, model, Path(output_dir) / WORK)
+    cycle = images.cycle
     faults = setting_faults(data, asked) + _model_faults(data, cycle)
     if faults:
         raise InputError("\n".join(faults))
-    perceptual_hash = find_hash(hash_weights, device)
+    perceptual_hash = images.perceptual_hash
     folder = Path(output_dir) / "evaluation"
     check_writable(output_dir)
     log_to(Path(output_dir) / "log.txt")
@@ -125,24 +104,30 @@ def evaluate(
     ids = {"model_bundle": str(model_bundle), "eval_patch": eval_patch, "eval_splits": list(eval_splits), **windows}
     ids |= {"hash_weights": hash_weights, "labelling_index": labelling_index, **counting}
     origin = _origin(data, ids)
-    tables = Tables()
-    every = [
-        (split, image, place, place in _places(images, eval_pictures))
-        for (split, _), images in images_of(data, eval_splits).items()
-        for place, image in enumerate(images)
-    ]
-    with whole_folder(folder) as partial:
-        measure = _Measurer(data, cycle, asked, perceptual_hash, tables, partial / "images")
-        for each in tqdm(every, unit="image", desc="evaluating", dynamic_ncols=True):
-            measure(*each)
-        names = {side: getattr(data, side).name for side in SIDES}
-        found = summarise(tables, names, counting, notes)
-        write_tables(partial, tables)
-        write_json(partial / "summary.json", found)
-        write_json(partial / "provenance.json", origin)
-        text = markdown(found)
-        (partial / "table.md").write_text(text, encoding="utf-8")
+    names = [task.name for task in images.tasks()]
+    with sole(images.work, output_dir, origin):
+        job = lambda report: replace(images, report=report)
+        work_off(job, images.recipe(), names, engine or Engine(), "image", MODULE)
+        tables = images.result()
+        with whole_folder(folder) as partial:
+            if (images.work / IMAGES).exists():
+                shutil.copytree(images.work / IMAGES, partial / IMAGES)
+            text = _write(partial, data, tables, counting, notes, origin)
     print(f"\n{text}")
+
+
+def _write(
+    folder: Path, data: Datalist, tables: Tables, counting: Row, notes: Sequence[str], origin: Mapping[str, Any]
+) -> str:
+    """Write all tables; gives the one that is shown."""
+    names = {side: getattr(data, side).name for side in SIDES}
+    found = summarise(tables, names, counting, notes)
+    write_tables(folder, tables)
+    write_json(folder / "summary.json", found)
+    write_json(folder / "provenance.json", origin)
+    text = markdown(found)
+    (folder / "table.md").write_text(text, encoding="utf-8")
+    return text
 
 
 def write_tables(folder: Path, tables: Tables) -> None:
@@ -156,15 +141,6 @@ def write_tables(folder: Path, tables: Tables) -> None:
     for name, columns in every.items():
         if rows := getattr(tables, name):
             write_csv(folder / f"{name}.csv", columns, rows)
-
-
-def images_of(data: Datalist, splits: Sequence[str]) -> dict[tuple[str, str], list[Image]]:
-    """The images of each split and side, in order."""
-    return {(split, side): data.images(split, side) for split in SPLITS if split in splits for side in SIDES}
-
-
-def _places(images: Sequence[Image], most: int) -> list[int]:
-    return spread(len(images), most) if images and most else []
 
 
 def setting_faults(data: Datalist, asked: Settings) -> list[str]:
@@ -226,71 +202,3 @@ def _origin(data: Datalist, ids: dict[str, Any]) -> dict[str, Any]:
     model = sha256_of(Path(ids["model_bundle"]) / "models" / "model.pt")
     names = {"source": data.source.name, "target": data.target.name, "caveat": data.caveat}
     return {**provenance(data, ids), "ids": ids, "model_sha256": model, **names}
-
-
-@dataclass(frozen=True)
-class _Measurer:
-    """Measures one image after the other into the tables."""
-
-    data: Datalist
-    cycle: Cycle
-    asked: Settings
-    perceptual_hash: PerceptualHash | None
-    tables: Tables
-    folder: Path
-
-    def __call__(self, split: str, image: Image, place: int, keep: bool) -> None:
-        """Measure an image, the one at a place in the list of its split and side; ``keep`` its pictures too."""
-        given, translated, back = self.cycle(image.side, read_slide(image.path).pixels)
-        name = f"{split}_{image.side}_{place:04d}_{image.path.name.split('.')[0]}"
-        about = {"split": split, "image": name, "specimen": image.specimen}
-        self.tables.reconstruction.append({**about, "side": image.side, **measures(back, given)})
-        pictures = {"image": given, "translated": translated, "reconstruction": back}
-        mask = None if image.mask is None else read_mask(image.mask)
-        mask = mask if mask is not None and mask.shape == given.shape[1:] else None
-        if self.of_stains():
-            self.tables.channels += self.channels({**about, "side": image.side}, image.side, given, translated, mask)
-        pair = self.pair_of(split, image)
-        if image.side == "source" and pair is not None and self.data.target.is_brightfield:
-            pictures |= self.compare(about, pair, translated, mask)
-        if keep:
-            pictures["residual"] = difference(back, given)
-            for key, pixels in pictures.items():
-                write_slide(self.folder / name / f"{key}.png", as_picture(pixels), self.data.pixel_um)
-
-    def of_stains(self) -> bool:
-        """Whether the source is colour and the target channels, of which each may carry a stain of the source."""
-        return self.data.source.is_brightfield and not self.data.target.is_brightfield
-
-    def pair_of(self, split: str, image: Image) -> Pair | None:
-        """The entry with both sides that a source image stands in."""
-        pairs: list[Pair] = getattr(self.data, split)
-        return next((pair for pair in pairs if pair.label == image.label), None)
-
-    def channels(
-        self, about: Row, side: str, given: np.ndarray, translated: np.ndarray, mask: np.ndarray | None
-    ) -> list[Row]:
-        """Which channel carries which stain, in a translation of either side."""
-        rgb, channels = (given, translated) if side == "source" else (translated, given)
-        target = self.data.target
-        names = target.channel_names or [f"channel {place}" for place in range(target.channels)]
-        return [{**about, **row} for row in consecutive.carried(rgb, channels, names, mask)]
-
-    def compare(self, about: Row, pair: Pair, virtual: np.ndarray, mask: np.ndarray | None) -> dict[str, np.ndarray]:
-        """Virtual stain against that of the consecutive section; gives the pictures of both."""
-        real = to_8bit(read_slide(pair.target).pixels, self.data.target.low, self.data.target.high)
-        if self.perceptual_hash is not None:
-            rows = consecutive.hashed(virtual, real, self.perceptual_hash, self.asked.patch)
-            self.tables.hash += [{**about, **row} for row in rows]
-        if not self.asked.labelling_index:
-            return {"real": real}
-        both = {"real": real, "virtual": virtual}
-        nuclei = consecutive.nuclei_of(virtual, real, self.data.pixel_um, self.asked.nucleus_um)
-        shapes = {stain: (pixels.shape[1], pixels.shape[2]) for stain, pixels in both.items()}
-        side = self.asked.region_um / self.data.pixel_um
-        rows = consecutive.labelled(nuclei, shapes, mask, self.asked.dab_threshold, side)
-        self.tables.labelling += [{**about, **row} for row in rows]
-        outlines = {
-            f"nuclei_{stain}": outlined(both[stain], found, self.asked.dab_threshold) for stain, found in nuclei.items()
-        }
-        return {"real": real, **outlines}

@@ -15,8 +15,8 @@ import numpy as np
 from pydicom import dcmread
 
 from bundle.common.atomic import whole_folder
-from bundle.common.claims import CLAIM, claimed
 from bundle.common.errors import InputError
+from bundle.common.folder_lock import LOCK, held
 from bundle.common.trained_bundle import fingerprint
 from bundle.common.verdicts import REFUSED
 from bundle.hospital.objects.colour import KINDS, WRITERS
@@ -117,18 +117,15 @@ def stain_series(desk: Desk, series: Series, wanted: Wanted) -> str:
         wanted.frames,
     ]
     folder = desk.work / hashlib.sha256(json.dumps(key).encode()).hexdigest()[:24]
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # it will hold images of a patient
-    try:
-        with claimed(folder) as ours:
-            if not ours:
-                raise BusyError(f"another process is at work on series {series.series_uid} in {folder}; wait for it.")
+    busy = f"another process is at work on series {series.series_uid} in {folder}"
+    with held(folder, busy, "wait for it.", BusyError, mode=0o700):  # it will hold images of a patient
+        try:
             told = job.go(folder, listed)
             if not desk.keep:
                 _clear(folder)
-    finally:
-        for empty in (folder / "source", folder):
-            with contextlib.suppress(OSError):  # there is something to go on from, or another process has come for it
-                empty.rmdir()
+        finally:
+            with contextlib.suppress(OSError):  # there is something to go on from
+                (folder / "source").rmdir()
     return told
 
 
@@ -296,11 +293,11 @@ class _NotListedError(UnreachableError):
 
 
 def _clear(folder: Path) -> None:
-    """Remove what a finished job leaves, but not the sign that it is ours."""
+    """Remove what a finished job leaves, but not the lock by which it is ours."""
     for path in folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
-        elif path.name != CLAIM:
+        elif path.name != LOCK:
             path.unlink(missing_ok=True)
 
 

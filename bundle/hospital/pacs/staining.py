@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from bundle.common.child import ends_with_parent
 from bundle.common.errors import InputError
 from bundle.common.trained_bundle import (
     SPEEDS,
@@ -28,7 +28,6 @@ from bundle.images.stained.stored import file_name
 
 ERROR = b"\nerror: "  # how a command of ours ends that found a fault; see bundle.common.errors
 FRAMES = tuple(KINDS)
-PR_SET_PDEATHSIG = 1
 PAUSE_S = 0.2
 
 
@@ -108,7 +107,11 @@ def stain_folder(wanted: Wanted, source: Path, output: Path, heed_stop: Callable
         command += ["--refuse_unlike", "True"]
     # a session of its own: what a terminal sends to all goes to us alone, who then end it
     with subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, preexec_fn=_end_with_parent, start_new_session=True
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        preexec_fn=ends_with_parent(),
+        start_new_session=True,
     ) as child:
         try:
             said = _pass_on(child, heed_stop)
@@ -153,9 +156,3 @@ def _pass_on(child: subprocess.Popen[bytes], heed_stop: Callable[[], None]) -> s
         sys.stderr.flush()
     sys.stderr.write(held.decode(errors="replace"))
     return said.removeprefix(ERROR).decode(errors="replace").strip()
-
-
-def _end_with_parent() -> None:
-    """Have the kernel end this process with its parent, where it can (Linux): none goes on that nobody knows of."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -71,11 +71,13 @@ class Format(ABC):
         name: as ``output_format`` gives it.
         file_name: of a result.
         title: for pages.
+        remote: whether it is written to, and read from, a place that only takes whole files.
     """
 
     name: str
     file_name: str
     title: str
+    remote = False
 
     @abstractmethod
     def holds(self, path: Path) -> bool:

@@ -1,12 +1,11 @@
 """A number for each cube of voxels of a stained volume, such as its expected error, as an OME-Zarr of its own.
 
-NGFF 0.4 on Zarr 2 as the stain's: a multiscale with one channel of float32, NaN where nothing is known. It lies in a
-stained OME-Zarr, or beside a stain of another format.
+Of the same version of NGFF as the stain's: a multiscale with one channel of float32, NaN where nothing is known. It
+lies in a stained OME-Zarr, or beside a stain of another format.
 """
 
 from __future__ import annotations
 
-import json
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,18 +15,9 @@ import numpy as np
 
 from bundle.common.errors import InputError
 from bundle.images.slides import reading
-from bundle.images.stained.formats import DEPTH, Stain, geometry_of
-from bundle.images.stained.ome_zarr import (
-    COLOURS,
-    array_of,
-    attributes_of,
-    chunk_of,
-    level_shapes,
-    read_box,
-    read_header,
-    write_json_in_place,
-    write_level,
-)
+from bundle.images.stained.formats import DEPTH, Box, Stain, geometry_of
+from bundle.images.stained.ngff import LAYOUTS, begin, end, layout_of
+from bundle.images.stained.ome_zarr import COLOURS, Arrays, attributes_of, level_shapes
 from bundle.images.stained.spec import StainSpec
 from bundle.images.volumes.geometry import Geometry
 
@@ -69,6 +59,11 @@ class MapSpec:
         return level_shapes(self.shape)[: self.depth.bit_length()]
 
     @property
+    def arrays(self) -> Arrays:
+        """What is written of it."""
+        return Arrays(self.levels, 1, FLOAT, self.depth)
+
+    @property
     def geometry(self) -> Geometry:
         """Where the cubes' centres lie."""
         given = self.stain.geometry
@@ -78,7 +73,7 @@ class MapSpec:
         return Geometry((z * self.cube, y * self.cube, x * self.cube), (place[0], place[1], place[2]), given.direction)
 
     def attributes(self) -> dict[str, Any]:
-        """The ``.zattrs`` of the group."""
+        """What a viewer is told of it, as NGFF 0.4 has it."""
         least, most = self.shown
         window = {"start": least, "end": most, "min": least, "max": most}
         channel = {"label": self.label, "color": COLOURS["Alpha"], "window": window, "active": True, "coefficient": 1}
@@ -98,9 +93,7 @@ def halve(slab: np.ndarray) -> np.ndarray:
 
 def create(path: Path, spec: MapSpec) -> None:
     """Make the arrays, without what makes them an OME-Zarr; one process does it before any writes a slab."""
-    write_json_in_place(path / ".zgroup", {"zarr_format": 2})
-    for level, shape in enumerate(spec.levels):
-        write_json_in_place(path / str(level) / ".zarray", array_of(shape, level, 1, FLOAT, spec.depth))
+    begin(path, spec.stain.ngff, spec.arrays)
 
 
 def write_slab(path: Path, spec: MapSpec, start: int, slab: np.ndarray) -> None:
@@ -118,18 +111,12 @@ def write_slab(path: Path, spec: MapSpec, start: int, slab: np.ndarray) -> None:
     for level in range(len(spec.levels)):
         if level:
             slab = halve(slab)
-        chunk = chunk_of(slab.shape, level, spec.depth)  # type: ignore[arg-type]
-        write_level(path / str(level), chunk, start // spec.depth, slab[..., None])
+        LAYOUTS[spec.stain.ngff].write(path, spec.arrays, level, start // spec.depth, slab[..., None])
 
 
 def finish(path: Path, spec: MapSpec) -> None:
-    """Write what makes the arrays an OME-Zarr, and all metadata in one file for readers over a network."""
-    attributes = spec.attributes()
-    metadata: dict[str, Any] = {".zattrs": attributes, ".zgroup": {"zarr_format": 2}}
-    for level, shape in enumerate(spec.levels):
-        metadata[f"{level}/.zarray"] = array_of(shape, level, 1, FLOAT, spec.depth)
-    write_json_in_place(path / ".zmetadata", {"zarr_consolidated_format": 1, "metadata": metadata})
-    write_json_in_place(path / ".zattrs", attributes)
+    """Write what makes the arrays an OME-Zarr."""
+    end(path, spec.stain.ngff, spec.arrays, spec.attributes())
 
 
 def open_map(path: Path) -> Stain:
@@ -147,11 +134,13 @@ def open_map(path: Path) -> Stain:
     if not path.is_dir():
         raise InputError(f"{path} does not exist.")
     with reading(str(path)):
-        stamp, shape, channels = read_header(path)
-        depth = int(json.loads((path / "0" / ".zarray").read_text(encoding="utf-8"))["chunks"][1])
-        levels = level_shapes(shape)[: depth.bit_length()]
+        layout = layout_of(path)
+        if layout is None:
+            raise ValueError("it is no OME-Zarr")
+        stamp, shape, channels, depth = layout.header(path)
+        arrays = Arrays(level_shapes(shape)[: depth.bit_length()], channels, FLOAT, depth)
 
-        def boxes(level: int, box: tuple[slice, slice, slice]) -> np.ndarray:
-            return read_box(path, levels[level], channels, level, box, FLOAT, depth)
+        def boxes(level: int, box: Box) -> np.ndarray:
+            return layout.read(path, arrays, level, box)
 
-        return Stain(path, shape, channels, geometry_of(path, stamp), stamp["about"], levels, boxes)
+        return Stain(path, shape, channels, geometry_of(path, stamp), stamp["about"], arrays.levels, boxes)

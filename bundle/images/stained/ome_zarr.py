@@ -1,7 +1,7 @@
-"""A stained volume as OME-Zarr: NGFF 0.4 on Zarr 2, which more viewers read than any later pair.
+"""Images of stained volumes as OME-Zarr: NGFF 0.4 on Zarr 2, which more viewers read than any later pair.
 
-It has coarser levels for viewers, and states scale and translation along its axes; the direction matrix, which NGFF
-0.4 cannot express, is in an attribute of our own.
+They have coarser levels for viewers, and state scale and translation along their axes; the direction matrix, which NGFF
+cannot express, is in an attribute of our own. What other versions share with this one is here too.
 
 Chunks are written and read here and not through ``zarr``: its threads would make the bytes of a chunk depend on
 chance, it takes a missing chunk for black, and its two generations differ in how they write format 2.
@@ -11,16 +11,18 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import imagecodecs
 import numpy as np
 
+from bundle.common.places import TOGETHER, contents, write_files
 from bundle.images.slides import reading
-from bundle.images.stained.formats import DEPTH, Box, Format, Stain, geometry_of, register
-from bundle.images.stained.spec import StainSpec
+from bundle.images.stained.formats import DEPTH, Box
 from bundle.images.volumes.geometry import Geometry
 
 SIDE = 128  # a chunk's height and width: 1.5 MB of RGB, at a third of it packed one request over a network
@@ -64,13 +66,6 @@ def chunk_of(shape: tuple[int, int, int], level: int, depth: int = DEPTH) -> tup
     return depth >> level, min(SIDE, shape[1]), min(SIDE, shape[2])
 
 
-def array_of(
-    shape: tuple[int, int, int], level: int, channels: int, kind: np.dtype = COLOUR, depth: int = DEPTH
-) -> dict[str, Any]:
-    """The ``.zarray`` of a level."""
-    return zarray([channels, *shape], [channels, *chunk_of(shape, level, depth)], kind)
-
-
 def zarray(shape: list[int], chunks: list[int], kind: np.dtype) -> dict[str, Any]:
     """The ``.zarray`` of an array of Zarr 2, packed as :func:`packed` does."""
     return {
@@ -86,15 +81,69 @@ def zarray(shape: list[int], chunks: list[int], kind: np.dtype) -> dict[str, Any
     }
 
 
-def _attributes(spec: StainSpec) -> dict[str, Any]:
-    """The ``.zattrs`` of the group."""
-    window = {"start": 0, "end": 255, "min": 0, "max": 255}
-    channels = [
-        {"label": label, "color": colour, "window": window, "active": label != "Alpha", "coefficient": 1}
-        | {"family": "linear", "inverted": False}
-        for label, colour in list(COLOURS.items())[: spec.channels]
-    ]
-    return attributes_of("stained", spec.geometry, len(level_shapes(spec.shape)), channels, "color", spec.stamp())
+@dataclass(frozen=True)
+class Arrays:
+    """The arrays of an image, a level each.
+
+    Attributes:
+        levels: shapes (Z, Y, X), finest first.
+        channels: of each voxel.
+        kind: of the values.
+        depth: slices of the finest level that are written together.
+    """
+
+    levels: list[tuple[int, int, int]]
+    channels: int
+    kind: np.dtype = COLOUR
+    depth: int = DEPTH
+
+    def chunk(self, level: int) -> tuple[int, int, int]:
+        """Shape (Z, Y, X) of a level's chunks."""
+        return chunk_of(self.levels[level], level, self.depth)
+
+
+class Layout(ABC):
+    """How the arrays of an image lie on disk, and what says that they are one, by version of NGFF.
+
+    Attributes:
+        marks: names of which one is there, in the folder of an image begun or finished.
+    """
+
+    marks: tuple[str, ...]
+
+    @abstractmethod
+    def create(self, path: Path, arrays: Arrays) -> None:
+        """Make the arrays, without what makes them an OME-Zarr."""
+
+    @abstractmethod
+    def write(self, path: Path, arrays: Arrays, level: int, row: int, slab: np.ndarray) -> None:
+        """Write what one slab (D, Y, X, C), the ``row``-th, fills of a level."""
+
+    @abstractmethod
+    def finish(self, path: Path, arrays: Arrays, attributes: dict[str, Any]) -> None:
+        """Write what makes the arrays an OME-Zarr.
+
+        Args:
+            path: the image.
+            arrays: likewise.
+            attributes: of NGFF 0.4, by :func:`attributes_of`.
+        """
+
+    @abstractmethod
+    def header(self, path: Path) -> tuple[dict[str, Any], tuple[int, int, int], int, int]:
+        """The stamp, shape (Z, Y, X), channels and depth of a slab of a finished image.
+
+        Raises:
+            ValueError: if it is not finished.
+        """
+
+    @abstractmethod
+    def read(self, path: Path, arrays: Arrays, level: int, box: Box) -> np.ndarray:
+        """Read a box (D, H, W, C) of a level.
+
+        Raises:
+            InputError: if a chunk is missing or corrupt.
+        """
 
 
 def attributes_of(
@@ -140,21 +189,21 @@ def attributes_of(
 
 def write_json_in_place(path: Path, content: dict[str, Any]) -> None:
     """In place, and not through a second file: one left by a kill would stay in the result."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")
+    write_files({path: (json.dumps(content, indent=2, default=str) + "\n").encode()})
 
 
-def write_level(folder: Path, chunk: tuple[int, int, int], row: int, slab: np.ndarray) -> None:
-    """Write the chunks of one level that a slab (D, Y, X, C) fills; those at the far edges are filled up with zeros."""
+def blocks_of(chunk: tuple[int, int, int], slab: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
+    """Row, column and values (C, *chunk) of the chunks that a slab (D, Y, X, C) fills, row by row.
+
+    Those at the far edges are filled up with zeros.
+    """
     channels = slab.shape[3]
     rows, columns = (-(-size // side) for size, side in zip(slab.shape[1:3], chunk[1:], strict=True))
     for y, x in itertools.product(range(rows), range(columns)):
         part = slab[:, y * chunk[1] : (y + 1) * chunk[1], x * chunk[2] : (x + 1) * chunk[2]]
         block = np.zeros((channels, *chunk), slab.dtype)
         block[:, : part.shape[0], : part.shape[1], : part.shape[2]] = part.transpose(3, 0, 1, 2)
-        file = folder / "0" / str(row) / str(y) / str(x)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(packed(block))
+        yield y, x, block
 
 
 def packed(block: np.ndarray) -> bytes:
@@ -171,55 +220,35 @@ def packed(block: np.ndarray) -> bytes:
     return bytes(packed)
 
 
-def read_header(path: Path) -> tuple[dict[str, Any], tuple[int, int, int], int]:
-    """The stamp, shape (Z, Y, X) and channels of a finished OME-Zarr.
-
-    Raises:
-        ValueError: if it is not finished or not of this program.
-    """
-    if not (path / ".zattrs").is_file():
-        raise ValueError("it has no .zattrs, so it was not finished")
-    stamp = json.loads((path / ".zattrs").read_text(encoding="utf-8"))["virtual_staining"]
-    channels, z, y, x = json.loads((path / "0" / ".zarray").read_text(encoding="utf-8"))["shape"]
-    return stamp, (z, y, x), channels
+def unpacked(content: bytes, arrays: Arrays, level: int) -> np.ndarray:
+    """A chunk (C, *chunk) of what :func:`packed` made of it."""
+    values = np.frombuffer(imagecodecs.blosc_decode(content), arrays.kind)
+    return values.reshape(arrays.channels, *arrays.chunk(level))
 
 
 def read_box(
-    path: Path,
-    shape: tuple[int, int, int],
-    channels: int,
-    level: int,
-    box: Box,
-    kind: np.dtype = COLOUR,
-    depth: int = DEPTH,
+    arrays: Arrays, level: int, box: Box, load: Callable[[int, Sequence[tuple[int, int]]], Iterable[np.ndarray]]
 ) -> np.ndarray:
     """Read a box of a level.
 
     Args:
-        path: the OME-Zarr.
-        shape: (Z, Y, X) of the level.
-        channels: of the image.
+        arrays: of the image.
         level: its number.
         box: z, y and x from start to stop, within the shape.
-        kind: of the values.
-        depth: of a slab, slices.
+        load: gives the chunks (C, *chunk) of one slab, of its number and of their rows and columns.
 
     Returns:
-        (D, H, W, C), of that kind.
-
-    Raises:
-        InputError: if a chunk is missing or corrupt.
+        (D, H, W, C), of the arrays' kind.
     """
-    chunk = chunk_of(shape, level, depth)
-    pixels = np.empty((*(part.stop - part.start for part in box), channels), kind)
-    for place in itertools.product(*(_chunks_of(part, side) for part, side in zip(box, chunk, strict=True))):
-        file = path / str(level) / "0" / Path(*map(str, place))
-        with reading(str(file)):
-            content = imagecodecs.blosc_decode(file.read_bytes())
-            block = np.frombuffer(content, kind).reshape(channels, *chunk)
-        inner, outer = zip(*_overlaps(place, chunk, box), strict=True)
-        for channel, values in enumerate(block):  # faster than all of them at once
-            pixels[(*outer, channel)] = values[inner]
+    chunk = arrays.chunk(level)
+    pixels = np.empty((*(part.stop - part.start for part in box), arrays.channels), arrays.kind)
+    slabs, rows, columns = (_chunks_of(part, side) for part, side in zip(box, chunk, strict=True))
+    places = list(itertools.product(rows, columns))
+    for slab in slabs if places else ():
+        for place, block in zip(places, load(slab, places), strict=True):
+            inner, outer = zip(*_overlaps((slab, *place), chunk, box), strict=True)
+            for channel, values in enumerate(block):  # faster than all of them at once
+                pixels[(*outer, channel)] = values[inner]
     return pixels
 
 
@@ -236,46 +265,63 @@ def _overlaps(place: tuple[int, ...], chunk: tuple[int, int, int], box: Box) -> 
         yield slice(start - first, stop - first), slice(start - part.start, stop - part.start)
 
 
-class OmeZarr(Format):
-    """OME-Zarr."""
+class Plain(Layout):
+    """NGFF 0.4 on Zarr 2: a file a chunk."""
 
-    name, file_name, title = "ome-zarr", "stained.ome.zarr", "OME-Zarr"
+    marks = (".zgroup", ".zattrs")
 
-    def holds(self, path: Path) -> bool:
-        """As of :class:`Format`."""
-        return any((path / name).is_file() for name in (".zgroup", ".zattrs"))
-
-    def create(self, path: Path, spec: StainSpec) -> None:
-        """Make the arrays, without what makes them an OME-Zarr."""
+    def create(self, path: Path, arrays: Arrays) -> None:
+        """As of :class:`Layout`."""
         write_json_in_place(path / ".zgroup", {"zarr_format": 2})
-        for level, shape in enumerate(level_shapes(spec.shape)):
-            write_json_in_place(path / str(level) / ".zarray", array_of(shape, level, spec.channels))
+        for level, array in enumerate(self._arrays(arrays)):
+            write_json_in_place(path / str(level) / ".zarray", array)
 
-    def write_slab(self, path: Path, spec: StainSpec, start: int, slab: np.ndarray) -> None:
-        """Write a slab's chunks of every level."""
-        for level in range(len(level_shapes(spec.shape))):
-            if level:
-                slab = halve(slab)
-            write_level(path / str(level), chunk_of(slab.shape[:3], level), (start >> level) // (DEPTH >> level), slab)
+    def write(self, path: Path, arrays: Arrays, level: int, row: int, slab: np.ndarray) -> None:
+        """As of :class:`Layout`."""
+        blocks = blocks_of(arrays.chunk(level), slab)
+        while files := {
+            _chunk_file(path, level, row, y, x): packed(block) for y, x, block in itertools.islice(blocks, TOGETHER)
+        }:
+            write_files(files)
 
-    def finish(self, path: Path, spec: StainSpec) -> None:
-        """Write what makes the arrays an OME-Zarr, and all metadata in one file for readers over a network."""
-        attributes = _attributes(spec)
+    def finish(self, path: Path, arrays: Arrays, attributes: dict[str, Any]) -> None:
+        """As of :class:`Layout`, and all metadata in one file for readers over a network."""
         metadata: dict[str, Any] = {".zattrs": attributes, ".zgroup": {"zarr_format": 2}}
-        for level, shape in enumerate(level_shapes(spec.shape)):
-            metadata[f"{level}/.zarray"] = array_of(shape, level, spec.channels)
+        for level, array in enumerate(self._arrays(arrays)):
+            metadata[f"{level}/.zarray"] = array
         write_json_in_place(path / ".zmetadata", {"zarr_consolidated_format": 1, "metadata": metadata})
         write_json_in_place(path / ".zattrs", attributes)
 
-    def open(self, path: Path) -> Stain:
-        """As of :class:`Format`."""
-        stamp, shape, channels = read_header(path)
-        levels = level_shapes(shape)
+    def header(self, path: Path) -> tuple[dict[str, Any], tuple[int, int, int], int, int]:
+        """As of :class:`Layout`."""
+        if not (path / ".zattrs").is_file():
+            raise ValueError("it has no .zattrs, so it was not finished")
+        stamp = json.loads((path / ".zattrs").read_text(encoding="utf-8"))["virtual_staining"]
+        array = json.loads((path / "0" / ".zarray").read_text(encoding="utf-8"))
+        channels, z, y, x = array["shape"]
+        return stamp, (z, y, x), channels, int(array["chunks"][1])
 
-        def boxes(level: int, box: Box) -> np.ndarray:
-            return read_box(path, levels[level], channels, level, box)
+    def read(self, path: Path, arrays: Arrays, level: int, box: Box) -> np.ndarray:
+        """As of :class:`Layout`."""
 
-        return Stain(path, shape, channels, geometry_of(path, stamp), stamp["about"], levels, boxes)
+        def load(slab: int, places: Sequence[tuple[int, int]]) -> Iterator[np.ndarray]:
+            files = [_chunk_file(path, level, slab, *place) for place in places]
+            chunks = contents(files)
+            for file in files:
+                with reading(str(file)):
+                    block = unpacked(next(chunks), arrays, level)
+                yield block
+
+        return read_box(arrays, level, box, load)
+
+    @staticmethod
+    def _arrays(arrays: Arrays) -> list[dict[str, Any]]:
+        channels = arrays.channels
+        return [
+            zarray([channels, *shape], [channels, *arrays.chunk(level)], arrays.kind)
+            for level, shape in enumerate(arrays.levels)
+        ]
 
 
-register(OmeZarr())
+def _chunk_file(path: Path, level: int, *place: int) -> Path:
+    return path / str(level) / "0" / "/".join(map(str, place))

@@ -9,6 +9,8 @@ import numpy as np
 
 from bundle.images.volumes.geometry import Geometry
 
+OLDEST = "0.4"  # version of NGFF
+
 
 @dataclass(frozen=True)
 class StainSpec:
@@ -19,12 +21,14 @@ class StainSpec:
         channels: 3 for RGB, 4 for RGBA.
         geometry: where the voxels lie.
         about: where they come from (model, scan, settings), kept in the file as JSON.
+        ngff: version of an OME-Zarr, ``0.4``, or ``0.5`` with shards; other formats have none.
     """
 
     shape: tuple[int, int, int]
     channels: int
     geometry: Geometry
     about: dict[str, Any]
+    ngff: str = OLDEST
 
     def stamp(self) -> dict[str, Any]:
         """Geometry and origin of the voxels, as JSON that each format keeps and :func:`open_stain` reads."""

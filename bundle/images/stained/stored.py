@@ -6,13 +6,13 @@ whole in memory, and a volume is none of its format before :func:`finish`: no vi
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
 
 from bundle.common.discovery import import_modules
 from bundle.common.errors import InputError
+from bundle.common.places import is_remote, place, remove
 from bundle.images.slides import reading
 from bundle.images.stained.formats import DEPTH, FORMATS, Stain
 from bundle.images.stained.spec import StainSpec
@@ -34,9 +34,7 @@ def create(path: Path, file_format: str, spec: StainSpec) -> None:
     if spec.channels not in (3, 4):
         raise ValueError(f"{spec.channels} channels; a stain has 3 (RGB) or 4 (RGBA)")
     FORMATS[file_format].check(spec)
-    if path.is_dir():
-        shutil.rmtree(path)
-    path.unlink(missing_ok=True)
+    remove(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     FORMATS[file_format].create(path, spec)
 
@@ -65,15 +63,16 @@ def finish(path: Path, file_format: str, spec: StainSpec) -> None:
     FORMATS[file_format].finish(path, spec)
 
 
-def open_stain(path: Path) -> Stain:
+def open_stain(path: Path | str) -> Stain:
     """Open a finished volume that this program has written.
 
     Args:
-        path: its file or folder.
+        path: its file or folder, or its URL.
 
     Raises:
         InputError: if it is missing, truncated, corrupt, not finished, or not one that this program has written.
     """
+    path = place(path)
     if not path.exists():
         raise InputError(f"{path} does not exist.")
     names = [FORMATS[name].file_name for name in sorted(FORMATS)]
@@ -83,5 +82,7 @@ def open_stain(path: Path) -> Stain:
     found = next((each for each in FORMATS.values() if each.holds(path)), None)
     if found is None:
         raise InputError(f"{path} is no stained volume; this program writes {', '.join(names)}.")
+    if is_remote(path) and not FORMATS[found.name].remote:
+        raise InputError(f"{path} is {found.title}, which is read from a disk only; copy it there.")
     with reading(str(path)):
         return found.open(path)

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from bundle.images.stained.spec import OLDEST
 from bundle.images.stained_slides.pyramid import Pyramid
+from bundle.images.stained_slides.sharded import write_sharded
 from bundle.images.stained_slides.spec import SlideSpec
 
 
@@ -20,11 +22,13 @@ class Packing:
         compression: ``jpeg`` or ``lossless``; what is no picture in 8 bits is always packed without loss.
         quality: of JPEG, 1 to 100.
         source: the slide that was stained: a format that has patients takes them from it, if it has any.
+        ngff: version of an OME-Zarr, ``0.4``, or ``0.5`` with shards; other formats have none.
     """
 
     compression: str = "jpeg"
     quality: int = 90
     source: Path | None = None
+    ngff: str = OLDEST
 
 
 class SlideFormat(ABC):
@@ -75,8 +79,10 @@ class OmeZarr(SlideFormat):
     name, suffix, title = "ome-zarr", ".ome.zarr", "OME-Zarr"
 
     def write(self, path: Path, pyramid: Pyramid, packing: Packing, report: Callable[[], None]) -> None:
-        """Move it; an earlier try may have done so."""
-        if pyramid.folder.exists():
+        """Move it, and an earlier try may have done so; or put its tiles into shards."""
+        if packing.ngff != OLDEST:
+            write_sharded(path, pyramid, report)
+        elif pyramid.folder.exists():
             pyramid.finish()
             os.rename(pyramid.folder, path)
 

@@ -122,13 +122,23 @@ class Pyramid:
     def _tile(self, level: int, row: int, column: int) -> Path:
         return self.folder / str(level) / "0" / str(row) / str(column)
 
-    def _read_tile(self, level: int, row: int, column: int) -> np.ndarray:
+    def packed(self, level: int, row: int, column: int) -> bytes:
+        """A tile as it lies on disk.
+
+        Raises:
+            InputError: if it is missing.
+        """
         path = self._tile(level, row, column)
         with reading(str(path)):
             if not path.is_file():
                 raise InputError(f"{path} is missing, so the stained slide is not whole; stain it again.")
+            return path.read_bytes()
+
+    def _read_tile(self, level: int, row: int, column: int) -> np.ndarray:
+        content = self.packed(level, row, column)
+        with reading(str(self._tile(level, row, column))):
             shape = (self.spec.channels, TILE, TILE)
-            return np.frombuffer(imagecodecs.blosc_decode(path.read_bytes()), self.spec.kind).reshape(shape)
+            return np.frombuffer(imagecodecs.blosc_decode(content), self.spec.kind).reshape(shape)
 
 
 def of_one_colour(tile: np.ndarray) -> bytes:

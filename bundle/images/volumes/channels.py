@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from bundle.common.errors import InputError
+from bundle.common.places import is_remote
 from bundle.images.volumes.fill import with_air
 from bundle.images.volumes.geometry import SAME
 from bundle.images.volumes.volume import Volume, open_all
@@ -27,7 +28,7 @@ def open_channels(
     Raises:
         InputError: as there, or if two differ in shape, by more than 1 % in voxel size, or in the directions of axes.
     """
-    paths = [given] if isinstance(given, (str, Path)) else given
+    paths: Sequence[Path | str] = [given] if isinstance(given, (str, Path)) or is_remote(given) else given  # type: ignore[arg-type, assignment, list-item]
     channels = [each for path in paths for each in open_all(path, voxel_um, "--voxel_um", least_slices=1)]
     first = channels[0]
     for other in channels[1:]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from bundle.common.discovery import import_modules
 from bundle.common.errors import InputError
+from bundle.common.places import is_remote, place
 from bundle.common.values import is_size_um, shown
 from bundle.images.averaging import add_block, axis_weights, blocks, box_count, pieces
 from bundle.images.slides import reading
@@ -89,7 +90,7 @@ def open_volume(
     headers are read, and a slice of a NIfTI.
 
     Args:
-        path: the file or folder, or ``FILE:/path/in/file`` for HDF5.
+        path: the file or folder, or ``FILE:/path/in/file`` for HDF5; or a URL (:func:`bundle.common.places.place`).
         voxel_um: voxel size in µm, (z, y, x) or one for all, in place of what the file states. The origin stays
             where a file states its unit; else it is as many voxels from the world's as the header says.
         option: how the caller's user gives ``voxel_um``, for messages.
@@ -112,7 +113,7 @@ def open_all(
     least_slices: int = 2,
 ) -> list[Volume]:
     """Open every channel of a scan, as :func:`open_volume` does that of a grey one; only an OME-Zarr has several."""
-    path = Path(path)
+    path = place(path)
     with reading(str(path)):
         stored = _reader_of(path)(path)
     if stored.shape[0] < least_slices or min(stored.shape[1:]) < 2:
@@ -146,16 +147,36 @@ def open_unsized(path: Path | str) -> Volume:
 
 def _reader_of(path: Path) -> Reader:
     file, _ = split_dataset(path)
+    if is_remote(path):
+        return _remote_reader_of(path, file)
     if not file.exists():
         raise InputError(f"{file} does not exist.")
     if path.is_dir():
         marked = next((reader for holds, reader in FOLDERS if holds(path)), None)
         return marked or (read_series if holds_dicom(path) else read_folder)
-    name = file.name.lower()
-    suffix = max((suffix for suffix in FILES if name.endswith(suffix)), key=len, default="")
+    suffix = _suffix_of(file)
     if not suffix:
         raise InputError(f"{path} is not a scan this program reads ({', '.join(FILES)}, or a folder of slices).")
     return FILES[suffix]
+
+
+def _suffix_of(file: Path) -> str:
+    name = file.name.lower()
+    return max((suffix for suffix in FILES if name.endswith(suffix)), key=len, default="")
+
+
+def _remote_reader_of(path: Path, file: Path) -> Reader:
+    """By the name first: a web server does not say what is a folder, and each question takes its time."""
+    suffix = _suffix_of(file)
+    if suffix and file.is_file():
+        return FILES[suffix]
+    marked = None if suffix else next((reader for holds, reader in FOLDERS if holds(path)), None)
+    if marked is None and not file.exists():
+        raise InputError(f"{file} does not exist.")
+    if marked is None and not path.is_dir():
+        kinds = f"{', '.join(FILES)}, OME-Zarr, or in an object store a folder of TIFF or PNG slices"
+        raise InputError(f"{path} is not a scan that this program reads from there ({kinds}).")
+    return marked or read_folder
 
 
 def _spacing(

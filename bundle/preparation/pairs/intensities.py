@@ -15,6 +15,8 @@ from bundle.common.atomic import check_writable
 from bundle.common.command_line import as_bool
 from bundle.common.errors import InputError
 from bundle.common.palette import BACKGROUND_REGION, BONE_REGION
+from bundle.common.places import is_remote
+from bundle.common.places import place as path_of
 from bundle.common.values import is_number
 from bundle.images.finite import nan_faults
 from bundle.images.parts import eroded
@@ -107,7 +109,7 @@ def intensities(
     if picture.suffix.lower() != ".png":
         raise InputError(f"output is {picture}; name a .png file.")
     check_writable(picture.parent, "the folder of output")
-    path = Path(str(input))
+    path = path_of(str(input))
     drawn = None if rois is None else Path(str(rois))
     if drawn is None:
         sampled = sample(path)
@@ -146,7 +148,7 @@ def sample(path: Path | str, place: int | None = None) -> Sampled:
     Raises:
         InputError: if neither can read it, it has colour, or ``place`` is not in it.
     """
-    path = Path(path)
+    path = path_of(path)
     if not is_slide(path):
         return _sample_volume(path, place)
     pixels = read_slide(path).pixels
@@ -157,6 +159,8 @@ def sample(path: Path | str, place: int | None = None) -> Sampled:
 
 def is_slide(path: Path) -> bool:
     """Whether a path is one 2D image rather than a scan; unreadable files count as slides, whose reader says why."""
+    if is_remote(path):
+        return False
     if not path.is_file() or not suffix_of(path):
         return not path.exists()
     with suppress(InputError):

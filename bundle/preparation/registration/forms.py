@@ -1,4 +1,4 @@
-"""The two forms of ``scripts.register``: a section in a scan, and two slides."""
+"""The forms of ``scripts.register``: a section in a scan, two slides, and a table of either."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ from bundle.preparation.registration.run import register
 from bundle.preparation.registration.two_slides.run import register_slides
 
 SCAN, SLIDES = ("volume", "section"), ("source", "target")
+
+
+def is_of_table(words: Sequence[str]) -> bool:
+    """Whether a command line, without the program's name, means a table of registrations."""
+    return any(word.split("=")[0] == "--table" for word in words)
 
 
 def is_of_slides(words: Sequence[str]) -> bool:

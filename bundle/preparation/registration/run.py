@@ -13,6 +13,7 @@ from tqdm import tqdm
 from bundle.common.atomic import check_writable, whole_folder, write_json
 from bundle.common.command_line import as_bool
 from bundle.common.machine import cores
+from bundle.common.work.worker import speaks
 from bundle.images.slides import write_slide
 from bundle.images.volumes.fill import with_air
 from bundle.images.volumes.geometry import Geometry
@@ -123,22 +124,27 @@ def register(
     marks = None
     if volume_landmarks or section_landmarks:
         marks = read_pairs(Path(str(volume_landmarks)), Path(str(section_landmarks)))
-    scan = with_air(open_volume(Path(str(volume)), voxel_sizes(scan_voxel_um)), fill_nan)
+    scan = with_air(open_volume(str(volume), voxel_sizes(scan_voxel_um)), fill_nan)
     slide = open_section(Path(str(section)), pixel_um)
     step = float(voxel_um or np.mean(scan.geometry.spacing_um))
     area = crop_of(slide, crop)
     check_sizes(scan, slide, area, step)
     check_writable(folder.parent)
-    trace = Trace()
+    trace = Trace(shown=speaks())
     with tqdm(
-        total=scan.shape[0], desc="reading the scan", unit="slice", dynamic_ncols=True, disable=voxel_um is None
+        total=scan.shape[0],
+        desc="reading the scan",
+        unit="slice",
+        dynamic_ncols=True,
+        disable=voxel_um is None or not speaks(),
     ) as bar:
         greys, geometry = load(scan, voxel_um, lambda done, _: bar.update(done - bar.n))
     step = geometry.spacing_um[0]  # a size within 1 % of the scan's own leaves the scan as it is
     flat, corner = read_cropped(slide, area, step)
     check_images(scan, greys, slide, flat)
     averaged = f", averaged to {step:g} µm" if voxel_um is not None else ""
-    print(described(scan, float(greys.min()), float(greys.max()), scan.shape[0]) + averaged)
+    if speaks():
+        print(described(scan, float(greys.min()), float(greys.max()), scan.shape[0]) + averaged)
     about = None
     if guess is not None:
         about = read_guess(guess, turn_deg, mirrored, guess_deg, guess_um, scan.geometry, geometry, greys.shape)

@@ -11,27 +11,31 @@ from typing import Any
 import numpy as np
 
 from bundle.common.atomic import check_writable
-from bundle.common.checks import listed, sha256_of
+from bundle.common.checks import sha256_of
 from bundle.common.config import merged_config
 from bundle.common.errors import InputError
 from bundle.common.html import RESEARCH
 from bundle.common.machine import code_version
 from bundle.common.run_folder import read_record
 from bundle.common.trained_bundle import levels_of, recalibrated, trained_pixel_um
+from bundle.common.work.engine import Engine
 from bundle.common.work.worker import speaks
 from bundle.data.datalist import Modality
+from bundle.images.stained.ngff import as_begun, ngff_faults
+from bundle.images.stained.spec import OLDEST
 from bundle.images.stained_slides.formats import FORMATS, Packing
 from bundle.images.stained_slides.spec import SlideSpec
 from bundle.staining.command import PARTS, digest_of_part
-from bundle.staining.job import BEGUN, begin, explained
+from bundle.staining.job import begin, explained, sole
 from bundle.staining.model import modality
 from bundle.staining.slides import colour_faults, setting_faults
 from bundle.staining.stainer import Stainer
-from bundle.staining.whole_slides.outcome import RECORD, Outcome, tell
-from bundle.staining.whole_slides.page import PAGE, TILES
-from bundle.staining.whole_slides.run import SlideRun
-from bundle.staining.whole_slides.source import SlideSource, check_source, digest_of, marks_of
+from bundle.staining.whole_slides.outcome import RECORD, tell
+from bundle.staining.whole_slides.page import PAGE
+from bundle.staining.whole_slides.recipe import Facts, recipe_of, run_of
+from bundle.staining.whole_slides.source import SlideSource, check_source, digest_of, stamp_of
 
+MODULES = ("bundle.staining.whole_slides.recipe",)  # what a worker imports first
 WHITE = 255
 RGB_NAMES = ("Red", "Green", "Blue")
 
@@ -48,6 +52,7 @@ class Settings:
         compression: ``jpeg`` or ``lossless``.
         jpeg_quality: 1 to 100.
         viewer: whether the page with both slides is made.
+        ngff: version of an OME-Zarr, as of :class:`bundle.staining.job.Settings`.
     """
 
     pixel_um: float | None
@@ -57,16 +62,24 @@ class Settings:
     compression: str
     jpeg_quality: int
     viewer: bool
+    ngff: str | float = OLDEST
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ngff", str(self.ngff))
+
+    def described(self) -> dict[str, Any]:
+        """What of a run's fingerprint they are; pixel size is there apart, and the page changes no pixel."""
+        return {name: value for name, value in as_begun(vars(self)).items() if name not in ("pixel_um", "viewer")}
 
     def faults(self) -> list[str]:
         """What of them is wrong, a line each; each alone is checked when a run starts, but for the format."""
-        if self.output_format in FORMATS:
-            return []
-        return [f"output_format is {self.output_format!r}; it must be one of {', '.join(sorted(FORMATS))}."]
+        if self.output_format not in FORMATS:
+            return [f"output_format is {self.output_format!r}; it must be one of {', '.join(sorted(FORMATS))}."]
+        return ngff_faults(str(self.ngff), self.output_format)
 
     def packing(self, source: Path) -> Packing:
         """How pixels are compressed, of a slide that is stained."""
-        return Packing(self.compression, self.jpeg_quality, source)
+        return Packing(self.compression, self.jpeg_quality, source, str(self.ngff))
 
 
 @dataclass(frozen=True)
@@ -220,8 +233,9 @@ def stain(
     bone_intensity: float | None,
     background_intensity: float | None,
     normalisation: str = "window",
+    engine: Engine | None = None,
 ) -> None:
-    """Stain a whole slide, or go on with one, alone or with other processes that run the same command.
+    """Stain a whole slide, or go on with one.
 
     Args:
         slide: of :func:`check`.
@@ -235,6 +249,7 @@ def stain(
         bone_intensity: mean grey value of bone in the slice; None where the dataset declared none.
         background_intensity: likewise, of background.
         normalisation: ``window``, ``dense`` or ``specimen``.
+        engine: who does the work; None for this process.
 
     Raises:
         InputError: if the folder holds something else, a part of the slide cannot be read, a value is not what the
@@ -249,14 +264,15 @@ def stain(
         raise InputError(f"output_dir {output_dir} has # or :: in its name, which a config cannot hold; rename it.")
     folder, shown = Path(str(output_dir)), speaks()
     check_writable(folder)
-    with explained(folder):
-        config, marks = merged_config(), marks_of(slide.source.path)
+    engine, config = engine or Engine(), merged_config()
+    with explained(folder), sole(folder), engine.started(MODULES, not (folder / RECORD).exists()):
+        stamp = stamp_of(slide.source.path)
         fingerprint = {
             "slide": digest_of(slide.source.path),
             "model": sha256_of(Path(model)),
             "pixel_um": slide.source.pixel_um,
             "ratio": slide.source.ratio,
-            **{name: value for name, value in vars(settings).items() if name not in ("pixel_um", "viewer")},
+            **settings.described(),
             "window": stainer.window,
             "step": step,
             "speed": speed,
@@ -276,12 +292,11 @@ def stain(
             "source": slide.source.given.name,
             "fingerprint": fingerprint,
         }
-        shown_values = slide.shown(levels_of(bone_intensity, background_intensity))
-        origin = _origin(slide, bundle_root)
-        outcome = Outcome(slide.source, slide.spec(about), shown_values, settings, stainer.trust, folder, origin)
-        run = SlideRun(slide.source, stainer, outcome, marks)
+        values = slide.shown(levels_of(bone_intensity, background_intensity))
+        facts = Facts(str(folder), about, values, _origin(slide, bundle_root), stamp)
+        run = run_of(slide, settings, stainer, facts, shown)
         if not (folder / RECORD).exists():
-            _refuse_others(outcome)
+            run.outcome.see_free()
             given = slide.source.given
             grey = given.bone_intensity is not None or np.isinf(given.high)  # else the levels are of the other side
             run.look(levels_of(bone_intensity, background_intensity) if grey else None)
@@ -295,28 +310,10 @@ def stain(
             if shown:
                 print(f"speed {speed}: {stainer.network.arithmetic}")
                 print(stainer.trust.missing or "", end="\n" if stainer.trust.missing else "")
-            run.go(shown)
+            run.go(engine, recipe_of(facts, config))
         run.clear()
         if shown:
             tell(folder)
-
-
-def _refuse_others(outcome: Outcome) -> None:
-    """See that a run which has not begun will replace nothing that is not its own.
-
-    Raises:
-        InputError: if a file or folder has the name of one that it makes.
-    """
-    folder, made = outcome.folder, [name for name, _ in outcome.results.values()]
-    if (outcome.work / BEGUN).exists():
-        return
-    names = [*made, *((PAGE, TILES) if outcome.settings.viewer else ())]
-    there = [name for name in names if (folder / name).exists() or (folder / name).is_symlink()]
-    if there:
-        raise InputError(
-            f"output_dir {folder} holds {listed(there)}, but no {RECORD} that says what that is; choose another "
-            "--output_dir."
-        )
 
 
 def _origin(slide: Slide, bundle_root: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bundle.common.atomic import write_json
+from bundle.common.checks import listed
 from bundle.common.errors import InputError
 from bundle.common.run_folder import read_record
 from bundle.common.verdicts import UNLIKE, Verdict, in_words, summary
@@ -21,8 +22,9 @@ from bundle.images.stained_slides.known import FORMATS, SlideFormat
 from bundle.images.stained_slides.pyramid import TILE, Pyramid
 from bundle.images.stained_slides.spec import SlideSpec
 from bundle.networks.cells import CELL, cells_of
+from bundle.staining.crate import now, write_crate
 from bundle.staining.error_layer import LABEL, SHOWN
-from bundle.staining.job import ERROR_MAP, WORK
+from bundle.staining.job import BEGUN, ERROR_MAP, WORK
 from bundle.staining.progress import bar
 from bundle.staining.trust import Trust
 from bundle.staining.whole_slides.page import PAGE, TILES, write_page
@@ -110,6 +112,22 @@ class Outcome:
             results["error"] = (f"{ERROR_MAP}{own.suffix}", own)
         return results
 
+    def see_free(self) -> None:
+        """See that a run which has not begun will replace nothing that is not its own.
+
+        Raises:
+            InputError: if a file or folder has the name of one that it makes.
+        """
+        if (self.work / BEGUN).exists():
+            return
+        names = [*(name for name, _ in self.results.values()), *((PAGE, TILES) if self.settings.viewer else ())]
+        there = [name for name in names if (self.folder / name).exists() or (self.folder / name).is_symlink()]
+        if there:
+            raise InputError(
+                f"output_dir {self.folder} holds {listed(there)}, but no {RECORD} that says what that is; choose "
+                "another --output_dir."
+            )
+
     def write(self, shown: bool) -> None:
         """Write finished pyramids in their formats.
 
@@ -155,7 +173,11 @@ class Outcome:
         for path in sorted(self.made.glob("*")):  # some of them an earlier try may have moved
             if not path.name.startswith("."):  # else a rest of one that was killed
                 os.rename(path, self.folder / path.name)
-        write_json(self.folder / RECORD, self.record(blocks, once))
+        record = {**self.record(blocks, once), "ended": now()}
+        titles = {"stain": "the stained slide", "error": "the error to expect of the stain"}
+        parts = {name: f"{titles[what]}, {own.title}" for what, (name, own) in self.results.items()}
+        write_crate(self.folder / RECORD, record, {**parts, PAGE: "both slides on a page", TILES: "what it shows"})
+        write_json(self.folder / RECORD, record)
 
     def record(self, blocks: Sequence[Mapping[str, Any]], once: Mapping[str, Any]) -> dict[str, Any]:
         """What is known of the stain, plain JSON."""

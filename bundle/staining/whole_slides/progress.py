@@ -7,7 +7,7 @@ import time
 
 from tqdm import tqdm
 
-from bundle.staining.tasks import Board
+from bundle.common.work.tasks import Marks
 
 EVERY_SECONDS = 1.0  # that blocks on disk are counted
 
@@ -16,12 +16,12 @@ class Progress:
     """A bar of the tissue stained by all processes that share a run, by this one since it began or before.
 
     Args:
-        board: which tasks are done; a file for each block that is, in its strip's folder.
+        marks: which tasks are done; a file for each block that is, in its strip's folder.
         shown: whether this process shows it.
     """
 
-    def __init__(self, board: Board, shown: bool) -> None:
-        self.board, self.shown = board, shown
+    def __init__(self, marks: Marks, shown: bool) -> None:
+        self.marks, self.shown = marks, shown
         self._seen: dict[str, int] = {}  # px of tissue of each block that is done
         self._block, self._windows, self._done = 0, 1, 0  # px of the one in hand, its windows, those of them done
         self._next = 0.0
@@ -29,15 +29,15 @@ class Progress:
 
     def begin(self, total_px: int) -> None:
         """Show the bar, as it is known how much there is; again does no harm."""
-        if self._bar is None:
-            if self.shown and (there := self._count()):
+        if self.shown and self._bar is None:
+            if there := self._count():
                 print(f"goes on: {there / 1e6:.1f} of {total_px / 1e6:.1f} Mpx of tissue are stained")
             self._bar = tqdm(
                 total=total_px / 1e6,
-                initial=self._count() / 1e6,
+                initial=there / 1e6,
                 desc="staining",
                 dynamic_ncols=True,
-                disable=not self.shown,
+                smoothing=0,  # blocks of several processes come in bursts
                 bar_format="{l_bar}{bar}| {n:.2f}/{total:.2f} Mpx of tissue [{elapsed}<{remaining}]",
             )
 
@@ -52,12 +52,23 @@ class Progress:
 
     def update(self) -> None:
         """Show what is done by now, now and then."""
-        if self.shown and self._bar is not None and time.monotonic() >= self._next:
-            self._bar.update(max(0.0, self._count() / 1e6 - self._bar.n))
-            self._next = time.monotonic() + EVERY_SECONDS
+        if self._bar is not None and time.monotonic() >= self._next:
+            self._show()
+
+    def look(self) -> int:
+        """Show what other processes have done by now; so many blocks."""
+        self._show()
+        return len(self._seen)
+
+    def _show(self) -> None:
+        done = self._count() / 1e6
+        if self._bar is not None:
+            self._bar.n = max(self._bar.n, done)
+            self._bar.refresh()  # also if nothing is new, for the time
+        self._next = time.monotonic() + EVERY_SECONDS
 
     def _count(self) -> int:
-        for path in self.board.folder.glob("stain-*/*_*.json"):
+        for path in self.marks.folder.glob("stain-*/*_*.json"):
             if str(path) not in self._seen:
                 self._seen[str(path)] = json.loads(path.read_text(encoding="utf-8"))["tissue_px"]
         return sum(self._seen.values()) + int(self._block * min(1.0, self._done / self._windows))
@@ -68,10 +79,11 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self.end()
 
-    def end(self) -> None:
-        """Leave the bar as it is, as other things are done from here on."""
-        if self._bar is not None:
-            self._next = 0.0
-            self.update()
-            self._bar.close()
-            self._bar = None
+    def end(self) -> bool:
+        """Leave the bar as it is, as other things are done from here on; whether there was one."""
+        if self._bar is None:
+            return False
+        self._show()
+        self._bar.close()
+        self._bar = None
+        return True

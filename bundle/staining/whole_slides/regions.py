@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from bundle.common.trained_bundle import share_between, value_faults
 from bundle.common.verdicts import REFUSED, UNLIKE, UNLIKE_FROM, mostly_unlike, summary
 from bundle.images.slide_boxes import SlideBoxes
 from bundle.images.tissue import BOX
-from bundle.networks.sections import spread_over, warn_if_far
+from bundle.networks.sections import spread_over
 from bundle.staining.stainer import Stainer
 from bundle.staining.whole_slides.source import SlideSource, at_pixels
 
@@ -87,9 +87,22 @@ def find_reference(stainer: Stainer, regions: Regions) -> tuple[torch.Tensor, di
             best = statistics, told
     assert best is not None
     away = best[1]["distance"]
-    warn_if_far(away, sections, "the slide")
     usual = None if np.isinf(sections.usual) else sections.usual
     return best[0], {**best[1], "usual": usual, "unlike": away > UNLIKE_FROM * sections.usual}
+
+
+def far_in_words(told: Mapping[str, Any]) -> str | None:
+    """What a user is told of a reference that is unlike all sections of the training; None of another.
+
+    Args:
+        told: of :func:`find_reference`.
+    """
+    if not told["unlike"]:
+        return None
+    return (
+        f"the slide is unlike every section of the training: {told['distance']:.1f} from the nearest, which are "
+        f"usually {told['usual']:.1f} from each other; its stain may be wrong"
+    )
 
 
 def refuse_unlike(stainer: Stainer, regions: Regions) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ import torch
 
 from bundle.common.atomic import whole_file, write_json
 from bundle.common.errors import InputError
+from bundle.common.work.engine import Engine
+from bundle.common.work.tasks import Marks, Recipe, Task
 from bundle.images.channel_slides import opened
 from bundle.images.slide_boxes import SlideBoxes
 from bundle.images.stained_slides.pyramid import Pyramid, halved
@@ -26,12 +28,11 @@ from bundle.networks.cells import CELL, cells_of
 from bundle.staining.error_map import rounded
 from bundle.staining.job import BEGUN, FULL
 from bundle.staining.stainer import Seam, Stainer
-from bundle.staining.tasks import Board, Task
 from bundle.staining.whole_slides.blocks import Block, WindowGrid, blocks, windows_of
 from bundle.staining.whole_slides.outcome import RECORD, Outcome
 from bundle.staining.whole_slides.progress import Progress
-from bundle.staining.whole_slides.regions import Regions, find_reference, refuse_flat, refuse_unlike
-from bundle.staining.whole_slides.source import SlideSource, at_pixels, find_tissue, marks_of
+from bundle.staining.whole_slides.regions import Regions, far_in_words, find_reference, refuse_flat, refuse_unlike
+from bundle.staining.whole_slides.source import SlideSource, at_pixels, find_tissue, stamp_of
 
 TISSUE, REFERENCE, ARITHMETIC = "tissue", "reference", "arithmetic"  # tasks
 DIRECT = 3  # levels that a block writes itself: its sides are whole tiles of these
@@ -45,13 +46,15 @@ class SlideRun:
         source: the slide.
         stainer: stains a block.
         outcome: what is made of it, and where.
-        marks: size and time of the slide's file when its fingerprint was taken; none are not held against it.
+        stamp: size and time of the slide's file when its fingerprint was taken; none are not held against it.
+        shown: whether this process shows how far all are.
     """
 
     source: SlideSource
     stainer: Stainer
     outcome: Outcome
-    marks: tuple[int, ...] = ()
+    stamp: tuple[int, ...] = ()
+    shown: bool = True
 
     @property
     def work(self) -> Path:
@@ -64,14 +67,19 @@ class SlideRun:
         return self.outcome.spec
 
     @cached_property
-    def board(self) -> Board:
+    def marks(self) -> Marks:
         """What is done."""
-        return Board(self.work / "steps", (self.outcome.folder / RECORD).exists)
+        return Marks(self.work / "steps", (self.outcome.folder / RECORD).exists)
 
     @cached_property
-    def strips(self) -> list[list[Block]]:
-        """All blocks, a strip a task."""
-        return list(blocks(self.spec.shape, self.windows))
+    def progress(self) -> Progress:
+        """How far all are."""
+        return Progress(self.marks, self.shown)
+
+    @cached_property
+    def strips(self) -> dict[str, list[Block]]:
+        """All blocks, by the task that stains them."""
+        return {f"stain-{number:04d}": strip for number, strip in enumerate(blocks(self.spec.shape, self.windows))}
 
     @cached_property
     def windows(self) -> WindowGrid:
@@ -96,53 +104,82 @@ class SlideRun:
         with opened(self.source.facts, self.source.ratio, self.source.chosen) as scan:
             yield SlideBoxes(scan)
 
-    def go(self, shown: bool) -> None:
-        """Do what is to be done, together with any other process that does so.
+    def go(self, engine: Engine, recipe: Recipe) -> None:
+        """Do what is to be done.
 
         Args:
-            shown: whether this process shows how far all are.
+            engine: does it.
+            recipe: by which a worker makes the same run.
 
         Raises:
             InputError: if the slide cannot be read or has no tissue; what is done stays.
         """
-        again = f"if that cannot be made good, remove {self.work} and stain anew."
         try:
-            with Progress(self.board, shown) as progress:
-                self.board.work_off(self._tasks(progress))
+            with self.progress:
+                for task in self.tasks():
+                    if task.name == TISSUE and not self.marks.is_done(TISSUE):  # by this process, which has looked
+                        self.marks.do(task)
+                self._undamaged(engine.work_off, self, recipe, self._see)
         except OSError as error:
             if error.errno in FULL:
                 raise
             where = error.filename or self.outcome.folder
-            raise InputError(f"{where}: {error.strerror or error}; {again}") from error
-        except json.JSONDecodeError as error:  # after a power cut, say
-            raise InputError(f"a file in {self.board.folder} is damaged ({error}); {again}") from error
+            raise InputError(f"{where}: {error.strerror or error}; {self._again}") from error
 
-    def _tasks(self, progress: Progress) -> list[Task]:
+    @property
+    def _again(self) -> str:
+        return f"if that cannot be made good, remove {self.work} and stain anew."
+
+    def _undamaged(self, work: Callable[..., Any], *given: Any) -> Any:
+        try:
+            return work(*given)
+        except json.JSONDecodeError as error:  # after a power cut, say
+            raise InputError(f"a file in {self.marks.folder} is damaged ({error}); {self._again}") from error
+
+    def _see(self) -> int:
+        """Show how far workers are; so many blocks."""
+        before = next(task.needs for task in self.tasks() if task.name in self.strips)
+        if all(map(self.marks.is_done, self.strips)):
+            if self.progress.end():
+                print("all is stained; the result is being written")
+        elif all(map(self.marks.is_done, before)):
+            self.progress.begin(self._total_px)
+        return self.progress.look()
+
+    @property
+    def _total_px(self) -> int:
+        """Of tissue."""
+        rows, columns = self.spec.shape
+        return rows * columns if self.tissue is None else min(int(self.tissue.sum()) * BOX**2, rows * columns)
+
+    def tasks(self) -> list[Task]:
+        """All that is to be done, in order."""
+        return self._tasks
+
+    @cached_property
+    def _tasks(self) -> list[Task]:  # once, as a stainer has nothing to choose when it has chosen
         tasks = [Task("create", self._create)]
-        if self.source.kind is not None:
-            tasks.append(Task(TISSUE, self._keep_tissue))
+        tasks += [] if self.source.kind is None else [Task(TISSUE, self._keep_tissue)]
         first = [task.name for task in tasks]
         if self.stainer.trust.refuse:
-            tasks.append(Task("refusal", self._refuse, first))
+            tasks.append(Task("refusal", self._refuse, first, on_gpu=True))
+        names = lambda: [task.name for task in tasks]
         if self.stainer.by_specimen:
-            tasks.append(Task(REFERENCE, self._find_reference, [task.name for task in tasks]))
+            tasks.append(Task(REFERENCE, self._find_reference, names(), say=far_in_words, on_gpu=True))
         if self.stainer.undecided:
-            tasks.append(Task(ARITHMETIC, self._choose, [task.name for task in tasks]))
-        before = [task.name for task in tasks]
-        staining = []
-        for number, strip in enumerate(self.strips):
-            name = f"stain-{number:04d}"
-            staining.append(Task(name, partial(self._stain, name, strip, progress), before))
-        tasks += staining
-        ready = [task.name for task in staining]
+            tasks.append(Task(ARITHMETIC, self._choose, names(), on_gpu=True))
+        before = names()
+        tasks += [Task(name, partial(self._stain, name), before, on_gpu=True) for name in self.strips]
+        ready = list(self.strips)
         for name, pyramid in self.outcome.pyramids.items():
             for level in range(DIRECT if name == "stain" else 1, len(pyramid.spec.levels)):
                 tasks.append(Task(f"level-{name}-{level}", partial(self._build, pyramid, level), ready))
                 ready = [*ready, tasks[-1].name]
-        tasks.append(Task("write", partial(self._write, progress), ready))
+        tasks.append(Task("write", self._write, ready))
         if self.outcome.settings.viewer:
-            tasks.append(Task("page", partial(self._show, progress), ["write"]))
-        return [*tasks, Task("finish", self._finish, [tasks[-1].name])]
+            tasks.append(Task("page", self._show, ["write"]))
+        tasks.append(Task("finish", self._finish, [tasks[-1].name]))
+        return [replace(task, work=partial(self._undamaged, task.work)) for task in tasks]
 
     def _create(self) -> dict[str, Any]:
         for pyramid in self.outcome.pyramids.values():
@@ -215,18 +252,17 @@ class SlideRun:
         """Stain as all processes do from now on."""
         if self.stainer.by_specimen:
             self.stainer.settle(torch.from_numpy(np.load(self.work / f"{REFERENCE}.npy")))
-        if self.stainer.undecided and self.board.is_done(ARITHMETIC):
-            self.stainer.take(self.board.remembered(ARITHMETIC)["name"])
+        if self.stainer.undecided and self.marks.is_done(ARITHMETIC):
+            self.stainer.take(self.marks.remembered(ARITHMETIC)["name"])
 
-    def _stain(self, name: str, strip: list[Block], progress: Progress) -> dict[str, Any]:
-        told: list[dict[str, Any]] = []
+    def _stain(self, name: str) -> dict[str, Any]:
+        told, strip, progress = [], self.strips[name], self.progress
         seam = Seam(strip[0].read[0].start, progress.windows)
         self._settle()
-        rows, columns = self.spec.shape
-        progress.begin(rows * columns if self.tissue is None else min(int(self.tissue.sum()) * BOX**2, rows * columns))
+        progress.begin(self._total_px)
         with self.opened() as boxes:
             for block in strip:
-                kept = self.board.folder / name / f"{block.name}.json"  # of a try that was stopped later
+                kept = self.marks.folder / name / f"{block.name}.json"  # of a try that was stopped later
                 if not kept.exists():
                     seam.move(block.read[1].start, block.columns.stop)
                     progress.block(*self._work_in(block))
@@ -272,7 +308,7 @@ class SlideRun:
 
     def _see_unchanged(self) -> None:
         """See that the slide is still the file that the run began with, before anything made of it is kept."""
-        if self.marks and marks_of(self.source.path) != self.marks:
+        if self.stamp and stamp_of(self.source.path) != self.stamp:
             raise InputError(
                 f"{self.source.path} was changed while it was stained; put back the file that it was, or choose "
                 "another --output_dir."
@@ -290,19 +326,18 @@ class SlideRun:
 
     def _remembered(self) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         """What is remembered of all blocks, and of the tasks that were done once for all."""
-        names = [f"stain-{number:04d}" for number in range(len(self.strips))]
-        told = [block for name in names for block in self.board.remembered(name)["blocks"]]
+        told = [block for name in self.strips for block in self.marks.remembered(name)["blocks"]]
         once = (TISSUE, REFERENCE, ARITHMETIC)
-        return told, {task: self.board.remembered(task) for task in once if self.board.is_done(task)}
+        return told, {task: self.marks.remembered(task) for task in once if self.marks.is_done(task)}
 
-    def _write(self, progress: Progress) -> dict[str, Any]:
-        progress.end()
-        self.outcome.write(progress.shown)
+    def _write(self) -> dict[str, Any]:
+        self.progress.end()
+        self.outcome.write(self.shown)
         return {}
 
-    def _show(self, progress: Progress) -> dict[str, Any]:
+    def _show(self) -> dict[str, Any]:
         with opened(self.source.facts, self.source.ratio, self.source.chosen) as scan:
-            self.outcome.show(scan, *self._remembered(), progress.shown)
+            self.outcome.show(scan, *self._remembered(), self.shown)
         return {}
 
     def _finish(self) -> dict[str, Any]:

@@ -263,7 +263,7 @@ def at_pixels(tissue: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
     return tissue[places[0][:, None], places[1][None]]
 
 
-def marks_of(path: Path) -> tuple[int, ...]:
+def stamp_of(path: Path) -> tuple[int, ...]:
     """What tells cheaply that a file was changed: its size and when it was written."""
     told = path.stat()
     return told.st_size, told.st_mtime_ns

@@ -9,6 +9,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+import tensorstore
 import zarr
 
 from tests.helpers.scan_cases.case import SHAPE, VOXELS, Case, case
@@ -102,10 +103,12 @@ case("NeXus", "an axis of angles", Case(hdf5(nexus("rotation_angle", "y", "x")))
 case("NeXus", "`scaling_factor`", Case(hdf5(lambda file: file.create_dataset("entry/scaling_factor", data=2.0))))
 
 
-def ngff(version: int = 2, axes: str = "zyx", shape: tuple[int, ...] = SHAPE, at: str = "") -> Callable[[Path], Path]:
+def ngff(
+    version: int = 2, axes: str = "zyx", shape: tuple[int, ...] = SHAPE, at: str = "", **layout: Any
+) -> Callable[[Path], Path]:
     def write(folder: Path) -> Path:
         group = zarr.open_group(folder / "s.zarr" / at, mode="w", zarr_format=version)
-        group.create_array("0", shape=shape, dtype="u2")[:] = np.resize(VOXELS, shape)
+        group.create_array("0", shape=shape, dtype="u2", **layout)[:] = np.resize(VOXELS, shape)
         step = {"z": 7.0, "y": 6.0, "x": 5.0}
         listed = [{"name": name, **({"type": "space", "unit": "micrometer"} if name in step else {})} for name in axes]
         moved = [
@@ -153,10 +156,18 @@ def by_zarr(path: Path) -> np.ndarray:
     return np.asarray((found if isinstance(found, zarr.Array) else found["0"])[:])
 
 
+def by_tensorstore(path: Path) -> np.ndarray:
+    kvstore = {"driver": "file", "path": f"{path / '0'}/"}
+    return np.asarray(tensorstore.open({"driver": "zarr3", "kvstore": kvstore}).result().read().result())
+
+
 case(
     "OME-Zarr",
     "scale, translation and unit, 0.4 and 0.5",
     *(Case(ngff(version), by_zarr, (7, 6, 5), PLACE) for version in (2, 3)),
+)
+case(
+    "OME-Zarr", "0.5 with shards", Case(ngff(3, chunks=(2, 5, 6), shards=(4, 10, 12)), by_tensorstore, (7, 6, 5), PLACE)
 )
 case("OME-Zarr", "axes in another order", Case(ngff(axes="xyz", shape=SHAPE[::-1])))
 case("OME-Zarr", "several channels, or colour", Case(ngff(axes="czyx", shape=(3, *SHAPE))))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from bundle.common.errors import InputError
+from bundle.common.places import is_remote, opened, place
 from bundle.images.calibration import Line, cf_line
 from bundle.images.pixel_size import um_per
 from bundle.images.slides import reading
@@ -21,6 +22,7 @@ HDF5 = (".h5", ".hdf5", ".hdf", ".nxs", ".nx5", ".nexus")
 LISTED = 12  # datasets that a message names
 EVEN = 0.1  # of a step by which a place on an axis may miss a straight line: positions are kept in 32 bits
 OTHER = {"rotation", "angle", "theta", "time", "frame", "energy", "projection", "wavelength", "channel", "c", "t"}
+BLOCK = 1 << 18  # bytes that are fetched together of a remote file; a larger chunk of voxels is one request
 NESTED = 8  # virtual datasets of virtual datasets that are followed
 
 
@@ -31,16 +33,20 @@ def split_dataset(path: Path) -> tuple[Path, str]:
     """
     text = str(path)
     places = [at for at, each in enumerate(text) if each == ":" and text[:at].lower().endswith(HDF5)]
-    if path.exists() or not places:
+    if not places or (not is_remote(path) and path.exists()):
         return path, ""
-    at = next((at for at in reversed(places) if Path(text[:at]).is_file()), places[-1])
-    return Path(text[:at]), text[at + 1 :]
+    at = places[-1]
+    if len(places) > 1 or not is_remote(path):
+        at = next((at for at in reversed(places) if place(text[:at]).is_file()), at)
+    return place(text[:at]), text[at + 1 :]
 
 
 def _open(path: Path) -> Any:
     import h5py
     import hdf5plugin  # noqa: F401  gives HDF5 the codecs that synchrotrons pack with: Blosc, LZ4, bitshuffle, Zstandard
 
+    if is_remote(path):
+        return h5py.File(opened(path, BLOCK), "r")
     # a file system without locks is no reason to fail
     return h5py.File(path, "r", locking="best-effort")
 
@@ -61,7 +67,7 @@ def read_hdf5(path: Path) -> Stored:
         dataset = _dataset(path, file, name)
         long = [axis for axis, size in enumerate(dataset.shape) if size > 1]
         kept = spatial_axes(f"{path}:{name}", axis_names(file, name, dataset), [0, 1, 2] if dataset.ndim == 3 else long)
-        shape = three_axes(Path(f"{path}:{name}"), dataset.shape, kept)
+        shape = three_axes(f"{path}:{name}", dataset.shape, kept)
         _check_data(path, dataset)
         spacing_um, origin_mm, direction = _grid(file, name, dataset, kept)
         chunks = dataset.chunks or (1,) * dataset.ndim
@@ -189,6 +195,8 @@ def _check_data(path: Path, dataset: Any, depth: int = 0) -> None:
         InputError: naming the file that is missing or too short.
     """
     what = f"{path}:{dataset.name}"
+    if is_remote(path) and (dataset.is_virtual or dataset.external):
+        raise InputError(f"{what} is put together from other files, which is read from a disk only; copy it there.")
     if dataset.is_virtual:
         _check_sources(path, dataset, depth)
     elif dataset.external:

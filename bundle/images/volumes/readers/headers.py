@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import math
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,12 +14,15 @@ import nrrd
 import numpy as np
 
 from bundle.common.errors import InputError
+from bundle.common.places import contents, is_remote, opened
 from bundle.images.pixel_size import um_per
 from bundle.images.slides import NIFTI
 from bundle.images.volumes.reader import Slices, Stored, reads
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 CHUNK = 1 << 20  # bytes that are inflated at a time
+STREAM = 1 << 22  # bytes of a remote file that are fetched together
+NIFTI_2 = 540  # bytes of its header
 NRRD_SPACES = {  # those that ITK turns to its own; any other it takes as it is
     "right-anterior-superior": np.diag([-1.0, -1.0, 1.0]),
     "left-anterior-superior": np.diag([1.0, -1.0, 1.0]),
@@ -45,7 +49,7 @@ META_TYPES = {"CHAR": "i1", "UCHAR": "u1", "SHORT": "i2", "USHORT": "u2", "INT":
 META_TYPES |= {"LONG": "i4", "ULONG": "u4", "LONG_LONG": "i8", "ULONG_LONG": "u8", "FLOAT": "f4", "DOUBLE": "f8"}
 
 
-def three_axes(path: Path, shape: Sequence[int], kept: Sequence[int] = (0, 1, 2)) -> tuple[int, int, int]:
+def three_axes(path: Path | str, shape: Sequence[int], kept: Sequence[int] = (0, 1, 2)) -> tuple[int, int, int]:
     """The three spatial sizes of a shape; the others must be 1.
 
     Args:
@@ -69,6 +73,9 @@ def raw_slices(path: Path, offset: int, shape: tuple[int, int, int], dtype: np.d
 
     def read(start: int, stop: int) -> np.ndarray:
         first = offset + start * area * dtype.itemsize
+        if is_remote(path):
+            (content,) = contents([path], first, (stop - start) * area * dtype.itemsize)
+            return np.frombuffer(content, dtype).reshape(-1, *shape[1:])
         pixels = np.fromfile(path, dtype, (stop - start) * area, offset=first)
         if len(pixels) < (stop - start) * area:
             raise EOFError(f"{len(pixels) // area} of {stop - start} slices are there")
@@ -140,10 +147,22 @@ def oriented(path: Path, axes_mm: np.ndarray) -> tuple[tuple[float, float, float
     return (z, y, x), direction
 
 
+def _nifti(path: Path) -> Any:
+    if not is_remote(path):
+        return nibabel.load(path, keep_file_open=True)  # else each slab of a .nii.gz is sought from the start
+    file: Any = opened(path, STREAM)
+    if path.name.lower().endswith(".gz"):
+        file = gzip.GzipFile(fileobj=file)
+    start = file.read(NIFTI_2)
+    file.seek(0)
+    second = nibabel.Nifti2Image.header_class.may_contain_header(start)
+    return (nibabel.Nifti2Image if second else nibabel.Nifti1Image).from_stream(file)
+
+
 @reads(*NIFTI)
 def read_nifti(path: Path) -> Stored:
     """NIfTI; ``scl_slope`` is applied. Of qform and sform the one that ITK would take is taken."""
-    image: Any = nibabel.load(path, keep_file_open=True)  # else each slab of a .nii.gz is sought from the start
+    image = _nifti(path)
     shape = image.shape
     header = image.header
     first = image.dataobj[(..., *([0] * (len(shape) - 2)))] if 0 not in shape else np.empty(0)

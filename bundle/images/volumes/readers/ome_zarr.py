@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from bundle.common.errors import InputError
+from bundle.common.places import zarr_store
 from bundle.images.calibration import cf_line
 from bundle.images.pixel_size import um_per
 from bundle.images.volumes.reader import Stored, reads_folders
@@ -37,7 +38,7 @@ def read_zarr(path: Path) -> Stored:
     """
     import zarr  # a second to import, and only this format needs it
 
-    node: Any = zarr.open(path, mode="r")
+    node: Any = zarr.open(zarr_store(path), mode="r")
     if not isinstance(node, zarr.Group):
         return _bare(path, node)
     attributes: dict[str, Any] = dict(node.attrs)

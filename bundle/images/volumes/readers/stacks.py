@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -14,13 +15,14 @@ import numpy as np
 import tifffile
 
 from bundle.common.errors import InputError
+from bundle.common.places import contents, is_remote
 from bundle.images import png
 from bundle.images.calibration import Line
 from bundle.images.pixel_size import tiff_voxel_um
 from bundle.images.slides import TIFF, reading
 from bundle.images.tiff import line_of, ome_files
 from bundle.images.volumes.reader import Stored
-from bundle.images.volumes.readers.tiff import grey_fault, kind_of, read_tiff_stack
+from bundle.images.volumes.readers.tiff import grey_fault, kind_of, open_tiff, read_tiff_stack
 
 NUMBER = re.compile(r"(\d+(?:\.\d+)?)")  # 0.5 is one number, of a height
 SHOWN = 5  # files that a message names
@@ -52,7 +54,7 @@ class Slice:
 
 
 def _tiff_slice(path: Path) -> Slice:
-    with tifffile.TiffFile(path) as file:
+    with open_tiff(path) as file:
         pages, first = len(file.pages), file.pages.first
         shape = ((pages,) if pages > 1 else ()) + first.shape
         voxel_um = tiff_voxel_um(file)
@@ -68,10 +70,11 @@ def _png_slice(path: Path) -> Slice:
     return Slice(shape, dtype, None, header.pixel_um, None)
 
 
-def _read_slice(path: Path) -> np.ndarray:
+def _read_slice(path: Path, content: bytes | None) -> np.ndarray:
+    """The pixels of a slice, of which the file's bytes are given if they are at hand."""
     if path.suffix.lower() not in TIFF:
-        return imagecodecs.png_decode(path.read_bytes())
-    with tifffile.TiffFile(path) as file:
+        return imagecodecs.png_decode(path.read_bytes() if content is None else content)
+    with tifffile.TiffFile(path if content is None else io.BytesIO(content)) as file:
         return file.pages.first.asarray()
 
 
@@ -181,9 +184,10 @@ def read_folder(path: Path) -> Stored:
 
     def read(start: int, stop: int) -> np.ndarray:
         pixels = np.empty((stop - start, height, width), dtype)
-        for number in range(start, stop):
+        fetched: Iterable[bytes | None] = contents(files[start:stop]) if is_remote(path) else itertools.repeat(None)
+        for number, content in zip(range(start, stop), fetched, strict=False):
             with reading(str(files[number])):
-                pixels[number - start] = _read_slice(files[number])
+                pixels[number - start] = _read_slice(files[number], content)
         return pixels
 
     pixel_um = found[0].pixel_um  # a slice cannot know the distance to the next
@@ -197,7 +201,7 @@ def _one_ome(files: Sequence[Path]) -> Stored | None:
     Raises:
         InputError: if some of them are not.
     """
-    with reading(str(files[0])), tifffile.TiffFile(files[0]) as first:
+    with reading(str(files[0])), open_tiff(files[0]) as first:
         parts = ome_files(files[0], first)
     if not parts:
         return None

@@ -10,13 +10,20 @@ import numpy as np
 import tifffile
 
 from bundle.common.errors import InputError
+from bundle.common.places import is_remote, opened
 from bundle.images.pixel_size import tiff_voxel_um
 from bundle.images.slides import TIFF, reading
 from bundle.images.tiff import COLOURS, line_of, ome_files
 from bundle.images.volumes.reader import Stored, reads
 from bundle.images.volumes.readers.headers import raw_slices
 
+BLOCK = 1 << 16  # bytes that are fetched together of a remote file: tags lie far apart; larger pixels are one request
 SLICES = "ZIQ"  # axes, as tifffile calls them, that can be z: Z itself, and those that a file leaves open
+
+
+def open_tiff(path: Path) -> tifffile.TiffFile:
+    """A TIFF, wherever it lies."""
+    return tifffile.TiffFile(opened(path, BLOCK), name=path.name) if is_remote(path) else tifffile.TiffFile(path)
 
 
 def kind_of(shape: Sequence[int], dtype: Any) -> str:
@@ -52,7 +59,7 @@ def _check_page_list(file: tifffile.TiffFile) -> None:
 
 def _check_pages(path: Path) -> None:
     """Raise an error if the list of pages breaks off, or one of them is not plain grey."""
-    with tifffile.TiffFile(path) as file:  # before it is asked for series, each page has tags of its own
+    with open_tiff(path) as file:  # before it is asked for series, each page has tags of its own
         _check_page_list(file)
         for number, page in enumerate(file.pages):
             fault = grey_fault(page.aspage())
@@ -99,8 +106,10 @@ def read_tiff_stack(path: Path) -> Stored:
     Raises:
         InputError: if it holds anything but one stack of plain grey slices, or a part of it is missing.
     """
-    file = tifffile.TiffFile(path)  # stays open for the pages
+    file = open_tiff(path)  # stays open for the pages
     several = ome_files(path, file)
+    if several and is_remote(path):
+        raise InputError(f"{path} is an OME-TIFF over several files, which is read from a disk only; copy it there.")
     for each in several or [path]:
         _check_pages(each)
     _check_series(path, file)

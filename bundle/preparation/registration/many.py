@@ -1,0 +1,153 @@
+"""Many registrations by a table, a line each, shared out among workers."""
+
+from __future__ import annotations
+
+import csv
+import inspect
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from fire.parser import DefaultParseValue
+
+from bundle.common.atomic import check_writable
+from bundle.common.checks import listed
+from bundle.common.command_line import with_words
+from bundle.common.errors import InputError
+from bundle.common.folder_lock import held
+from bundle.common.work.engine import Engine
+from bundle.common.work.tasks import Marks, Recipe, Task
+from bundle.preparation.registration.run import register
+from bundle.preparation.registration.two_slides.run import register_slides
+
+PAIR = "pair"  # column of the name
+NAME = re.compile(r"\w[\w .-]*")
+WORK = ".work"  # in the folder of the pairs, while they are made
+MODULES = (__name__,)  # what a worker imports first
+
+
+def register_many(table: str, output: str, workers: int | None = None, cluster: str | None = None) -> str:
+    """Register every line of a table; those that are done are not done again.
+
+    Args:
+        table: CSV with the column pair, a name, and a column for each option of a registration that is needed: volume
+            and section, or source and target, and what else. An empty cell leaves an option out.
+        output: the folder of the pairs, one folder each.
+        workers: how many registrations at a time on this machine, which share its cores; none for one.
+        cluster: of Dask, that does them instead: tcp://HOST:8786, or slurm with --workers.
+
+    Returns:
+        Where to look.
+
+    Raises:
+        InputError: with one line for each fault of the table, before anything starts; or naming pairs that failed.
+    """
+    engine = Engine(cluster, workers if cluster else workers or 1)  # of cores: no GPU is used
+    root = Path(str(output))
+    pairs = Pairs(root, read_options(Path(str(table))))
+    check_writable(root)
+    failed: dict[str, str] = {}
+    busy = f"output {root} is in the hands of a registration by table that is at work"
+
+    def note(name: str, why: str) -> None:
+        failed[name] = why
+        print("\n".join(f"{name}: {line}" for line in why.splitlines()))
+
+    with held(root / WORK, busy, "wait for its end, stop it, or choose another --output."):
+        shutil.rmtree(pairs.marks.folder, ignore_errors=True)  # each pair itself says whether it is done
+        with engine.started(MODULES):
+            engine.work_off(pairs, pairs.recipe(), failed=note)
+    shutil.rmtree(root / WORK, ignore_errors=True)
+    if failed:
+        raise InputError(f"failed: {listed(failed)}; why is said above. The others are in {root}.")
+    return f"{len(pairs.lines)} pairs in {root}; look at the qc.html of each"
+
+
+def read_options(table: Path) -> dict[str, dict[str, Any]]:
+    """The options of each line of a table, by the name of its pair.
+
+    Raises:
+        InputError: with one line for each fault.
+    """
+    try:
+        text = table.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"table {table} cannot be read as UTF-8 text: {error}") from error
+    first = text.partition("\n")[0]
+    lines = csv.DictReader(text.splitlines(), delimiter=";" if first.count(";") > first.count(",") else ",")
+    heads = [head.strip() for head in lines.fieldnames or []]
+    signature = inspect.signature(_function(heads)).parameters
+    known = [PAIR, *(name for name in signature if name != "output")]
+    wrong = [head for head in heads if head not in known]
+    needed = [PAIR, *(name for name, each in signature.items() if each.default is each.empty and name != "output")]
+    missing = [name for name in needed if name not in heads]
+    if wrong or missing:
+        told = [f"it lacks {listed(missing)}"] * bool(missing) + [f"{listed(wrong)} is no option"] * bool(wrong)
+        raise InputError(f"table {table}: {'; '.join(told)}. There may be {', '.join(known)}.")
+    faults, found = [], {}
+    for number, line in enumerate(lines, start=2):
+        where = f"table {table}, line {number}"
+        if None in line or None in line.values():
+            faults.append(f"{where}: has not as many cells as there are columns; quote what holds a comma.")
+            continue
+        cells = {head.strip(): cell.strip() for head, cell in line.items() if cell.strip()}
+        name = cells.pop(PAIR, "")
+        lacking = [head for head in needed[1:] if head not in cells]
+        if not NAME.fullmatch(name):
+            faults.append(f"{where}: pair is {name!r}; it becomes a folder, so give letters and digits.")
+        elif name in found:
+            faults.append(f"{where}: pair {name} stands there twice.")
+        elif lacking:
+            faults.append(f"{where}: {lacking[0]} is empty.")
+        else:
+            found[name] = {head: cell if head in needed else DefaultParseValue(cell) for head, cell in cells.items()}
+    if not found and not faults:
+        faults.append(f"table {table} has no lines; give one for each pair.")
+    if faults:
+        raise InputError("\n".join(faults))
+    return found
+
+
+def _function(heads: Any) -> Callable[..., str]:
+    """What registers, by the columns of a table or the options of a line."""
+    return register_slides if "source" in heads or "target" in heads else register
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The registrations of a table.
+
+    Attributes:
+        root: the folder of the pairs.
+        lines: the options of each, by its name.
+    """
+
+    root: Path
+    lines: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def marks(self) -> Marks:
+        """Which lines this command has done."""
+        return Marks(self.root / WORK / "steps")
+
+    def tasks(self) -> list[Task]:
+        """One a line."""
+        return [Task(name, partial(self._register, name), say=lambda told: str(told["said"])) for name in self.lines]
+
+    def recipe(self) -> Recipe:
+        """By which a worker makes the same."""
+        return Recipe(f"{__name__}:made_again", {"root": str(self.root.absolute()), "lines": self.lines})
+
+    def _register(self, name: str) -> dict[str, Any]:
+        options = self.lines[name]
+        said = with_words(_function(options))(output=str(self.root / name), **options)
+        return {"said": f"{name}: {said}"}
+
+
+def made_again(root: str, lines: Mapping[str, Mapping[str, Any]]) -> Pairs:
+    """What :meth:`Pairs.recipe` describes."""
+    return Pairs(Path(root), lines)

@@ -72,7 +72,7 @@ class Volume:
         assert done.counts["survey"] == surveys
         if not lost:  # a worker that begins looks at some slices, and nobody at all of them
             more = done.counts["read"] - self.done.counts["read"]
-            assert 0 <= more <= DEPTH * len(done.processes)
+            assert 0 <= more < SHAPE[0]
         return done
 
 

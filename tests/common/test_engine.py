@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from bundle.common.errors import InputError
 from bundle.common.work import scheduled
 from bundle.common.work.engine import Engine
 from tests.conftest import ROOT
+from tests.helpers.dask_commands import scheduler, worker
 from tests.helpers.jobs import Toy
 
 SUM = 0 + 1 + 4 + 9 + 16 + 25
@@ -97,32 +97,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-@contextlib.contextmanager
-def dask(*words: str) -> Iterator[subprocess.Popen]:
-    """A command of Dask, in a process group of its own, without our code on its path."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "dask", *words],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        cwd="/",
-    )
-    try:
-        yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def scheduler(port: int) -> contextlib.AbstractContextManager[subprocess.Popen]:
-    return dask("scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard")
-
-
-def worker(port: int, name: str) -> contextlib.AbstractContextManager[subprocess.Popen]:
-    return dask("worker", f"tcp://127.0.0.1:{port}", "--nthreads", "1", "--name", name, "--no-dashboard")
 
 
 def test_a_cluster_by_its_address_whose_scheduler_dies_and_a_worker_that_comes_late(tmp_path, capsys):

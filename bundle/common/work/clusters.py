@@ -118,6 +118,7 @@ def slurm(workers: int) -> Any:
 
     cores = dask.config.get("jobqueue.slurm.cores")
     prologue = dask.config.get("jobqueue.slurm.job-script-prologue", None) or []
+    own = dask.config.get("jobqueue.slurm.scheduler-options", None) or {}
     cluster = SLURMCluster(
         cores=1,  # a worker does a task at a time, with all threads of its job
         processes=1,
@@ -126,7 +127,7 @@ def slurm(workers: int) -> Any:
         python=sys.executable,
         security=Security.temporary(),
         protocol="tls://",
-        scheduler_options={"dashboard": has_dashboard(), "dashboard_address": ":0"},
+        scheduler_options={"dashboard": has_dashboard(), "dashboard_address": ":0", **own},
         silence_logs=logging.ERROR,
     )
     cluster.adapt(minimum=1, maximum=workers)

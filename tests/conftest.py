@@ -8,6 +8,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -103,6 +104,27 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = run_bundle("training", configs, dataset_dir=folder / "data", output_dir=folder / "run", **TINY)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def _object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    from tests.helpers.s3 import object_store  # here, as few tests need it and it takes a second
+
+    with object_store(tmp_path_factory.mktemp("s3")) as store:
+        yield store
+
+
+@pytest.fixture
+def store(_object_store, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """An object store of this machine's own, in the environment as a user sets it."""
+    import fsspec
+
+    from tests.helpers.s3 import environment
+
+    for name, value in environment(_object_store).items():
+        monkeypatch.setenv(name, value)
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    return _object_store
 
 
 @pytest.fixture(scope="session")

@@ -16,22 +16,7 @@ from bundle.common.atomic import check_writable, read_array, whole_file, write_a
 from bundle.common.errors import InputError
 from bundle.common.places import contents, is_remote, opened, place, remove, shown, write_files
 from tests.conftest import ROOT
-from tests.helpers.s3 import BUCKET, SECRET, environment, object_store
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory):
-    with object_store(tmp_path_factory.mktemp("s3")) as store:
-        yield store
-
-
-@pytest.fixture
-def store(running, monkeypatch):
-    for name, value in environment(running).items():
-        monkeypatch.setenv(name, value)
-    fsspec.get_filesystem_class("s3").clear_instance_cache()
-    return running
-
+from tests.helpers.s3 import BUCKET, SECRET
 
 URLS = {
     "https://user:hunter2@host/scan.nii": "https://host/scan.nii",

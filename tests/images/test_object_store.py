@@ -20,24 +20,10 @@ import zarr
 from bundle.common.errors import InputError
 from bundle.images.slides import write_slide
 from bundle.images.volumes.volume import open_volume
-from tests.helpers.s3 import BUCKET, SECRET, environment, object_store
+from tests.helpers.s3 import BUCKET, SECRET
 from tests.helpers.volumes import make_voxels, write_scan
 
 SHAPE = (40, 30, 20)
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory):
-    with object_store(tmp_path_factory.mktemp("s3")) as store:
-        yield store
-
-
-@pytest.fixture
-def store(running, monkeypatch):
-    for name, value in environment(running).items():
-        monkeypatch.setenv(name, value)
-    fsspec.get_filesystem_class("s3").clear_instance_cache()
-    return running
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 
-import fsspec
 import numpy as np
 import obstore
 import obstore.store
@@ -21,24 +20,10 @@ from bundle.images.stained import number_map, stored
 from bundle.images.stained.number_map import MapSpec, open_map
 from bundle.images.stained.spec import StainSpec
 from bundle.images.volumes.geometry import Geometry
-from tests.helpers.s3 import BUCKET, SECRET, environment, object_store
+from tests.helpers.s3 import BUCKET, SECRET
 from tests.helpers.volumes import files_of
 
 SHAPE = (70, 300, 40)  # three slabs, three chunks along y, two levels
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory):
-    with object_store(tmp_path_factory.mktemp("s3")) as store:
-        yield store
-
-
-@pytest.fixture
-def store(running, monkeypatch):
-    for name, value in environment(running).items():
-        monkeypatch.setenv(name, value)
-    fsspec.get_filesystem_class("s3").clear_instance_cache()
-    return running
 
 
 @pytest.fixture(scope="module")

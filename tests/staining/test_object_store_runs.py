@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 
-import fsspec
 import numpy as np
 import pytest
 
@@ -20,25 +19,11 @@ from bundle.report.run import remake
 from bundle.staining.slices import SliceStore
 from bundle.staining.source import Bricks
 from tests.conftest import ROOT
-from tests.helpers.s3 import BUCKET, SECRET, environment, object_store, wait_for
+from tests.helpers.s3 import BUCKET, SECRET, wait_for
 from tests.helpers.volumes import SHAPE, files_of, stain
 
 RESULT = "stained.ome.zarr"
 BESIDE = {"views.png", "rendering.png", "report.html", "volume.json", "ro-crate-metadata.json"}
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory):
-    with object_store(tmp_path_factory.mktemp("s3")) as store:
-        yield store
-
-
-@pytest.fixture
-def store(running, monkeypatch):
-    for name, value in environment(running).items():
-        monkeypatch.setenv(name, value)
-    fsspec.get_filesystem_class("s3").clear_instance_cache()
-    return running
 
 
 @pytest.fixture

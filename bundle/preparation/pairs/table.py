@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from bundle.common.checks import listed
 from bundle.common.errors import InputError
 from bundle.common.values import first_spelling, is_text, shown
+from bundle.preparation.csv_tables import open_table
 
 COLUMNS = ("pair", "specimen", "group", "split", "fold")
 SPLITS = ("training", "testing")
@@ -55,15 +55,7 @@ def read_table(path: str | Path, names: Collection[str], left_out: Collection[st
             training pairs, a specimen on two sides or in two folds, nothing to train on.
     """
     file = Path(str(path))
-    if not file.is_file():
-        raise InputError(f"table {file} does not exist.")
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"table {file} cannot be read as UTF-8 text: {error}") from error
-    first = text.partition("\n")[0]
-    lines = csv.DictReader(text.splitlines(), delimiter=";" if first.count(";") > first.count(",") else ",")
-    heads = [head.strip() for head in lines.fieldnames or []]
+    heads, lines = open_table(file)
     wrong = [head for head in heads if head not in COLUMNS]
     if "pair" not in heads or wrong:
         raise InputError(

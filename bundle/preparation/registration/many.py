@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import inspect
 import re
 import shutil
@@ -21,6 +20,7 @@ from bundle.common.errors import InputError
 from bundle.common.folder_lock import held
 from bundle.common.work.engine import Engine
 from bundle.common.work.tasks import Marks, Recipe, Task
+from bundle.preparation.csv_tables import open_table
 from bundle.preparation.registration.run import register
 from bundle.preparation.registration.two_slides.run import register_slides
 
@@ -73,13 +73,7 @@ def read_options(table: Path) -> dict[str, dict[str, Any]]:
     Raises:
         InputError: with one line for each fault.
     """
-    try:
-        text = table.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"table {table} cannot be read as UTF-8 text: {error}") from error
-    first = text.partition("\n")[0]
-    lines = csv.DictReader(text.splitlines(), delimiter=";" if first.count(";") > first.count(",") else ",")
-    heads = [head.strip() for head in lines.fieldnames or []]
+    heads, lines = open_table(table)
     signature = inspect.signature(_function(heads)).parameters
     known = [PAIR, *(name for name in signature if name != "output")]
     wrong = [head for head in heads if head not in known]

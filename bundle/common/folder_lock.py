@@ -119,7 +119,8 @@ def _take(folder: Path, busy: str, way: str, mode: int = 0o777) -> str | None:
         try:
             with contextlib.suppress(FileExistsError):
                 folder.mkdir(mode=mode, parents=True)  # each time, as who leaves it may remove it
-            file = os.fdopen(os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666), "r+", encoding="utf-8")
+            asked = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW  # a link would have the file that it names emptied
+            file = os.fdopen(os.open(folder / LOCK, asked, 0o666), "r+", encoding="utf-8", errors="replace")
         except FileNotFoundError:
             continue
         except OSError as error:

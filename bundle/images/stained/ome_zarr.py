@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ COARSER = 5  # coarser levels at most
 SMALL = 256  # a level whose longest axis is no longer needs no coarser one: a viewer loads it at once
 # level 3 takes seven times as long for a tenth fewer bytes, on smooth random colours
 BLOSC: dict[str, Any] = {"id": "blosc", "cname": "zstd", "clevel": 1, "shuffle": 0, "blocksize": 0}
+HEADER = 16  # bytes, of a chunk by Blosc
 COLOUR = np.dtype("|u1")
 COLOURS = {"Red": "FF0000", "Green": "00FF00", "Blue": "0000FF", "Alpha": "FFFFFF"}
 
@@ -222,8 +224,13 @@ def packed(block: np.ndarray) -> bytes:
 
 def unpacked(content: bytes, arrays: Arrays, level: int) -> np.ndarray:
     """A chunk (C, *chunk) of what :func:`packed` made of it."""
+    shape = (arrays.channels, *arrays.chunk(level))
+    expected = math.prod(shape) * arrays.kind.itemsize
+    stated = int.from_bytes(content[4:8], "little")  # by its header, which Blosc believes
+    if len(content) < HEADER or stated != expected:
+        raise ValueError(f"a chunk of {stated} bytes, not {expected}")
     values = np.frombuffer(imagecodecs.blosc_decode(content), arrays.kind)
-    return values.reshape(arrays.channels, *arrays.chunk(level))
+    return values.reshape(shape)
 
 
 def read_box(

@@ -20,9 +20,13 @@ LINK = ".url"  # of a small file that holds one URL: what may not stand on a com
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 TOGETHER = 64  # objects that are asked for at once
 SIGNED = "a query that may be a signature"
-SIGNATURE = re.compile(r"(?i)[?&](x-(amz|goog)-|awsaccesskeyid=|googleaccessid=|signature=|sig=|token=)")  # of any store
+SIGNATURE = re.compile(
+    r"(?i)[?&](x-(amz|goog)-|awsaccesskeyid=|googleaccessid=|signature=|sig=|token=)"
+)  # of any store
 LOST = ("memory", "data")  # schemes of what is gone with the process
-MISTYPED = re.compile(r"(s3a?|gs|gcs|https?|file):/(?!/)|[a-z0-9]+::[a-z0-9]+://")  # which would be folders of this machine
+MISTYPED = re.compile(
+    r"(s3a?|gs|gcs|https?|file):/(?!/)|[a-z0-9]+::[a-z0-9]+://"
+)  # which would be folders of this machine
 
 
 def place(text: str | Path) -> Path:

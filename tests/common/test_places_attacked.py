@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from bundle.common.atomic import check_writable
 from bundle.common.errors import InputError
 from bundle.common.places import is_remote, place, shown
 
@@ -48,3 +49,11 @@ def test_a_key_may_hold_a_question_mark_and_a_folder_a_colon(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     (tmp_path / "s3:").mkdir()
     assert place("s3:/") == tmp_path.joinpath("s3:").relative_to(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "url", ["s3://bucket//a", "s3://bucket/a//b", "s3://bucket/a/../b", "s3://bucket/./b", "s3://b/.."]
+)
+def test_a_result_has_no_empty_names_on_its_way(url):
+    with pytest.raises(InputError, match=r"output_dir s3://.* has an empty name, a \. or a \.\. between"):
+        check_writable(url)

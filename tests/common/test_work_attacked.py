@@ -19,7 +19,9 @@ from tests.common.test_engine import free_port
 from tests.helpers import dask_commands
 from tests.helpers.jobs import Toy
 
-HOLDER = "import fcntl, sys\nfile = open(sys.argv[1], 'r+b'); fcntl.lockf(file, fcntl.LOCK_EX); print('holds', flush=True)"
+HOLDER = (
+    "import fcntl, sys\nfile = open(sys.argv[1], 'r+b'); fcntl.lockf(file, fcntl.LOCK_EX); print('holds', flush=True)"
+)
 HOLDER += "\nsys.stdin.read()"
 
 
@@ -80,3 +82,10 @@ def test_a_lock_with_any_bytes_is_told_of(tmp_path):
     with held(tmp_path, "busy"):
         assert (tmp_path / LOCK).read_text().startswith(f"process {os.getpid()} on ")
     assert tmp_path.resolve() not in folder_lock._held
+
+
+def test_more_workers_than_a_machine_can_bear_are_refused_before_they_start():
+    with pytest.raises(InputError, match=rf"workers is 100000, but this machine has {os.cpu_count()} cores; ask for"):
+        Engine(workers=100_000)
+    assert Engine(workers=2).workers == 2
+    assert Engine("slurm", 100_000).workers == 100_000

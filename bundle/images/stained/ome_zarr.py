@@ -208,6 +208,19 @@ def blocks_of(chunk: tuple[int, int, int], slab: np.ndarray) -> Iterator[tuple[i
         yield y, x, block
 
 
+def sizes_of(shape: Any) -> list[int]:
+    """Channels and shape (Z, Y, X) of an array, as its metadata states them.
+
+    Raises:
+        ValueError: if they are no sizes of an image.
+    """
+    if not (isinstance(shape, list) and len(shape) == 4 and all(type(size) is int and size > 0 for size in shape)):
+        raise ValueError(f"it states a shape of {str(shape)[:80]}")
+    if shape[0] > len(COLOURS):
+        raise ValueError(f"it states {shape[0]} channels")
+    return shape
+
+
 def packed(block: np.ndarray) -> bytes:
     """Compress a chunk, by one thread: several would lay its blocks down in the order in which they end."""
     packed = imagecodecs.blosc_encode(
@@ -228,7 +241,7 @@ def unpacked(content: bytes, arrays: Arrays, level: int) -> np.ndarray:
     expected = math.prod(shape) * arrays.kind.itemsize
     stated = int.from_bytes(content[4:8], "little")  # by its header, which Blosc believes
     if len(content) < HEADER or stated != expected:
-        raise ValueError(f"a chunk of {stated} bytes, not {expected}")
+        raise ValueError(f"a chunk of blosc of {stated} bytes, not {expected}")
     values = np.frombuffer(imagecodecs.blosc_decode(content), arrays.kind)
     return values.reshape(shape)
 
@@ -305,7 +318,7 @@ class Plain(Layout):
             raise ValueError("it has no .zattrs, so it was not finished")
         stamp = json.loads((path / ".zattrs").read_text(encoding="utf-8"))["virtual_staining"]
         array = json.loads((path / "0" / ".zarray").read_text(encoding="utf-8"))
-        channels, z, y, x = array["shape"]
+        channels, z, y, x = sizes_of(array["shape"])
         return stamp, (z, y, x), channels, int(array["chunks"][1])
 
     def read(self, path: Path, arrays: Arrays, level: int, box: Box) -> np.ndarray:

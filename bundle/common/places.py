@@ -114,6 +114,17 @@ def _remote(text: str, query: str = "") -> Path:
         raise InputError(f"{shown(text)} cannot be opened by its URL alone; give the file itself.") from error
 
 
+def see_local(path: Path | str, option: str = "output_dir") -> None:
+    """See that a place where only files of this machine can be written is no URL, which would become a folder here.
+
+    Raises:
+        InputError: if it is one.
+    """
+    text = str(path)
+    if isinstance(path, (str, Path)) and (SCHEME.match(text) or (MISTYPED.match(text) and not Path(text).exists())):
+        raise InputError(f"{option} {shown(text)} is a URL, but this is written on a disk only; name a folder.")
+
+
 def is_remote(path: Path | str) -> bool:
     """Whether a file or folder is reached over a network."""
     return not isinstance(path, Path) and bool(SCHEME.match(str(path)))

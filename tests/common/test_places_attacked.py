@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from bundle.common.atomic import check_writable
 from bundle.common.errors import InputError
 from bundle.common.places import is_remote, place, shown
+from bundle.studies.study import Study
 
 REFUSED = {
     "s3://": "names no bucket",
@@ -56,4 +59,14 @@ def test_a_key_may_hold_a_question_mark_and_a_folder_a_colon(tmp_path, monkeypat
 )
 def test_a_result_has_no_empty_names_on_its_way(url):
     with pytest.raises(InputError, match=r"output_dir s3://.* has an empty name, a \. or a \.\. between"):
-        check_writable(url)
+        check_writable(place(url))
+
+
+@pytest.mark.parametrize("given", ["s3://bucket/a", Path("s3://bucket/a"), "file:///a", Path("https://host/a")])
+def test_what_is_written_on_a_disk_only_is_not_put_into_a_folder_named_like_a_url(given, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="is a URL, but this is written on a disk only; name a folder"):
+        check_writable(given)
+    with pytest.raises(InputError, match="is a URL"):
+        Study(given, "data", [], {}, {})
+    assert not list(tmp_path.iterdir())

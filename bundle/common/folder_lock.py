@@ -7,6 +7,7 @@ import errno
 import fcntl
 import logging
 import os
+import shutil
 import socket
 import threading
 import time
@@ -81,6 +82,15 @@ def held(
         yield
     finally:
         _leave(place)
+
+
+def empty(folder: Path) -> None:
+    """Remove all that is in a folder which this process holds, but the lock."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != LOCK:
+            path.unlink()
 
 
 def freed(folder: str | Path, patience_s: float) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from bundle.common.errors import InputError
-from bundle.common.places import is_remote, place, remote
+from bundle.common.places import is_remote, place, remote, see_local, shown
 
 PARTIAL = ".*.partial*"  # what a process killed in the middle of writing leaves behind
 
@@ -116,13 +116,17 @@ def check_writable(output_dir: str | Path, option: str = "output_dir") -> None:
     """Make a folder and see that a file can be made in it.
 
     Args:
-        output_dir: the folder.
+        output_dir: the folder; one in a store as :func:`~bundle.common.places.place` gives it.
         option: what names it, for the message.
 
     Raises:
         InputError: if not.
     """
+    see_local(output_dir, option)
     folder = place(output_dir)
+    if is_remote(folder) and {"", ".", ".."}.intersection(str(folder).rstrip("/").split("/")[3:]):
+        way = "stores take such names for others than readers do, so leave them out"
+        raise InputError(f"{option} {shown(folder)} has an empty name, a . or a .. between its slashes; {way}.")
     if is_remote(folder):  # what goes wrong there is told in a line of its own
         (folder / f".{os.getpid()}.probe").write_bytes(b"")
         (folder / f".{os.getpid()}.probe").unlink(missing_ok=True)

@@ -7,6 +7,7 @@ import errno
 import fcntl
 import logging
 import os
+import shutil
 import socket
 import threading
 import time
@@ -83,6 +84,15 @@ def held(
         _leave(place)
 
 
+def empty(folder: Path) -> None:
+    """Remove all that is in a folder which this process holds, but the lock."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != LOCK:
+            path.unlink()
+
+
 def freed(folder: str | Path, patience_s: float) -> bool:
     """Wait until no other process holds a folder, as one that was told to stop does while it saves.
 
@@ -119,7 +129,8 @@ def _take(folder: Path, busy: str, way: str, mode: int = 0o777) -> str | None:
         try:
             with contextlib.suppress(FileExistsError):
                 folder.mkdir(mode=mode, parents=True)  # each time, as who leaves it may remove it
-            file = os.fdopen(os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666), "r+", encoding="utf-8")
+            asked = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW  # a link would have the file that it names emptied
+            file = os.fdopen(os.open(folder / LOCK, asked, 0o666), "r+", encoding="utf-8", errors="replace")
         except FileNotFoundError:
             continue
         except OSError as error:

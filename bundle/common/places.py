@@ -20,6 +20,13 @@ LINK = ".url"  # of a small file that holds one URL: what may not stand on a com
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 TOGETHER = 64  # objects that are asked for at once
 SIGNED = "a query that may be a signature"
+SIGNATURE = re.compile(
+    r"(?i)[?&](x-(amz|goog)-|awsaccesskeyid=|googleaccessid=|signature=|sig=|token=)"
+)  # of any store
+LOST = ("memory", "data")  # schemes of what is gone with the process
+MISTYPED = re.compile(
+    r"(s3a?|gs|gcs|https?|file):/(?!/)|[a-z0-9]+::[a-z0-9]+://"
+)  # which would be folders of this machine
 
 
 def place(text: str | Path) -> Path:
@@ -42,6 +49,8 @@ def place(text: str | Path) -> Path:
         return text
     if not SCHEME.match(text):
         path = Path(text)
+        if (wrong := MISTYPED.match(text)) and not path.exists():
+            raise InputError(f"{shown(text)} is no URL; write {wrong[1] or 's3'}://PLACE/NAME.")
         return _linked(path) if path.suffix.lower() == LINK and path.is_file() else path
     _check(text)
     parts = urlsplit(text)
@@ -51,7 +60,7 @@ def place(text: str | Path) -> Path:
                 f"{text} is on {parts.netloc}; file:// names files of this machine, as file:///folder/scan."
             )
         return Path(unquote(text.split("://", 1)[1].removeprefix("localhost")))
-    if parts.scheme.lower() in ("http", "https") and parts.query:
+    if (parts.scheme.lower() in ("http", "https") and parts.query) or SIGNATURE.search(text):
         raise InputError(f"{shown(text)} is followed by {SIGNED}; write the URL into a file NAME{LINK} and give that.")
     return _remote(text)
 
@@ -78,6 +87,8 @@ def _check(text: str) -> None:
             f"{shown(text)} is given with a user or password in it; leave them out, and give them by environment "
             "variables or a profile (docs/volumes.md)."
         )
+    if not parts.netloc and parts.scheme.lower() in ("s3", "s3a", "gs", "gcs", "http", "https"):
+        raise InputError(f"{shown(text)} names no bucket or server; write {parts.scheme}://PLACE/NAME.")
     if "::" in text:
         raise InputError(f"{shown(text)} is several URLs in one; name the file itself.")
     if parts.scheme.lower() == "http" and host not in LOOPBACK:
@@ -86,15 +97,32 @@ def _check(text: str) -> None:
 
 def _remote(text: str, query: str = "") -> Path:
     scheme = text.partition("://")[0].lower()
+    if scheme in LOST:
+        raise InputError(f"{shown(text)} is gone when the command ends; name a file, s3://, gs:// or https://.")
     try:
         from bundle.common.remote import Remote
 
         return cast(Path, Remote(text, query))
     except ImportError as error:
         extra = "pip install 'virtual-staining[cloud]'"
-        raise InputError(f"{text} needs a library that is not installed; {extra} brings those of s3 and gs.") from error
+        line = f"{shown(text)} needs a library that is not installed; {extra} brings those of s3 and gs."
+        raise InputError(line) from error
     except ValueError as error:
-        raise InputError(f"{text} is of an unknown scheme, {scheme}; s3://, gs:// and https:// are known.") from error
+        line = f"{shown(text)} is of an unknown scheme, {scheme}; s3://, gs:// and https:// are known."
+        raise InputError(line) from error
+    except (TypeError, AttributeError, OSError) as error:  # zip://, github:// …, which ask for more than a URL
+        raise InputError(f"{shown(text)} cannot be opened by its URL alone; give the file itself.") from error
+
+
+def see_local(path: Path | str, option: str = "output_dir") -> None:
+    """See that a place where only files of this machine can be written is no URL, which would become a folder here.
+
+    Raises:
+        InputError: if it is one.
+    """
+    text = str(path)
+    if isinstance(path, (str, Path)) and (SCHEME.match(text) or (MISTYPED.match(text) and not Path(text).exists())):
+        raise InputError(f"{option} {shown(text)} is a URL, but this is written on a disk only; name a folder.")
 
 
 def is_remote(path: Path | str) -> bool:
@@ -114,6 +142,8 @@ def shown(path: Path | str) -> str:
     if not scheme:
         return text
     netloc, slash, rest = text[scheme.end() :].partition("/")
+    if SIGNATURE.search(rest):
+        rest = re.split("[?&]", rest)[0]
     if scheme[1].lower() in ("http", "https"):
         netloc, rest = re.split("[?#]", netloc)[0], re.split("[?#]", rest)[0]
     before, at, after = rest.rpartition("@")  # a password may hold a slash

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from bundle.common.atomic import write_json
-from bundle.common.folder_lock import LOCK, held
+from bundle.common.folder_lock import empty, held
 from bundle.common.run_folder import read_record
 from bundle.common.work.engine import Engine
 from bundle.common.work.tasks import Job, Recipe
@@ -35,15 +34,13 @@ def sole(work: Path, output_dir: str, origin: Mapping[str, Any]) -> Iterator[Non
     """
     same = json.loads(json.dumps({name: value for name, value in origin.items() if name not in PASSING}, default=str))
     with held(work, f"output_dir {output_dir} is in the hands of an evaluation that is at work"):
-        if (work / BEGUN).exists() and read_record(work / BEGUN) != same:
-            for each in work.iterdir():
-                if each.is_dir():
-                    shutil.rmtree(each)
-                elif each.name != LOCK:
-                    each.unlink()
+        # without a record it is of what was being removed when it was killed
+        if not (work / BEGUN).exists() or read_record(work / BEGUN) != same:
+            empty(work)
         write_json(work / BEGUN, same)
         yield
-    shutil.rmtree(work, ignore_errors=True)
+        with suppress(OSError):  # what cannot be removed stays
+            empty(work)
 
 
 def work_off(

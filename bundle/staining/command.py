@@ -197,6 +197,8 @@ def stain(
     elif reference_slice is not None:
         raise InputError(f"reference_slice is given, but normalisation is {normalisation!r}; it goes with specimen.")
     looked_for = stainer.sections if reference_slice is None else None
+    if "::" in str(output_dir) and "://" not in str(output_dir):  # MONAI writes so for # in every text of a config
+        raise InputError(f"output_dir {output_dir} has # or :: in its name, which a config cannot hold; rename it.")
     folder, shown, given = place(str(output_dir)), speaks(), modality(source, "source")
     if recalibrated(source, bone_intensity, background_intensity):
         given = Modality(given.name, given.channels, -float("inf"), float("inf"))

@@ -200,7 +200,10 @@ def begin(
         if "speed" in different and "arithmetic" in different:
             different.remove("arithmetic")  # follows from it
         if different:
-            one, other = {**there, "scan": content.get("input")}, {**plain, "scan": scan}
+            one, other = (
+                {"ngff": OLDEST, **there, "scan": content.get("input")},
+                {"ngff": OLDEST, **plain, "scan": scan},
+            )
             told = "; ".join(f"{name}: {_short(one.get(name))}, now {_short(other.get(name))}" for name in different)
             kind = "a stain" if path == finished else "an unfinished stain"
             raise InputError(

@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from bundle.common.atomic import whole_file
+from bundle.common.errors import InputError
 from bundle.common.places import contents, is_remote, remote, write_files
 from bundle.networks.cells import CELL, cells_of
 from bundle.staining.source import slice_shape
@@ -49,6 +50,17 @@ class SliceFiles:
         there = remote(self.folder).below()
         paths = (self.path(axis, number) for axis, start, stop in slabs for number in range(start, stop))
         return sum(f"{path.parent.name}/{path.name}" in there for path in paths)
+
+    def parts(self, paths: Sequence[Path], start: int, count: int) -> Iterator[bytes]:
+        """The same bytes of files that are there.
+
+        Raises:
+            InputError: if one was torn, as a power cut may do it.
+        """
+        try:
+            yield from contents(paths, start, count)
+        except EOFError as error:
+            raise InputError(f"{error}; it is damaged: name another --output_dir, or remove this one.") from error
 
     def keep(self, path: Path, values: np.ndarray) -> None:
         """Write a file, whole or not at all."""
@@ -103,7 +115,7 @@ class SliceStore(SliceFiles):
     def _rows(self, axis: str, numbers: Sequence[int], start: int, stop: int) -> Iterator[np.ndarray]:
         width = slice_shape(self.shape, axis)[1]
         paths = [self.path(axis, number) for number in numbers]
-        for content in contents(paths, start * width * 3, (stop - start) * width * 3):
+        for content in self.parts(paths, start * width * 3, (stop - start) * width * 3):
             yield np.frombuffer(content, np.uint8).reshape(stop - start, width, 3)
 
 
@@ -138,7 +150,7 @@ class ErrorStore(SliceFiles):
     def _cells(self, axis: str, numbers: Sequence[int], rows: slice) -> Iterator[np.ndarray]:
         count, width = rows.stop - rows.start, cells_of(slice_shape(self.shape, axis)[1])
         row = width * KIND.itemsize
-        for content in contents([self.path(axis, number) for number in numbers], rows.start * row, count * row):
+        for content in self.parts([self.path(axis, number) for number in numbers], rows.start * row, count * row):
             yield np.frombuffer(content, KIND).reshape(count, width)
 
 

@@ -88,7 +88,11 @@ class Cells:
             if code in STOPPED and speaks():
                 raise KeyboardInterrupt
             if code:
-                said = [line for line in printed.read_text(encoding="utf-8").splitlines() if line.startswith("error:")]
+                said = [
+                    line
+                    for line in printed.read_text(encoding="utf-8", errors="replace").splitlines()
+                    if line.startswith("error:")
+                ]
                 why = said[-1] if said else f"ended with code {code}"
                 raise InputError(f"{cell.name}: {task}: {why}; see {printed}")
             minutes[task] = (time.monotonic() - began) / 60

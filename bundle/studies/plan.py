@@ -17,6 +17,7 @@ TRAINING, EVALUATION = "configs/train.json", "configs/evaluate.json"
 UNPAIRED_EVALUATION = "configs/evaluate_unpaired.json"
 METHODS = Path("configs") / "methods"
 PROFILES = Path("configs") / "profiles"
+LONGEST = 200  # bytes of a variant's name; a folder's may have 255
 PARTS = ("methods", "ids", "folds", "seeds", "tables", "curves")  # of a variant
 
 
@@ -148,6 +149,9 @@ def _ill_formed(variant: str, parts: Any) -> list[str]:
     """What is wrong with the form of a variant, a line each."""
     if not isinstance(variant, str) or not variant or "/" in variant:
         return [f"variant {variant!r} becomes the name of a folder; it must be text, not empty, without a /."]
+    if not variant.isprintable() or "#" in variant or "::" in variant or len(variant.encode()) > LONGEST:
+        form = f"without # and ::, which a config cannot hold, line breaks and the like, of at most {LONGEST} bytes"
+        return [f"variant {variant!r} becomes the name of a folder; it must be {form}."]
     if not isinstance(parts, dict):
         return [f"variant {variant!r} is {parts!r}; give its parts by name: {', '.join(PARTS)}."]
     faults = [f"variant {variant!r} has {key!r}; it may have {', '.join(PARTS)}." for key in set(parts) - set(PARTS)]

@@ -13,6 +13,7 @@ from typing import Any
 from bundle.common.atomic import write_json
 from bundle.common.errors import InputError
 from bundle.common.folder_lock import freed, held
+from bundle.common.places import see_local
 from bundle.common.run_folder import read_record
 from bundle.common.work.engine import Engine
 from bundle.data.datalist import DATALIST
@@ -46,6 +47,7 @@ class Study:
         evaluation_ids: Mapping[str, Any],
         variants: Mapping[str, Mapping[str, Any]],
     ) -> None:
+        see_local(folder)
         self.folder = Path(folder)
         if (self.folder / DATALIST).exists():
             raise InputError(f"output_dir {folder} is a dataset; name a folder of its own for the study.")

@@ -39,7 +39,7 @@ def test_a_run_of_before_there_was_a_choice_is_the_same_run(bundle, scan, plain,
         stain(bundle, scan, tmp_path, window=None, ngff=version)
         assert "is there already, made of the same scan" in capsys.readouterr().out
     assert files_of(tmp_path) == files_of(plain)
-    with pytest.raises(InputError, match="ngff: None, now 0.5"):
+    with pytest.raises(InputError, match="ngff: 0.4, now 0.5"):
         stain(bundle, scan, tmp_path, window=None, ngff=0.5)
 
 

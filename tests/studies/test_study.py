@@ -247,6 +247,10 @@ def test_a_cell_that_fails_is_named_and_the_others_go_on(tmp_path, more):
         ({"a": {"methods": "one_way"}}, "variant 'a': methods is 'one_way'; give a list"),
         ({"a": {"folds": 0}}, "variant 'a': folds is 0; give a list"),
         ({"a/b": {}}, "variant 'a/b' becomes the name of a folder"),
+        ({"lr #1": {}}, "variant 'lr #1' becomes the name of a folder; it must be without # and ::"),
+        ({"a::b": {}}, "it must be without # and ::"),
+        ({"a\nb": {}}, r"variant 'a\\nb' becomes the name of a folder"),
+        ({"ü" * 101: {}}, "of at most 200 bytes"),
         ({"a": {"curves": [{"axis": "x", "curve": "y", "x": "big"}]}}, "give axis, curve and a number as x"),
     ],
 )

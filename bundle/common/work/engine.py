@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bundle.common.work.scheduled import Scheduled
 
 SLURM = "slurm"
+MOST = 4  # workers of this machine for each core: each is a process with a network in memory
 ADDRESS = re.compile(r"(tcp|tls|ws|wss|ucx)://[^\s/@]+:\d+/?")
 
 
@@ -39,6 +40,12 @@ class Engine:
             )
         if cluster == SLURM and workers is None:
             raise InputError("cluster is slurm, but workers is not set; pass --workers N, at most so many jobs.")
+        cores = os.cpu_count() or 1
+        if cluster is None and (workers or 1) > MOST * cores:
+            raise InputError(
+                f"workers is {workers}, but this machine has {cores} cores; ask for {MOST * cores} at most, or name a "
+                "--cluster."
+            )
         if cluster not in (None, SLURM) and workers is not None:
             raise InputError(
                 f"workers is {workers}, but the cluster {cluster} has as many as were started there; leave it out."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -42,6 +43,7 @@ class Scheduled:
         self._client: Any = None
         self._enter = _as_it_is(worker.enter)
         self._number = 0  # of submissions, so that no two have one key
+        self._own = uuid.uuid4().hex  # nor one that another command gives to the same cluster
 
     def __enter__(self) -> Scheduled:
         if self.cluster == SLURM:
@@ -98,15 +100,20 @@ class Scheduled:
             "do",
             [str(worker.ROOT), recipe, task.name],
             *needs,
-            key=f"{task.name}-{self._number}",
+            key=f"{task.name}-{self._number}-{self._own}",
             priority=-place,
             resources=resources or None,
             pure=False,
         )
 
     def _come_back(self) -> None:
-        """Wait for the scheduler, and join it again."""
-        assert self.cluster is not None
+        """Wait for the scheduler, and join it again.
+
+        Raises:
+            InputError: if it stays away, or was one of this process.
+        """
+        if self.cluster in (None, SLURM):
+            raise InputError("the workers of this command do not answer any more; the same command goes on.")
         print(f"the scheduler {self.cluster} is gone; waiting for it, what is done is kept")
         self._client.close(timeout=1)
         until = time.monotonic() + BACK_SECONDS

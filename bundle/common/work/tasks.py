@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bundle.common.atomic import write_json
+from bundle.common.errors import InputError
 from bundle.common.places import is_remote, remote
 
 DONE = "done.json"
@@ -63,8 +64,21 @@ class Marks:
         return {name for name in names if self.is_done(name)}
 
     def remembered(self, name: str) -> dict[str, Any]:
-        """What a task that is done left to be remembered."""
-        return json.loads((self.folder / name / DONE).read_text(encoding="utf-8"))
+        """What a task that is done left to be remembered.
+
+        Raises:
+            InputError: if the mark is damaged, as a power cut may leave it.
+        """
+        mark = self.folder / name / DONE
+        try:
+            told = json.loads(mark.read_text(encoding="utf-8"))
+        except (json.JSONDecodeError, UnicodeDecodeError):
+            told = None
+        if not isinstance(told, dict):
+            raise InputError(
+                f"{mark} is damaged; remove it and run the same command again, or choose another --output_dir."
+            )
+        return told
 
     def do(self, task: Task) -> None:
         """Do a task, unless it is done; it may be, where a worker was taken for dead and was not."""

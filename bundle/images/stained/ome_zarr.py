@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ COARSER = 5  # coarser levels at most
 SMALL = 256  # a level whose longest axis is no longer needs no coarser one: a viewer loads it at once
 # level 3 takes seven times as long for a tenth fewer bytes, on smooth random colours
 BLOSC: dict[str, Any] = {"id": "blosc", "cname": "zstd", "clevel": 1, "shuffle": 0, "blocksize": 0}
+HEADER = 16  # bytes, of a chunk by Blosc
 COLOUR = np.dtype("|u1")
 COLOURS = {"Red": "FF0000", "Green": "00FF00", "Blue": "0000FF", "Alpha": "FFFFFF"}
 
@@ -206,6 +208,19 @@ def blocks_of(chunk: tuple[int, int, int], slab: np.ndarray) -> Iterator[tuple[i
         yield y, x, block
 
 
+def sizes_of(shape: Any) -> list[int]:
+    """Channels and shape (Z, Y, X) of an array, as its metadata states them.
+
+    Raises:
+        ValueError: if they are no sizes of an image.
+    """
+    if not (isinstance(shape, list) and len(shape) == 4 and all(type(size) is int and size > 0 for size in shape)):
+        raise ValueError(f"it states a shape of {str(shape)[:80]}")
+    if shape[0] > len(COLOURS):
+        raise ValueError(f"it states {shape[0]} channels")
+    return shape
+
+
 def packed(block: np.ndarray) -> bytes:
     """Compress a chunk, by one thread: several would lay its blocks down in the order in which they end."""
     packed = imagecodecs.blosc_encode(
@@ -222,8 +237,13 @@ def packed(block: np.ndarray) -> bytes:
 
 def unpacked(content: bytes, arrays: Arrays, level: int) -> np.ndarray:
     """A chunk (C, *chunk) of what :func:`packed` made of it."""
+    shape = (arrays.channels, *arrays.chunk(level))
+    expected = math.prod(shape) * arrays.kind.itemsize
+    stated = int.from_bytes(content[4:8], "little")  # by its header, which Blosc believes
+    if len(content) < HEADER or stated != expected:
+        raise ValueError(f"a chunk of blosc of {stated} bytes, not {expected}")
     values = np.frombuffer(imagecodecs.blosc_decode(content), arrays.kind)
-    return values.reshape(arrays.channels, *arrays.chunk(level))
+    return values.reshape(shape)
 
 
 def read_box(
@@ -298,7 +318,7 @@ class Plain(Layout):
             raise ValueError("it has no .zattrs, so it was not finished")
         stamp = json.loads((path / ".zattrs").read_text(encoding="utf-8"))["virtual_staining"]
         array = json.loads((path / "0" / ".zarray").read_text(encoding="utf-8"))
-        channels, z, y, x = array["shape"]
+        channels, z, y, x = sizes_of(array["shape"])
         return stamp, (z, y, x), channels, int(array["chunks"][1])
 
     def read(self, path: Path, arrays: Arrays, level: int, box: Box) -> np.ndarray:

@@ -23,6 +23,7 @@ from bundle.images.stained.ome_zarr import (
     blocks_of,
     packed,
     read_box,
+    sizes_of,
     unpacked,
     write_json_in_place,
 )
@@ -118,7 +119,7 @@ class Sharded(Layout):
             raise ValueError(f"it has no {METADATA}, so it was not finished")
         stamp = json.loads((path / METADATA).read_text(encoding="utf-8"))["attributes"]["virtual_staining"]
         array = json.loads((path / "0" / METADATA).read_text(encoding="utf-8"))
-        channels, z, y, x = array["shape"]
+        channels, z, y, x = sizes_of(array["shape"])
         return stamp, (z, y, x), channels, int(array["chunk_grid"]["configuration"]["chunk_shape"][1])
 
     def read(self, path: Path, arrays: Arrays, level: int, box: Box) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import re
 import shutil
@@ -17,7 +18,7 @@ from bundle.common.atomic import check_writable
 from bundle.common.checks import listed
 from bundle.common.command_line import with_words
 from bundle.common.errors import InputError
-from bundle.common.folder_lock import held
+from bundle.common.folder_lock import empty, held
 from bundle.common.work.engine import Engine
 from bundle.common.work.tasks import Marks, Recipe, Task
 from bundle.preparation.csv_tables import open_table
@@ -61,7 +62,8 @@ def register_many(table: str, output: str, workers: int | None = None, cluster: 
         shutil.rmtree(pairs.marks.folder, ignore_errors=True)  # each pair itself says whether it is done
         with engine.started(MODULES):
             engine.work_off(pairs, pairs.recipe(), failed=note)
-    shutil.rmtree(root / WORK, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            empty(root / WORK)
     if failed:
         raise InputError(f"failed: {listed(failed)}; why is said above. The others are in {root}.")
     return f"{len(pairs.lines)} pairs in {root}; look at the qc.html of each"

@@ -12,7 +12,7 @@ import torch
 from monai.bundle import ConfigParser
 
 from bundle.common.errors import InputError, plain_errors
-from bundle.common.ids import settle
+from bundle.common.ids import TABLES, settle
 from bundle.common.openmp import wait_asleep
 from bundle.common.processes import first_to_fail
 
@@ -76,6 +76,11 @@ def unknown_ids(config: dict[str, Any]) -> list[str]:
     for key in sorted(set(config) - used):
         nearest = difflib.get_close_matches(key, sorted(used), n=1, cutoff=0.5)
         hint = f"did you mean {nearest[0]!r}?" if nearest else "see docs/configuration.md for the ids there are."
+        if not nearest and any(key in table for table in TABLES.values()):
+            hint = (
+                "others of ours have it. If this is a trained bundle of an earlier version, its training command with "
+                "--resume changed writes it anew."
+            )
         lines.append(f"{key!r} is not an id of this config; {hint}")
     return lines
 

@@ -104,8 +104,7 @@ def _remote(text: str, query: str = "") -> Path:
 
         return cast(Path, Remote(text, query))
     except ImportError as error:
-        extra = "pip install 'virtual-staining[cloud]'"
-        line = f"{shown(text)} needs a library that is not installed; {extra} brings those of s3 and gs."
+        line = f"{shown(text)} needs a library that is not installed; pip install s3fs, or gcsfs for gs://, brings it."
         raise InputError(line) from error
     except ValueError as error:
         line = f"{shown(text)} is of an unknown scheme, {scheme}; s3://, gs:// and https:// are known."

@@ -263,7 +263,10 @@ def sole(folder: Path) -> Iterator[None]:
         yield
         return
     busy = f"output_dir {folder} is in the hands of a run that is at work"
-    way = "wait for its end, or choose another --output_dir; to share its work start it with --workers N or --cluster."
+    way = (
+        "wait for its end, or choose another --output_dir; to share its work, stop it and start it with --workers N or "
+        "--cluster."
+    )
     with held(folder / WORK, busy, way):
         yield
 

@@ -197,7 +197,7 @@ def test_a_second_command_is_refused_in_a_line_while_the_first_is_at_work(bundle
     stain(bundle, scan, tmp_path, window=None)
     assert refused == [
         f"output_dir {tmp_path} is in the hands of a run that is at work (this very process); wait for its end, or "
-        "choose another --output_dir; to share its work start it with --workers N or --cluster."
+        "choose another --output_dir; to share its work, stop it and start it with --workers N or --cluster."
     ]
     assert (tmp_path / "stained.ome.zarr").exists()
 

@@ -14,6 +14,7 @@ from bundle.common.errors import InputError
 from bundle.common.work.engine import SLURM, gpus, share_of_cores
 
 LOOPBACK = "127.0.0.1"
+LOCAL = "local-"  # names of workers of this machine begin so
 DEATHS = 10  # of workers with a task in hand, before Dask gives it back to us
 # no limit: a network takes what it needs, and a slab is measured before
 OWN = {"nthreads": 1, "memory_limit": 0}
@@ -79,7 +80,7 @@ def local(workers: int) -> Any:
     for number in range(workers):
         own = {**env, "CUDA_VISIBLE_DEVICES": str(number % there)} if there else env
         offers = {"GPU": 1} if there else {}
-        options = {**OWN, **talk, "name": f"local-{number}", "env": own, "resources": offers, "preload": [DEAF]}
+        options = {**OWN, **talk, "name": f"{LOCAL}{number}", "env": own, "resources": offers, "preload": [DEAF]}
         spec[number] = {"cls": Nanny, "options": options}
     board = {"dashboard": has_dashboard(), "dashboard_address": f"{LOOPBACK}:0"}
     scheduler = {"cls": Scheduler, "options": {**talk, "port": 0, **board}}
@@ -95,7 +96,7 @@ def see_slurm() -> None:
     import dask
 
     if importlib.util.find_spec("dask_jobqueue") is None:
-        raise InputError("cluster is slurm, but dask-jobqueue is missing; pip install 'virtual-staining[cluster]'.")
+        raise InputError("cluster is slurm, but dask-jobqueue is missing; pip install dask-jobqueue brings it.")
     asked = (signal.SIGINT, signal.SIGTERM)
     handlers = [signal.getsignal(each) for each in asked]
     import dask_jobqueue  # noqa: F401  it reads its configuration, and takes Ctrl-C for itself

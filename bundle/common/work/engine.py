@@ -35,9 +35,8 @@ class Engine:
         if workers is not None and (type(workers) is not int or workers < 1):
             raise InputError(f"workers is {workers!r}; it must be a whole number of at least 1, or be left out.")
         if cluster is not None and cluster != SLURM and not (isinstance(cluster, str) and ADDRESS.fullmatch(cluster)):
-            raise InputError(
-                f"cluster is {cluster!r}; give the address of a Dask scheduler, tcp://HOST:8786, or slurm."
-            )
+            shown = cluster if "@" not in str(cluster) else "…@…"  # a password, perhaps
+            raise InputError(f"cluster is {shown!r}; give the address of a Dask scheduler, tcp://HOST:8786, or slurm.")
         if cluster == SLURM and workers is None:
             raise InputError("cluster is slurm, but workers is not set; pass --workers N, at most so many jobs.")
         cores = os.cpu_count() or 1

@@ -13,7 +13,7 @@ from typing import Any
 
 from bundle.common.errors import InputError
 from bundle.common.work import worker
-from bundle.common.work.clusters import drop, has_dashboard, join, see_slurm, start
+from bundle.common.work.clusters import LOCAL, drop, has_dashboard, join, see_slurm, start
 from bundle.common.work.engine import SLURM
 from bundle.common.work.tasks import Job, Recipe, Task
 
@@ -89,8 +89,9 @@ class Scheduled:
                 self._come_back()
 
     def _tell(self) -> None:
-        if self.cluster is not None or has_dashboard():
-            print(f"dashboard: {self._client.dashboard_link}")
+        there = len(self._client.scheduler_info(n_workers=-1)["workers"])
+        board = f"; dashboard: {self._client.dashboard_link}" if self.cluster is not None or has_dashboard() else ""
+        print(f"{there} worker{'s' * (there != 1)}{board}")
 
     def _submit(self, recipe: str, task: Task, needs: Sequence[Any], place: int, resources: dict[str, int]) -> Any:
         self._number += 1
@@ -242,6 +243,8 @@ class _Round:
             self._reached = self.watch.reached
         for name, told in whole.items():
             if told["line"]:
+                if told["worker"] and not told["worker"].startswith(LOCAL):  # where things may be other than here
+                    told["line"] = f"{told['line']} (said by worker {told['worker']})"
                 if self.watch.failed is None:
                     raise InputError(told["line"])
                 self.watch.failed(name, told["line"])

@@ -6,10 +6,12 @@ import base64
 import hashlib
 import importlib
 import json
+import logging
 import os
 import sys
 import threading
 import traceback
+import warnings
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -60,6 +62,7 @@ def enter(root: str, function: str, given: list[str], *needs: Any) -> Any:
 
 def warm(*modules: str) -> None:
     """Import what the first task will need, while the client still reads."""
+    _hush()
     for module in modules:
         importlib.import_module(module)
 
@@ -79,6 +82,7 @@ def do(root: str, recipe: str, name: str) -> str:
         RuntimeError: with a :class:`Failure` as text, which any process can read.
     """
     _Worker.is_one = True
+    _hush()
     with _one:
         try:
             job = _job(root, recipe)
@@ -88,6 +92,12 @@ def do(root: str, recipe: str, name: str) -> str:
             told = {"task": name, "worker": own_name(), "line": line, "trace": traceback.format_exc()}
             raise RuntimeError(json.dumps(told)) from None
     return own_name()
+
+
+def _hush() -> None:
+    """Leave out what libraries say of a codec that no scan here needs: it would cut into the client's bar."""
+    logging.getLogger("monai").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")
 
 
 def _job(root: str, recipe: str) -> Job:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fire.parser import DefaultParseValue
+from tqdm import tqdm
 
 from bundle.common.atomic import check_writable
 from bundle.common.checks import listed
@@ -60,13 +61,21 @@ def register_many(table: str, output: str, workers: int | None = None, cluster: 
 
     with held(root / WORK, busy, "wait for its end, stop it, or choose another --output."):
         shutil.rmtree(pairs.marks.folder, ignore_errors=True)  # each pair itself says whether it is done
-        with engine.started(MODULES):
-            engine.work_off(pairs, pairs.recipe(), failed=note)
+        # alone, each registration shows its own
+        with engine.started(MODULES), tqdm(desc="pairs", total=len(pairs.lines), disable=engine.is_alone) as bar:
+            engine.work_off(pairs, pairs.recipe(), partial(_look, bar, pairs), note)
         with contextlib.suppress(OSError):
             empty(root / WORK)
     if failed:
         raise InputError(f"failed: {listed(failed)}; why is said above. The others are in {root}.")
     return f"{len(pairs.lines)} pairs in {root}; look at the qc.html of each"
+
+
+def _look(bar: tqdm, pairs: Pairs) -> int:
+    """Show how many pairs are done, and how long it goes on."""
+    bar.update(sum(map(pairs.marks.is_done, pairs.lines)) - bar.n)
+    bar.refresh()
+    return int(bar.n)
 
 
 def read_options(table: Path) -> dict[str, dict[str, Any]]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
+import fcntl
 import json
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +30,8 @@ TINY |= {"learning_rate": 0.0004, "decay_epochs": 1, "picture_every": 1}
 SIGNALS = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)}
 
 torch.set_num_threads(1)
+CLONE_NEWNET = 0x40000000
+SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -36,6 +42,22 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("NOT TESTED AGAINST REAL PROGRAMS", red=True, bold=True)
     for reason, name in left_out:
         terminalreporter.line(f"{name}: {reason}", red=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_network() -> bool:
+    """Leave the machine's network, where this process may: no test's server is reached from elsewhere, nor reaches out.
+
+    What this process starts from here on shares the new network, which has a loopback and nothing else; so it is left
+    before the first test, as threads that are there already would stay in the old one.
+    """
+    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET) != 0:
+        return False
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        asked = struct.pack("16sH14s", b"lo", 0, b"")
+        flags = struct.unpack("16sH14s", fcntl.ioctl(any_socket, SIOCGIFFLAGS, asked))[1]
+        fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sH14s", b"lo", flags | IFF_UP, b""))
+    return True
 
 
 @pytest.fixture(scope="session")

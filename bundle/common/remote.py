@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager, suppress
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from bundle.common.network_faults import network_fault
 from bundle.common.range_file import RangeFile
 
 CONNECT_SECONDS, ATTEMPTS = 5, 3  # a server that is gone is told of within some seconds
+logging.getLogger("fsspec").setLevel(logging.INFO)  # it writes whole URLs, signatures too, where all is logged
 READ_SECONDS = 15  # without a byte; one that is silent is told of within ATTEMPTS · AGAIN² times that, three minutes
 POOL = 32  # connections at once
 AGAIN = 2  # times that s3fs asks, each with ``ATTEMPTS`` of botocore's, and again as often to read the answer; else 5

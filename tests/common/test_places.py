@@ -153,7 +153,9 @@ except Exception as error:
     print(type(error).__name__, error)
 """
     said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert said.startswith(f"InputError {scheme}://a/b needs a library that is not installed; pip install s3fs, or gcsfs")
+    assert said.startswith(
+        f"InputError {scheme}://a/b needs a library that is not installed; pip install s3fs, or gcsfs"
+    )
 
 
 def test_nothing_of_it_is_imported_for_names_of_this_machine():

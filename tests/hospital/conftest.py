@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
-import fcntl
 import os
 import shutil
-import socket
-import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,8 +14,6 @@ from tests.hospital.orthanc import PLUGIN, WSI_PLUGIN, Orthanc
 from tests.hospital.pacs_parts import SECRETS, make_bundle
 
 REQUIRED = "VIRTUAL_STAINING_REQUIRE_HOSPITAL"  # .ci/run sets it: what cannot run fails
-CLONE_NEWNET = 0x40000000
-SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
 
 
 def environment_of(name: str) -> Path:
@@ -64,21 +58,6 @@ def needs(*names: str) -> None:
     if os.environ.get(REQUIRED):
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
-
-
-@pytest.fixture(scope="session")
-def own_network() -> bool:
-    """Leave the machine's network, where this process may: no test's server is reached from elsewhere, nor reaches out.
-
-    What this process starts from here on shares the new network, which has a loopback and nothing else.
-    """
-    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET) != 0:
-        return False
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        asked = struct.pack("16sH14s", b"lo", 0, b"")
-        flags = struct.unpack("16sH14s", fcntl.ioctl(any_socket, SIOCGIFFLAGS, asked))[1]
-        fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sH14s", b"lo", flags | IFF_UP, b""))
-    return True
 
 
 @pytest.fixture(scope="session")

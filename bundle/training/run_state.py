@@ -32,6 +32,7 @@ from bundle.training.resumption import INSIST
 from bundle.training.trainers import CycleTrainer
 
 logger = logging.getLogger("bundle")
+SAME_SECONDS = 5.0  # between two SIGTERM that are one
 
 
 class RunKeeper:
@@ -76,6 +77,7 @@ class RunKeeper:
         self.position: dict[str, int] = {}
         self.saved_step = 0
         self.asked_by: int | None = None  # a signal that this process got
+        self.asked_at: dict[int, float] = {}  # when it came first, by signal
         self.stopped_by: int | None = None  # one that all processes know of
 
     def attach(self, engine: CycleTrainer) -> None:
@@ -117,9 +119,17 @@ class RunKeeper:
                 signal.signal(number, self.stop)
 
     def stop(self, number: int, frame: FrameType | None) -> None:
-        """Ask the run to stop after this step; asked again, stop at once."""
-        self.asked_by = number
-        signal.signal(number, signal.SIG_DFL)
+        """Ask the run to stop after this step; asked again, stop at once.
+
+        A SIGTERM that follows another within seconds is the same: who started the run told it so, and was gone then.
+        """
+        if number in self.asked_at:
+            if number == signal.SIGTERM and time.monotonic() < self.asked_at[number] + SAME_SECONDS:
+                return
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
+        self.asked_by, self.asked_at[number] = number, time.monotonic()
         drop_broken_pipes()
         if processes.is_main():
             with contextlib.suppress(BrokenPipeError):

@@ -55,8 +55,13 @@ def of_session(number: int) -> set[int]:
 
 @pytest.mark.parametrize(("output_format", "viewer"), [("ome-zarr", True), ("ome-tiff", False)])
 def test_two_workers_give_the_bytes_of_one_process(he, slide, tmp_path, output_format, viewer):
-    stain_slide(he, slide, tmp_path / "one", output_format=output_format, viewer=viewer)
-    command = command_of(he, slide, tmp_path / "two", output_format=output_format, viewer=viewer)
+    ids = {
+        "output_format": output_format,
+        "viewer": viewer,
+        "step": 16,
+    }  # many windows, so that the bar has time to show
+    stain_slide(he, slide, tmp_path / "one", **ids)
+    command = command_of(he, slide, tmp_path / "two", **ids)
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     names = sorted(path.name for path in (tmp_path / "one").iterdir())

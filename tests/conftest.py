@@ -31,7 +31,7 @@ SIGNALS = {number: signal.getsignal(number) for number in (signal.SIGINT, signal
 
 torch.set_num_threads(1)
 CLONE_NEWNET = 0x40000000
-SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
+SIOCGIFFLAGS, SIOCSIFFLAGS, SIOCSIFADDR, IFF_UP = 0x8913, 0x8914, 0x8916, 1
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -57,6 +57,9 @@ def own_network() -> bool:
         asked = struct.pack("16sH14s", b"lo", 0, b"")
         flags = struct.unpack("16sH14s", fcntl.ioctl(any_socket, SIOCGIFFLAGS, asked))[1]
         fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sH14s", b"lo", flags | IFF_UP, b""))
+        # an address besides 127.0.0.1, without which the C library resolves no name, not even of loopback, for SLURM
+        address = struct.pack("16sHH4s8s", b"lo:0", socket.AF_INET, 0, socket.inet_aton("10.0.0.1"), b"")
+        fcntl.ioctl(any_socket, SIOCSIFADDR, address)
     return True
 
 

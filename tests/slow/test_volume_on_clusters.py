@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import dask
@@ -18,11 +17,9 @@ import psutil
 import pytest
 from distributed import Client, LocalCluster
 
-from bundle.images.stained.formats import DEPTH
 from tests.conftest import ROOT
 from tests.helpers import work_log
 from tests.helpers.dask_commands import scheduler, started, worker
-from tests.helpers.killing import Killing
 from tests.helpers.slurm import Slurm, needs_slurm
 from tests.helpers.volumes import files_of, make_voxels, stain, write_scan
 from tests.hospital.orthanc import free_ports
@@ -211,17 +208,3 @@ def test_a_worker_that_comes_late_has_work_within_five_seconds(volume, tmp_path)
             until(lambda: bool(seen.processing()[late]), 5)
             until(lambda: len(work_log.read(volume.log).processes) == 2)  # and does it
     volume.check(tmp_path / "out")
-
-
-def test_a_client_killed_costs_what_was_in_hand(volume, tmp_path):
-    (port,) = free_ports(1)
-    with started(port, "one", "two"):
-        ids = {**IDS, "cluster": f"tcp://127.0.0.1:{port}"}
-        given = (volume.bundle, volume.scan)
-        run = Killing(partial(stain, **ids), given, tmp_path, "", ("bundle.staining.command",)).start("out")
-        until(volume.has_stained(80))
-        run.kill()
-        run.join()
-        volume.stain(tmp_path / "out", cluster=ids["cluster"])
-    # workers cannot be stopped within a slab, and others are given the same meanwhile
-    volume.check(tmp_path / "out", 2 * DEPTH, surveys=2)

@@ -69,18 +69,20 @@ def join(address: str, timeout_s: float = 10) -> Any:
 
 def local(workers: int) -> Any:
     """So many workers on this machine, one a GPU if it has any; they speak TLS, as others may be on it too."""
+    import dask
     from distributed import Nanny, Scheduler, SpecCluster
     from distributed.security import Security
 
     os.environ.setdefault("PYTHONWARNINGS", HUSHED)
     security, there, threads = Security.temporary(), gpus(), str(share_of_cores(workers))
+    preload = [*dask.config.get("distributed.worker.preload", []), DEAF]
     talk = {"host": LOOPBACK, "protocol": "tls://", "security": security}
     env = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads)
     spec = {}
     for number in range(workers):
         own = {**env, "CUDA_VISIBLE_DEVICES": str(number % there)} if there else env
         offers = {"GPU": 1} if there else {}
-        options = {**OWN, **talk, "name": f"{LOCAL}{number}", "env": own, "resources": offers, "preload": [DEAF]}
+        options = {**OWN, **talk, "name": f"{LOCAL}{number}", "env": own, "resources": offers, "preload": preload}
         spec[number] = {"cls": Nanny, "options": options}
     board = {"dashboard": has_dashboard(), "dashboard_address": f"{LOOPBACK}:0"}
     scheduler = {"cls": Scheduler, "options": {**talk, "port": 0, **board}}

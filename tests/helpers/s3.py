@@ -16,12 +16,12 @@ import requests
 BUCKET = "scans"
 SECRET = "wJalrXUtnFEMIplanted7MDENGsecret"  # that no file, log or error may hold
 SERVE = """
-import sys
+import os, sys
 from werkzeug.serving import make_server
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 class Counting(MotoRequestHandler):
     def log_request(self, *given):
-        print(self.command, self.path, file=sys.stderr, flush=True)
+        os.write(2, f"{self.command} {self.path}\\n".encode())  # in one piece, as requests come side by side
 server = make_server("127.0.0.1", int(sys.argv[1]), DomainDispatcherApplication(create_backend_app), True,
                      request_handler=Counting)
 print(server.server_address[1], flush=True)

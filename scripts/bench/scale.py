@@ -8,19 +8,13 @@ as long as each would take. Workers are objects in two processes: no machine at 
 
 from __future__ import annotations
 
-import asyncio
 import heapq
 import json
 import math
-import os
-import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,23 +22,14 @@ from typing import Any, NamedTuple
 import fire
 import nibabel
 import numpy as np
-import psutil
 
 from bundle.common.atomic import write_json
 from bundle.images.stained.formats import DEPTH
 from scripts.bench.patches import HOME
+from scripts.bench.sleepers import cluster, nap
 
 CARD, ARITHMETIC = "H100 SXM", "fp16 weights"  # of scripts.bench.roofline
-PATIENCE_S = 300.0
 POLL_S = 0.1  # as bundle.common.work.scheduled looks
-QUIET = {  # what would cost a core with 1,024 workers in two processes, and nothing where each has its own machine
-    "distributed.admin.system-monitor.interval": "1h",
-    "distributed.worker.profile.enabled": False,
-    "distributed.worker.memory.terminate": False,
-    "distributed.worker.memory.pause": False,
-    "distributed.worker.memory.spill": False,
-    "distributed.worker.memory.target": False,
-}
 
 
 class Task(NamedTuple):
@@ -225,67 +210,6 @@ def at_best(tasks: Sequence[Task], workers: int) -> float:
     return now
 
 
-async def nap(seconds: float, *_: Any) -> None:
-    """What a worker does."""
-    await asyncio.sleep(seconds)
-
-
-def sleepers(address: str, workers: int) -> None:
-    """Be so many workers, until the scheduler is gone."""
-    import dask
-    from distributed import Worker
-
-    async def work() -> None:
-        folder = tempfile.mkdtemp()
-        try:
-            options = {"nthreads": 1, "memory_limit": 0, "dashboard": False, "local_directory": folder}
-            every = [Worker(address, host="127.0.0.1", **options) for _ in range(workers)]
-            for first in range(0, workers, 32):
-                await asyncio.gather(*every[first : first + 32])
-            await asyncio.gather(*(each.finished() for each in every))
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
-    with dask.config.set(QUIET):
-        asyncio.run(work())
-
-
-@contextmanager
-def cluster(workers: int, processes: int = 2) -> Iterator[tuple[Any, psutil.Process]]:
-    """A scheduler and sleeping workers.
-
-    Yields:
-        A client, and the process of the scheduler.
-    """
-    from distributed import Client
-
-    with tempfile.TemporaryDirectory() as folder:
-        file, started = Path(folder) / "scheduler.json", []
-        environment = {**os.environ, "PYTHONPATH": str(HOME), "OMP_NUM_THREADS": "1"}
-
-        def start(*words: str) -> subprocess.Popen:
-            null = subprocess.DEVNULL
-            started.append(subprocess.Popen([sys.executable, "-m", *words], env=environment, stdout=null, stderr=null))
-            return started[-1]
-
-        options = ("--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file))
-        scheduler = start("distributed.cli.dask_scheduler", *options)
-        try:
-            while not file.exists():
-                time.sleep(0.1)
-            with Client(scheduler_file=str(file), set_as_default=False) as client:
-                for number in range(processes):
-                    share = workers // processes + (number < workers % processes)
-                    start("scripts.bench.scale", "sleepers", client.scheduler.address, str(share))
-                client.wait_for_workers(workers, timeout=PATIENCE_S)
-                time.sleep(2)  # until they are quiet
-                yield client, psutil.Process(scheduler.pid)
-        finally:
-            for process in started:
-                process.kill()
-                process.wait()
-
-
 def run_through(client: Any, tasks: Sequence[Task], faster: float) -> float:
     """Seconds from the first submission to the last result, as ``bundle.common.work`` submits and looks."""
     futures: dict[str, Any] = {}
@@ -348,4 +272,4 @@ def replay(
 
 
 if __name__ == "__main__":
-    fire.Fire({"measure": measure, "once": once, "replay": replay, "sleepers": sleepers})
+    fire.Fire({"measure": measure, "once": once, "replay": replay})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +19,8 @@ from bundle.common.work.engine import Engine
 from tests.conftest import ROOT
 from tests.helpers.dask_commands import scheduler, worker
 from tests.helpers.jobs import Toy
+from tests.helpers.processes import wait_for
+from tests.hospital.orthanc import free_ports
 
 SUM = 0 + 1 + 4 + 9 + 16 + 25
 
@@ -93,14 +94,8 @@ def test_a_worker_that_dies_costs_what_it_had_in_hand(two, tmp_path):
     assert job.marks.remembered("sum") == {"sum": SUM}
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def test_a_cluster_by_its_address_whose_scheduler_dies_and_a_worker_that_comes_late(tmp_path, capsys):
-    port, job = free_port(), Toy(tmp_path, count=40, seconds=0.4)
+    port, job = free_ports(1)[0], Toy(tmp_path, count=40, seconds=0.4)
     engine = Engine(f"tcp://127.0.0.1:{port}")
     with pytest.raises(InputError, match=rf"cluster tcp://127.0.0.1:{port} does not answer; start one there"):
         go(engine, job)
@@ -143,16 +138,9 @@ def test_a_cluster_by_its_address_whose_scheduler_dies_and_a_worker_that_comes_l
     assert max(Counter(job.begun()).values()) <= 2  # what was in hand
 
 
-def wait_for(reached, seconds: float = 60) -> None:
-    until = time.monotonic() + seconds
-    while not reached():
-        assert time.monotonic() < until, "it did not come to that"
-        time.sleep(0.05)
-
-
 def test_a_scheduler_that_does_not_come_back_ends_it_in_a_line(tmp_path, monkeypatch):
     monkeypatch.setattr(scheduled, "BACK_SECONDS", 2.0)
-    port, job = free_port(), Toy(tmp_path, count=40, seconds=0.4)
+    port, job = free_ports(1)[0], Toy(tmp_path, count=40, seconds=0.4)
     raised: list[BaseException] = []
 
     def work() -> None:

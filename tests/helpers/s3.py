@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -124,11 +123,3 @@ def object_store(folder: Path) -> Iterator[Store]:
         yield store
     finally:
         store.stop()
-
-
-def wait_for(condition, seconds: float = 60.0) -> None:
-    """Until something is so."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.05)

@@ -19,7 +19,8 @@ from bundle.report.run import remake
 from bundle.staining.slices import SliceStore
 from bundle.staining.source import Bricks
 from tests.conftest import ROOT
-from tests.helpers.s3 import BUCKET, SECRET, wait_for
+from tests.helpers.processes import wait_for
+from tests.helpers.s3 import BUCKET, SECRET
 from tests.helpers.volumes import SHAPE, files_of, stain
 
 RESULT = "stained.ome.zarr"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import glob
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from bundle.data.leaks import same_files
 from bundle.images.slides import TIFF, reading
 from bundle.images.tiff import ome_files
 from bundle.images.whole_slides import SUFFIXES
+from bundle.preparation.csv_tables import open_table
 
 
 def find_files(option: str, value: Any) -> list[Path]:
@@ -136,13 +136,7 @@ def read_specimens(path: str | Path, names: Collection[str]) -> dict[str, str]:
         InputError: with a line for each fault.
     """
     file = Path(str(path))
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"specimens {file} cannot be read as UTF-8 text: {error}") from error
-    first = text.partition("\n")[0]
-    lines = csv.DictReader(text.splitlines(), delimiter=";" if first.count(";") > first.count(",") else ",")
-    heads = [head.strip() for head in lines.fieldnames or []]
+    heads, lines = open_table(file, "specimens")
     if not {"slide", "specimen"} <= set(heads):
         raise InputError(f"specimens {file} has columns {heads}; give slide,specimen.")
     faults: list[str] = []

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from tqdm import tqdm
+
 from bundle.common.errors import InputError
 from bundle.common.work.tasks import Job, Recipe
 
@@ -121,7 +123,12 @@ class Engine:
                 continue
             told = task.say(job.marks.remembered(task.name)) if not job.marks.over() else None
             if told:
-                print(told)
+                tell(told)
+
+
+def tell(line: str) -> None:
+    """Print a line, on its own also where a bar is shown."""
+    tqdm.write(line)
 
 
 def gpus() -> int:

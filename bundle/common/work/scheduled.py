@@ -14,7 +14,7 @@ from typing import Any
 from bundle.common.errors import InputError
 from bundle.common.work import worker
 from bundle.common.work.clusters import LOCAL, drop, has_dashboard, join, see_slurm, start
-from bundle.common.work.engine import SLURM
+from bundle.common.work.engine import SLURM, tell
 from bundle.common.work.tasks import Job, Recipe, Task
 
 EVERY_SECONDS = 0.1  # that what is done is looked at
@@ -91,7 +91,7 @@ class Scheduled:
     def _tell(self) -> None:
         there = len(self._client.scheduler_info(n_workers=-1)["workers"])
         board = f"; dashboard: {self._client.dashboard_link}" if self.cluster is not None or has_dashboard() else ""
-        print(f"{there} worker{'s' * (there != 1)}{board}")
+        tell(f"{there} worker{'s' * (there != 1)}{board}")
 
     def _submit(self, recipe: str, task: Task, needs: Sequence[Any], place: int, resources: dict[str, int]) -> Any:
         self._number += 1
@@ -115,7 +115,7 @@ class Scheduled:
         """
         if self.cluster in (None, SLURM):
             raise InputError("the workers of this command do not answer any more; the same command goes on.")
-        print(f"the scheduler {self.cluster} is gone; waiting for it, what is done is kept")
+        tell(f"the scheduler {self.cluster} is gone; waiting for it, what is done is kept")
         self._client.close(timeout=1)
         until = time.monotonic() + BACK_SECONDS
         while True:
@@ -213,13 +213,13 @@ class _Round:
             return
         self._waited = time.monotonic()
         if not self._workers():
-            print("no worker has come yet; waiting for one")
+            tell("no worker has come yet; waiting for one")
             self._told = True
 
     def _say(self, task: Task) -> None:
         told = None if self.job.marks.over() else task.say(self.job.marks.remembered(task.name))
         if told:
-            print(told)
+            tell(told)
 
     def _note(self, failed: Sequence[Task]) -> list[Task]:
         """Judge why tasks failed: those that need what failed fail with it, so each failure is looked at once.

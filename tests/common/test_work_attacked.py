@@ -15,9 +15,9 @@ from bundle.common.folder_lock import LOCK, held
 from bundle.common.work.engine import Engine
 from bundle.common.work.scheduled import Scheduled
 from bundle.common.work.tasks import DONE
-from tests.common.test_engine import free_port
 from tests.helpers import dask_commands
 from tests.helpers.jobs import Toy
+from tests.hospital.orthanc import free_ports
 
 HOLDER = (
     "import fcntl, sys\nfile = open(sys.argv[1], 'r+b'); fcntl.lockf(file, fcntl.LOCK_EX); print('holds', flush=True)"
@@ -37,7 +37,7 @@ def test_a_damaged_mark_is_named(tmp_path, content):
 
 
 def test_two_commands_may_share_a_cluster(tmp_path):
-    port, jobs = free_port(), [Toy(tmp_path / name, count=3, seconds=0.5) for name in ("one", "two")]
+    port, jobs = free_ports(1)[0], [Toy(tmp_path / name, count=3, seconds=0.5) for name in ("one", "two")]
 
     def work(job: Toy) -> None:
         engine = Engine(f"tcp://127.0.0.1:{port}")

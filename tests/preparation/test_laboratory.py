@@ -44,9 +44,9 @@ def truth_of(made, name):
     return json.loads((made / "truth" / f"{name}.json").read_text())
 
 
-def test_files_are_scans_slides_truth_and_a_table(made):
+def test_files_are_scans_slides_truth_and_two_tables(made):
     names = ["01", "02", "03"]
-    expected = {f"{folder}/{name}{suffix}" for name in names for folder, suffix in FOLDERS} | {"study.csv"}
+    expected = {f"{folder}/{name}{suffix}" for name in names for folder, suffix in FOLDERS} | {"pairs.csv", "study.csv"}
     assert set(checksums(made)) == expected
     rows = list(csv.DictReader((made / "study.csv").open()))
     assert [row["pair"] for row in rows] == names
@@ -54,6 +54,9 @@ def test_files_are_scans_slides_truth_and_a_table(made):
     assert [row["group"] for row in rows] == [truth_of(made, name)["material"] for name in names]
     assert [row["split"] for row in rows] == ["training", "training", "testing"]
     assert [row["fold"] for row in rows] == ["0", "1", ""]
+    pairs = list(csv.DictReader((made / "pairs.csv").open()))
+    assert [row["pair"] for row in pairs] == names
+    assert all((made / row[column]).is_file() for row in pairs for column in ("volume", "section"))
 
 
 FOLDERS = (("scans", ".nii.gz"), ("slides", ".png"), ("truth", ".json"))

@@ -54,7 +54,7 @@ def make_laboratory(
 
     Args:
         output: a folder; made, or empty. It gets ``scans/NN.nii.gz``, ``slides/NN.png``, ``truth/NN.json`` and
-            ``study.csv``, the table that ``scripts.prepare`` reads.
+            ``pairs.csv`` and ``study.csv``, the tables that ``scripts.register`` and ``scripts.prepare`` read.
         specimens: how many, one scan and one slide each.
         seed: the same seed gives the same files.
         stain: ``toluidine`` or ``he``.
@@ -79,7 +79,7 @@ def make_laboratory(
     if faults:
         raise InputError("\n".join(faults))
     check_writable(folder.parent)
-    table = ["pair,specimen,group,split,fold"]
+    pairs, table = ["pair,volume,section"], ["pair,specimen,group,split,fold"]
     with whole_folder(folder) as partial:
         for part in tqdm(plan(specimens), desc="specimens", unit="specimen", dynamic_ncols=True):
             name = f"{part.number:02d}"
@@ -95,9 +95,11 @@ def make_laboratory(
                 **_truth(specimen.slide),
             }
             (partial / "truth" / f"{name}.json").write_text(json.dumps(truth, indent=4) + "\n", encoding="utf-8")
+            pairs.append(f"{name},scans/{name}.nii.gz,slides/{name}.png")
             fold = "" if part.fold is None else part.fold
             table.append(f"{name},phantom {name},{part.material},{part.split},{fold}")
-        (partial / "study.csv").write_text("\n".join(table) + "\n", encoding="utf-8")
+        for file, lines in (("pairs.csv", pairs), ("study.csv", table)):
+            (partial / file).write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder
 
 

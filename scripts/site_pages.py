@@ -1,7 +1,8 @@
 """What ``mkdocs.yml`` needs beside ``docs/``: pages of the root, and links that a code host and the site both follow.
 
 Links are written as files lie in the repository, such as ``docs/trust.md`` in ``README.md`` and ``../LICENSE`` in
-``docs/README.md``. Here they become those of the site; a link to a file that is no part of it becomes its words.
+``docs/README.md``. Here they become those of the site: a link to a file that is no part of it becomes its words, and a link whose words are
+a page's file name gets that page's heading.
 """
 
 from __future__ import annotations
@@ -64,7 +65,15 @@ def linked(markdown: str, source: str, there: set[str]) -> str:
         page = MOVED.get(file, file.removeprefix("docs/"))
         if page not in there and (ROOT / file).exists():
             return words
+        if words.endswith(".md") and file.endswith(words.removeprefix("../")):
+            words = _title(ROOT / file)
         return f"{image}[{words}]({page}{mark}{place})"
 
     parts = CODE.split(markdown)
     return "".join(part if number % 2 else LINK.sub(turned, part) for number, part in enumerate(parts))
+
+
+def _title(page: Path) -> str:
+    """The heading of a page, which says more than the name of its file."""
+    heading = re.match(r"# (.+)", page.read_text(encoding="utf-8"))
+    return heading[1] if heading else page.name

@@ -1,8 +1,8 @@
 """What ``mkdocs.yml`` needs beside ``docs/``: pages of the root, and links that a code host and the site both follow.
 
 Links are written as files lie in the repository, such as ``docs/trust.md`` in ``README.md`` and ``../LICENSE`` in
-``docs/README.md``. Here they become those of the site: a link to a file that is no part of it becomes its words, and a link whose words are
-a page's file name gets that page's heading.
+``docs/README.md``. Here they become those of the site: a link to a file that is no part of it becomes its words, and a
+link whose words are a page's file name gets that page's heading.
 """
 
 from __future__ import annotations

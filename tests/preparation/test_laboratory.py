@@ -59,6 +59,18 @@ def test_files_are_scans_slides_truth_and_two_tables(made):
     assert all((made / row[column]).is_file() for row in pairs for column in ("volume", "section"))
 
 
+def test_planes_are_noted_by_three_corners_off_by_ten_degrees_and_a_fifth_of_a_millimetre(made):
+    for row in csv.DictReader((made / "pairs.csv").open()):
+        truth, corners = truth_of(made, row["pair"]), np.array(json.loads(row["guess"]), float)
+        down, right = corners[2] - corners[0], corners[1] - corners[0]
+        normals = np.cross(down, right), np.cross(truth["down"], truth["right"])
+        cosine = np.dot(*normals) / np.prod([np.linalg.norm(normal) for normal in normals])
+        assert np.degrees(np.arccos(cosine)) < 12
+        middle = corners[0] + (down + right) / 2
+        assert np.linalg.norm(middle - truth["centre"]) * SMALL["voxel_um"] == pytest.approx(200, abs=20)
+        assert np.linalg.norm(down) == pytest.approx(truth["rows_columns"][0] - 1, abs=2)
+
+
 FOLDERS = (("scans", ".nii.gz"), ("slides", ".png"), ("truth", ".json"))
 
 

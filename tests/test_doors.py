@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.site_pages import linked, origin
+from scripts.website.pages import linked, origin
 from tests.conftest import ROOT
 from tests.test_docs import PAGES, options_of
 

@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 MOVED = {
     "README.md": "index.md",
     "docs/README.md": "model.md",  # MONAI wants this name, which mkdocs takes for the front page

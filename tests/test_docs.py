@@ -55,7 +55,7 @@ def test_documented_defaults_are_the_configs(config):
     assert checked >= least[config]
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/README.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/README.md", "docs/your-data.md"])
 def test_commands_name_files_and_ids_that_exist(page):
     text = (ROOT / page).read_text(encoding="utf-8").replace("\\\n", " ")
     commands = [line for line in text.splitlines() if line.startswith("python -m monai.bundle run")]
@@ -98,7 +98,8 @@ def test_options_in_your_data_exist():
     known = set().union(
         *(options_of(f"scripts.{name}") for name in ("register", "prepare", "intensities", "laboratory"))
     )
-    known |= {"config_file", "dataset_dir", "output_dir", "bundle_root", "eval_patch"}
+    known |= {"config_file", "dataset_dir", "output_dir", "bundle_root", "eval_patch", "table", "logdir"}
+    known |= {"epochs", "fold", "precision", "resume", "source", "target", "workers", "cluster"}
     known |= {"bone_intensity", "background_intensity", "lambda_identity", "lambda_grey"}
     assert set(re.findall(r"--(\w+)", text)) <= known
 

@@ -198,7 +198,7 @@ def read_json(path: Path) -> dict[str, Any]:
         InputError: if it is missing, no JSON, no object, or describes itself in what a config would run.
     """
     if not path.is_file():
-        raise InputError(f"{path} does not exist; a dataset folder holds a datalist.json (README, your own data).")
+        raise InputError(f"{path} does not exist; a dataset folder holds a datalist.json (docs/your-data.md).")
     try:
         listed = json.loads(path.read_bytes().decode("utf-8-sig"), object_pairs_hook=_each_key_once)
     except UnicodeDecodeError as error:

@@ -62,7 +62,7 @@ def load_datalist(
             sides, an unknown fold, and so on.
     """
     if not dataset_dir:
-        raise InputError("dataset_dir is not set; pass --dataset_dir FOLDER, a folder with a datalist.json (README).")
+        raise InputError("dataset_dir is not set; pass --dataset_dir with a folder that holds a datalist.json.")
     folder = Path(dataset_dir)
     faults: list[str] = []
     listed = read_json(folder / datalist)

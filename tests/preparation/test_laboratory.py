@@ -44,9 +44,9 @@ def truth_of(made, name):
     return json.loads((made / "truth" / f"{name}.json").read_text())
 
 
-def test_files_are_scans_slides_truth_and_a_table(made):
+def test_files_are_scans_slides_truth_and_two_tables(made):
     names = ["01", "02", "03"]
-    expected = {f"{folder}/{name}{suffix}" for name in names for folder, suffix in FOLDERS} | {"study.csv"}
+    expected = {f"{folder}/{name}{suffix}" for name in names for folder, suffix in FOLDERS} | {"pairs.csv", "study.csv"}
     assert set(checksums(made)) == expected
     rows = list(csv.DictReader((made / "study.csv").open()))
     assert [row["pair"] for row in rows] == names
@@ -54,6 +54,21 @@ def test_files_are_scans_slides_truth_and_a_table(made):
     assert [row["group"] for row in rows] == [truth_of(made, name)["material"] for name in names]
     assert [row["split"] for row in rows] == ["training", "training", "testing"]
     assert [row["fold"] for row in rows] == ["0", "1", ""]
+    pairs = list(csv.DictReader((made / "pairs.csv").open()))
+    assert [row["pair"] for row in pairs] == names
+    assert all((made / row[column]).is_file() for row in pairs for column in ("volume", "section"))
+
+
+def test_planes_are_noted_by_three_corners_off_by_ten_degrees_and_a_fifth_of_a_millimetre(made):
+    for row in csv.DictReader((made / "pairs.csv").open()):
+        truth, corners = truth_of(made, row["pair"]), np.array(json.loads(row["guess"]), float)
+        down, right = corners[2] - corners[0], corners[1] - corners[0]
+        normals = np.cross(down, right), np.cross(truth["down"], truth["right"])
+        cosine = np.dot(*normals) / np.prod([np.linalg.norm(normal) for normal in normals])
+        assert np.degrees(np.arccos(cosine)) < 12
+        middle = corners[0] + (down + right) / 2
+        assert np.linalg.norm(middle - truth["centre"]) * SMALL["voxel_um"] == pytest.approx(200, abs=20)
+        assert np.linalg.norm(down) == pytest.approx(truth["rows_columns"][0] - 1, abs=2)
 
 
 FOLDERS = (("scans", ".nii.gz"), ("slides", ".png"), ("truth", ".json"))

@@ -100,3 +100,17 @@ def test_cells_are_read_as_options_of_the_command_line_are(tmp_path):
     }
     assert is_of_table(["--table=T", "--output", "P"])
     assert not is_of_table(["--volume", "V"])
+
+
+def test_files_are_looked_for_from_here_and_then_from_the_table(tmp_path, monkeypatch):
+    (tmp_path / "raw").mkdir()
+    for name in ("raw/both.tif", "raw/only.png", "both.tif"):
+        (tmp_path / name).touch()
+    table = tmp_path / "raw" / "pairs.csv"
+    table.write_text(f"pair,volume,section,seed\na,both.tif,only.png,5\nb,none.tif,{'x' * 300},5\n")
+    (tmp_path / "raw" / "5").touch()
+    monkeypatch.chdir(tmp_path)
+    assert read_options(table.relative_to(tmp_path)) == {
+        "a": {"volume": "both.tif", "section": "raw/only.png", "seed": 5},
+        "b": {"volume": "none.tif", "section": "x" * 300, "seed": 5},
+    }

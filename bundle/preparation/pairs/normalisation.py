@@ -213,4 +213,4 @@ def _stretched(target: np.ndarray, scale: StainScale) -> np.ndarray:
 def _check_filled(bone: int, background: int) -> None:
     empty = [name for name, count in (("bone", bone), ("background", background)) if not count]
     if empty:
-        raise InputError(f"the region of {' and of '.join(empty)} is empty; draw it (README, your own data).")
+        raise InputError(f"the region of {' and of '.join(empty)} is empty; draw it (docs/your-data.md, step 2).")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
 from bundle.common.atomic import check_writable, whole_folder
@@ -15,12 +16,14 @@ from bundle.common.errors import InputError
 from bundle.images.slides import write_slide
 from bundle.preparation.phantom.block import check_block, make_block
 from bundle.preparation.phantom.dataset import plan, write_volume
+from bundle.preparation.phantom.sectioning import Plane
 from bundle.preparation.phantom.slides import RawSlide, draw_cut, draw_distortion, photograph_slide
 from bundle.preparation.phantom.spoiling import spoiling_of
 from bundle.preparation.phantom.staining import check_stain, stain_block
 from bundle.preparation.phantom.tomography import BACKGROUND_INTENSITY, BONE_INTENSITY, draw_scan, scan_block
 
 FINER = 2  # pixels of a slide a voxel side
+OFF_DEG, OFF_UM = 10, 200  # of a noted plane, about what a registration is told it may be off by
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,8 @@ def make_laboratory(
 
     Args:
         output: a folder; made, or empty. It gets ``scans/NN.nii.gz``, ``slides/NN.png``, ``truth/NN.json`` and
-            ``study.csv``, the table that ``scripts.prepare`` reads.
+            ``pairs.csv`` and ``study.csv``, the tables that ``scripts.register`` (with a rough guess of each plane, as
+            a laboratory notes where it cut) and ``scripts.prepare`` read.
         specimens: how many, one scan and one slide each.
         seed: the same seed gives the same files.
         stain: ``toluidine`` or ``he``.
@@ -79,7 +83,7 @@ def make_laboratory(
     if faults:
         raise InputError("\n".join(faults))
     check_writable(folder.parent)
-    table = ["pair,specimen,group,split,fold"]
+    pairs, table = ["pair,volume,section,guess"], ["pair,specimen,group,split,fold"]
     with whole_folder(folder) as partial:
         for part in tqdm(plan(specimens), desc="specimens", unit="specimen", dynamic_ncols=True):
             name = f"{part.number:02d}"
@@ -95,9 +99,12 @@ def make_laboratory(
                 **_truth(specimen.slide),
             }
             (partial / "truth" / f"{name}.json").write_text(json.dumps(truth, indent=4) + "\n", encoding="utf-8")
+            corners = noted(specimen.slide.plane, voxel_um, np.random.default_rng([seed, part.number, 2]))
+            pairs.append(f'{name},scans/{name}.nii.gz,slides/{name}.png,"{corners}"')
             fold = "" if part.fold is None else part.fold
             table.append(f"{name},phantom {name},{part.material},{part.split},{fold}")
-        (partial / "study.csv").write_text("\n".join(table) + "\n", encoding="utf-8")
+        for file, lines in (("pairs.csv", pairs), ("study.csv", table)):
+            (partial / file).write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder
 
 
@@ -114,6 +121,21 @@ def make_specimen(
     greys, levels = own_greys(scan, rng)
     pixels, cast = own_colours(slide.pixels, rng)
     return Specimen(greys, replace(slide, pixels=pixels), levels, cast)
+
+
+def noted(plane: Plane, voxel_um: float, rng: np.random.Generator) -> list[list[int]]:
+    """Where a laboratory believes a section to lie: three of its corners, voxels, off by 10° and 200 µm in some way."""
+    axis, aside = rng.normal(size=(2, 3))
+    turn = Rotation.from_rotvec(np.radians(OFF_DEG) * axis / np.linalg.norm(axis))
+    believed = Plane(
+        plane.centre + OFF_UM / voxel_um * aside / np.linalg.norm(aside),
+        turn.apply(plane.down),
+        turn.apply(plane.right),
+        plane.shape,
+    )
+    rows, columns = plane.shape[0] - 1, plane.shape[1] - 1
+    corners = believed.points(np.array([0, 0, rows]), np.array([0, columns, 0]))
+    return np.rint(corners.T).astype(int).tolist()
 
 
 def own_greys(scan: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, dict[str, float]]:

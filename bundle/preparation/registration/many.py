@@ -28,6 +28,7 @@ from bundle.preparation.registration.two_slides.run import register_slides
 
 PAIR = "pair"  # column of the name
 NAME = re.compile(r"\w[\w .-]*")
+FILES = re.compile(r"volume|section|source|target|\w+_(landmarks|mask)")  # columns that name files
 WORK = ".work"  # in the folder of the pairs, while they are made
 MODULES = (__name__,)  # what a worker imports first
 
@@ -37,7 +38,8 @@ def register_many(table: str, output: str, workers: int | None = None, cluster: 
 
     Args:
         table: CSV with the column pair, a name, and a column for each option of a registration that is needed: volume
-            and section, or source and target, and what else. An empty cell leaves an option out.
+            and section, or source and target, and what else. An empty cell leaves an option out. A file is looked for
+            from the current folder, and then from the table's own.
         output: the folder of the pairs, one folder each.
         workers: how many registrations at a time on this machine, which share its cores; none for one.
         cluster: of Dask, that does them instead: tcp://HOST:8786, or slurm with --workers.
@@ -109,12 +111,21 @@ def read_options(table: Path) -> dict[str, dict[str, Any]]:
         elif lacking:
             faults.append(f"{where}: {lacking[0]} is empty.")
         else:
+            cells = {head: _beside(table, cell) if FILES.fullmatch(head) else cell for head, cell in cells.items()}
             found[name] = {head: cell if head in needed else DefaultParseValue(cell) for head, cell in cells.items()}
     if not found and not faults:
         faults.append(f"table {table} has no lines; give one for each pair.")
     if faults:
         raise InputError("\n".join(faults))
     return found
+
+
+def _beside(table: Path, cell: str) -> str:
+    """A file of the table's folder if there is none of that name from the current one, else the cell as it is."""
+    with contextlib.suppress(OSError):  # a name too long to be one
+        if not Path(cell).exists() and (table.parent / cell).exists():
+            return str(table.parent / cell)
+    return cell
 
 
 def _function(heads: Any) -> Callable[..., str]:

@@ -52,8 +52,8 @@ def boxes(record: Record, splits: Sequence[str]) -> Iterable[Chart]:
                 if len(finite):
                     values.setdefault(split, {})[row] = finite
         if not values:
-            why = record.evaluation.get("lpips") if metric == "lpips" else None
-            yield Chart(None, why or f"{HEADINGS[metric]}: not computed, so there is no chart.")
+            if metric != "lpips" or "lpips" not in record.evaluation:  # else it is said beside the table
+                yield Chart(None, f"{HEADINGS[metric]}: not computed, so there is no chart.")
             continue
         yield Chart(
             box_plot(values, HEADINGS[metric], f"box-{metric}"),

@@ -16,7 +16,8 @@ from tests.helpers.report import rows_of, write_rows, written
 def table_of(text: str) -> dict[str, dict[str, list[str]]]:
     """The table of results: by split and row, the cells."""
     table: dict[str, dict[str, list[str]]] = {}
-    for kind, cell in Page(text[text.index("<table>") : text.index("</table>") + 8]).cells:
+    section = text[text.index('<section id="results">') :]
+    for kind, cell in Page(section[: section.index("</section>") + 10]).cells:
         if kind == "th" and (split := re.match(r"(\w+): ", cell)):
             lines = table.setdefault(split[1], {})
         elif kind == "th" and cell in ROWS:

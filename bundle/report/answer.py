@@ -48,10 +48,8 @@ def answers(record: Record) -> list[Answer]:
     Returns:
         Sentences; of a run that was not evaluated, that it was not, and how it was trained.
     """
-    return [
-        *(_measured(record) or [Answer(NOT_EVALUATED, "nothing here says how good the stain is", "bad")]),
-        *_trained(record),
-    ]
+    unknown = Answer("Not evaluated yet", "nothing here says how good the stain is", "bad")
+    return [*(_measured(record) or [unknown]), *_trained(record)]
 
 
 def judged_split(record: Record) -> str | None:

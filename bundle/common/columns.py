@@ -80,7 +80,7 @@ def columns(rows: Rows, room: int = WIDTH) -> list[str]:
     lines: list[str] = []
     if _taken(_widths(heads, body, right), range(len(heads))) > room:
         short = [[BESIDE.sub("", cell) if right[place] else cell for place, cell in enumerate(row)] for row in body]
-        lines = ["(to fit, without what stands in brackets beside a figure)"] * (short != body)
+        lines = textwrap.wrap("(to fit, without what stands in brackets beside a figure)", room) * (short != body)
         body = short
     widths = _widths(heads, body, right)
     for group in _groups(widths, names, room):

@@ -131,7 +131,7 @@ def _results(record: Record) -> dict[str, Any]:
         "head": ["image", *(HEADINGS[metric] for metric in columns)],
         "groups": [(_group_heading(record, split), lines_of(record, split, columns)) for split in splits],
         "explained": [(HEADINGS[metric], EXPLAINED[metric]) for metric in columns],
-        "charts": boxes(record, splits),
+        "charts": list(boxes(record, splits)),
     }
 
 

@@ -56,8 +56,9 @@ def _lines(part: Sequence[str], room: int) -> Iterator[str]:
     else:
         line = part[0].removeprefix("### ").replace("**", "")
         indent = "  " if line.startswith("- ") else ""
-        whole = {"break_long_words": False, "break_on_hyphens": False}  # commands and paths
-        yield from textwrap.wrap(line, room, subsequent_indent=indent, **whole) or [""]
+        # commands and paths stay whole
+        broken = textwrap.wrap(line, room, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+        yield from broken or [""]
 
 
 def _cells(line: str) -> list[str]:

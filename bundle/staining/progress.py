@@ -90,7 +90,8 @@ class FolderBar:
             inferer: stains them; it, or the ``windows`` that it has, shows a bar where its ``progress`` is true.
         """
         if (slides or 1) > 1 and self._bar is None:
-            for each in (inferer, getattr(inferer, "windows", None)):
+            within: tuple[Any, ...] = (inferer, getattr(inferer, "windows", None))
+            for each in within:
                 if hasattr(each, "progress"):
                     each.progress = False
             self._messages.enter_context(logging_redirect_tqdm())

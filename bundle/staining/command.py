@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,18 @@ from bundle.images.volumes.fill import Fill
 from bundle.images.volumes.geometry import SAME
 from bundle.images.volumes.volume import Volume, described
 from bundle.networks.sections import spread_over
-from bundle.staining.job import RECORD, Settings, begin, check_place, explained, room_faults, scan_faults, sole, survey
+from bundle.staining.job import (
+    RECORD,
+    Settings,
+    begin,
+    check_place,
+    explained,
+    first_start,
+    room_faults,
+    scan_faults,
+    sole,
+    survey,
+)
 from bundle.staining.model import modality
 from bundle.staining.outcome import show
 from bundle.staining.progress import bar
@@ -228,14 +238,15 @@ def stain(
             **stainer.trust.digests,
             **{part: digest_of_part(config[part]) for part in PARTS if part in config},
         }
-        finished = begin(folder, fingerprint, named(volume))
+        started = first_start(folder)
+        finished = begin(folder, fingerprint, named(volume), started=started)
         about = {
             "research": RESEARCH,
             "stain": target["name"],
             "source": source["name"],
             "fingerprint": fingerprint,
         }
-        record = {**about, **_origin(volume, Path(bundle_root)), "values": values}
+        record = {**about, **_origin(volume, Path(bundle_root)), "started": started, "values": values}
         _warn_of_size(volume[0], settings.axes, record["model_pixel_um"], shown)
         run = Run(volume, settings, stainer, known, folder, about, record, shown, reference_slice)
         _refuse(run)
@@ -327,7 +338,6 @@ def _origin(channels: Sequence[Volume], bundle_root: Path) -> dict[str, Any]:
         "trained_on": metadata.get("trained_on"),
         "model_pixel_um": metadata.get("pixel_um"),
         "code": code_version(),
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
 
 

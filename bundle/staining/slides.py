@@ -35,6 +35,7 @@ from bundle.images.whole_slides import VENDOR
 from bundle.networks.cells import at_pixels
 from bundle.staining.error_map import error_of, rounded
 from bundle.staining.model import as_integers, modality, on_background, window_faults, without_loading
+from bundle.staining.progress import FolderBar
 from bundle.staining.trust import UNTOLD, Trust, known_of, statistics_of, tell
 
 FORMATS = ("png", "tif")
@@ -293,18 +294,21 @@ class SlideSaver:
         self.postfix = postfix
         self.mask = mask
         self.background_rgb = background_rgb
-        self.trust, self.inferer = trust or UNTOLD, inferer
+        self.trust, self.inferer, self.bar = trust or UNTOLD, inferer, FolderBar()
 
     def attach(self, engine: Engine) -> None:
         """Register with the evaluator."""
         if self.trust is UNTOLD:  # whose configs have nothing else that says so
             print(UNTOLD.missing)
+        engine.add_event_handler(
+            Events.STARTED, lambda engine: self.bar.open(engine.state.epoch_length or 1, self.inferer)
+        )
         engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+        engine.add_event_handler(Events.COMPLETED, self.bar.close)
 
     def __call__(self, engine: Engine) -> None:
         """Write the slides of one iteration."""
-        items: Any = engine.state.output
-        for item in items:
+        for item in engine.state.output:  # type: ignore[union-attr]
             file = Path(item["image"].meta["filename_or_obj"])
             pixels = as_integers(item["pred"])
             named = mask_of(file, self.mask)
@@ -316,15 +320,16 @@ class SlideSaver:
             beside = error_path(path)
             beside.unlink(missing_ok=True)  # of an earlier stain
             write_slide(path, pixels, pixel_um)
-            print(path)
+            self.bar.say(path)
             verdict, error = self.trust.judge(item["image"], statistics_of(self.inferer)), error_of(item)
             if error is not None:
                 error = at_pixels(torch.from_numpy(known_of(error, verdict)), *pixels.shape[1:]).numpy()
                 error = rounded(error if mask is None else np.where(mask, error, np.nan))
                 write_slide(beside, error, pixel_um, DESCRIBED)
-                print(beside)
+                self.bar.say(beside)
             tell(str(file), verdict)
             add_to_record(path, str(file), self.trust.record(verdict, error))
+            self.bar.step()
 
 
 def error_path(stained: Path) -> Path:

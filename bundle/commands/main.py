@@ -11,6 +11,7 @@ from typing import Any
 from bundle.commands.table import BY_NAME, BY_SCRIPT, COMMANDS, GROUPS, PROGRAM, Command, Form
 from bundle.common.command_line import HELP, check_known, chosen, command, wants_help
 from bundle.common.errors import plain_errors
+from bundle.common.light_monai import load_lightly
 
 
 def main() -> None:
@@ -71,6 +72,7 @@ def run(entry: Command, words: Sequence[str], program: str) -> None:
     Raises:
         InputError: as the command says.
     """
+    load_lightly()
     form = form_of(entry, words)
     if wants_help(words) or (form is None and not words):
         print(help_for(entry, program, form))

@@ -15,6 +15,7 @@ from typing import Any
 from bundle.commands.ids import ids_in, names_of
 from bundle.common.errors import InputError
 from bundle.common.home import HOME
+from bundle.common.light_monai import load_lightly
 from bundle.common.notice import explain
 
 MODULE = "monai.bundle"
@@ -52,6 +53,12 @@ class Run:
         """The same as a line for a shell."""
         return shlex.join(["python", "-m", MODULE, *self.words])
 
+    @property
+    def of_ours(self) -> bool:
+        """Whether all configs are ours or a trained bundle's, and not written by the user."""
+        ours = {path.name for path in (HOME / "configs").rglob("*.json")}
+        return all(Path(file).name in ours for file in self.files)
+
     def check(self) -> None:
         """Refuse an id that the configs do not have, before anything takes seconds.
 
@@ -78,6 +85,9 @@ class Run:
         if show:
             print(self.line)
             return
+        load_lightly(self.of_ours)
+        if self.of_ours:
+            sys.modules.setdefault("itk", None)  # type: ignore[arg-type]  # of MONAI's readers that are made and not used
         print(f"runs: {self.line}", file=sys.stderr)
         explain("below")
         sys.argv = [MODULE, *self.words]  # whose first word runpy makes the module's file, as python -m does

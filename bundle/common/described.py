@@ -93,7 +93,7 @@ def described(target: str | Callable[..., Any], left_out: Iterable[str] = ()) ->
     defaults: list[ast.expr | None] = [*[None] * (len(places) - len(arguments.defaults)), *arguments.defaults]
     several = [arguments.vararg] if arguments.vararg else []
     # what several words are goes first, as it is typed first
-    rows = [(each, None, True) for each in several]
+    rows: list[tuple[ast.arg, ast.expr | None, bool]] = [(each, None, True) for each in several]
     rows += [(each, default, False) for each, default in zip(places, defaults, strict=True)]
     rows += [(each, default, False) for each, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)]
     for each, default, is_several in rows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,15 @@ def window_faults(window: int | None, step: int | None) -> list[str]:
     if window is not None and step is not None and (not isinstance(step, int) or not 1 <= step <= window):
         return [f"step is {step!r}; it must be from 1 px to the window of {window} px, or None for no overlap."]
     return []
+
+
+def image_reader() -> str | None:
+    """The reader of ``inference.json``, for programs that run it without our own: ITK's where that is installed.
+
+    Returns:
+        Its name; None for those that MONAI has without it.
+    """
+    return "ITKReader" if find_spec("itk") else None
 
 
 def without_loading(preprocessing: Compose) -> Compose:

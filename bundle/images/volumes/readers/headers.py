@@ -224,9 +224,9 @@ def _data(path: Path, name: str, packed: bool, offset: int, shape: tuple[int, in
 @reads(".nrrd", ".nhdr")
 def read_nrrd(path: Path) -> Stored:
     """NRRD, attached or detached, raw or gzip; its lengths are mm, as ITK holds, unless it states another unit."""
-    with path.open("rb") as file:
-        import nrrd
+    import nrrd
 
+    with path.open("rb") as file:
         header = nrrd.read_header(file)
         offset = file.tell()
     sizes = [int(size) for size in header["sizes"]]

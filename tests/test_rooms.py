@@ -24,6 +24,7 @@ FLOORS = (
     ("evaluation",),
     ("training", "report"),
     ("nuclei", "studies"),
+    ("commands",),
 )
 HOSPITAL = ("common", "images", "staining")
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

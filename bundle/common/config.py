@@ -13,8 +13,9 @@ from monai.bundle import ConfigParser
 
 from bundle.common.errors import InputError, plain_errors
 from bundle.common.ids import TABLES, settle
+from bundle.common.notice import explain
 from bundle.common.openmp import wait_asleep
-from bundle.common.processes import first_to_fail
+from bundle.common.processes import first_to_fail, is_main
 
 # Ids that nothing in a config refers to, because MONAI or a program that runs bundles asks for them.
 ENTRY_POINTS = {
@@ -52,6 +53,8 @@ def start() -> None:
         InputError: if the config or the command line sets an id that nothing uses, or to what it may not be.
     """
     plain_errors(first_to_fail)
+    if is_main():
+        explain("above")
     wait_asleep()
     warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")  # of a GPU's codec, which no scan here needs
     parser = current_parser()

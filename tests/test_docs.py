@@ -98,7 +98,7 @@ def test_commands_of_scripts_name_options_that_exist():
 def test_options_in_your_data_exist():
     text = (ROOT / "docs" / "your-data.md").read_text(encoding="utf-8")
     known = set().union(
-        *(options_of(f"scripts.{name}") for name in ("register", "prepare", "intensities", "laboratory"))
+        *(options_of(f"scripts.{name}") for name in ("pairs", "register", "prepare", "intensities", "laboratory"))
     )
     known |= {"config_file", "dataset_dir", "output_dir", "bundle_root", "eval_patch", "table", "logdir"}
     known |= {"epochs", "fold", "precision", "resume", "source", "target", "workers", "cluster"}

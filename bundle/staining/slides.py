@@ -289,10 +289,9 @@ class SlideSaver:
         trust: Trust | None = None,
         inferer: Inferer | None = None,
     ) -> None:
-        self.output_dir = output_dir
+        self.output_dir, self.mask = output_dir, mask
         self.output_format = output_format
         self.postfix = postfix
-        self.mask = mask
         self.background_rgb = background_rgb
         self.trust, self.inferer, self.bar = trust or UNTOLD, inferer, FolderBar()
 

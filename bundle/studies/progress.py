@@ -55,7 +55,7 @@ class Progress:
             logger.info("%d of %d cells are done already", len(self._done), len(cells))
         if sys.stderr.isatty():
             self._messages.enter_context(logging_redirect_tqdm())
-            form = "{percentage:3.0f}%|{bar:12}| {desc}"
+            form = "{percentage:3.0f}%|{bar:8}| {desc}"
             self._bar = tqdm(total=len(cells), bar_format=form, dynamic_ncols=True)
 
     def look(self) -> int:
@@ -93,7 +93,7 @@ class Progress:
         """What cells are doing: on a terminal a line that is always there, elsewhere one now and then."""
         self._next = time.monotonic() + LOOK_SECONDS
         share, doing = self._shares()
-        told = "; ".join([f"{len(self._done)} of {len(self._cells)} cells done", *doing, self._left()])
+        told = "; ".join([f"{len(self._done)} of {len(self._cells)} cells done", self._left(), *doing])
         if self._bar is not None:
             self._bar.n = share
             self._bar.set_description_str(told)

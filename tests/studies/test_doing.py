@@ -62,7 +62,8 @@ def test_a_line_says_it_now_and_then_and_reckons_with_what_is_half_done(tmp_path
     prints(tmp_path / "cells" / names[0], "training", BAR, 1e9 + 1)
     now[0] += 324  # for 0.54 of 2 cells: 600 s each, so that 876 s are left
     progress.look()
-    assert caplog.messages[-1] == (f"0 of 2 cells done; {names[0]}: training, epoch 3 of 4; 2 left, about 15 min")
+    told = f"0 of 2 cells done; 2 left, about 15 min; {names[0]}: training, epoch 3 of 4"
+    assert caplog.messages[-1] == told
     said = len(caplog.messages)
     now[0] += 10
     progress.look()

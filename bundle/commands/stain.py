@@ -69,9 +69,15 @@ def one_or_several(kind: str) -> str:
 
 
 def listed(text: str) -> str | list[str]:
-    """A list of paths where one is written, quoted or not; else the path."""
+    """A list of paths where one is written, quoted or not; else the path.
+
+    Raises:
+        InputError: if a list has no end.
+    """
     if not text.startswith("[") or Path(text).exists():
         return text
+    if not text.endswith("]"):
+        raise InputError(f"input is {text}, a list that the shell has cut; put quotes around it: \"[a.tif, b.tif]\".")
     try:
         found = ast.literal_eval(text)
     except (ValueError, SyntaxError):

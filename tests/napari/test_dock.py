@@ -16,7 +16,6 @@ from bundle import load
 from tests.conftest import ROOT
 from tests.helpers.believed import make_believed
 from tests.helpers.volumes import make_voxels
-from tests.staining.conftest import levelled  # noqa: F401  a fixture
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 napari = pytest.importorskip("napari", reason="napari is not installed: pip install -e '.[viewers]'")

@@ -216,9 +216,7 @@ def test_voxels_of_another_size_and_unlike_slices_are_told(firm, believed, caplo
     strict = load(believed, "cpu", refuse_unlike=True)
     with pytest.raises(InputError, match="the slice is unlike .* it is refused, as refuse_unlike is true"):
         strict(noise)
-    with pytest.raises(
-        InputError, match=r"the array is unlike the training data: of 8 of its 8 slices that were .*nothing was stained"
-    ):
+    with pytest.raises(InputError, match="of 8 of its 8 slices that were looked at, 8 are; nothing was stained"):
         strict.volume(np.stack([noise] * 8), voxel_um=5)
 
 

@@ -10,7 +10,7 @@ PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist worksteal
 # Threads that spin while they wait slow down everything beside a busy core.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: setup demo deploy label hospital slurm test test-slow lint bench clean
+.PHONY: setup demo deploy label hospital slurm test test-slow notebooks site lint pretrained bench clean
 
 setup: .venv/ready  ## the installation alone
 
@@ -48,10 +48,24 @@ test: .venv/ready hospital slurm  ## what CI and a newcomer run
 test-slow: .venv/ready hospital slurm  ## the rest, which CI runs too
 	$(PYTEST) -m slow
 
+notebooks: .venv/ready  ## run docs/notebooks, as CI does
+	$(PYTHON) -m pytest --nbmake --nbmake-timeout=600 -n 0 docs/notebooks
+
+site: .venv/ready  ## docs/ as a website, in output/site
+	$(PYTHON) -m mkdocs build --strict --quiet
+
 lint: .venv/ready
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
+
+# The model in bundle/pretrained; an hour on one core.
+pretrained: .venv/ready
+	$(PYTHON) -m scripts.phantom --output output/pretrained/data --pairs 40 --seed 2026 --volumes false
+	$(RUN) training --config_file "[$(TRAIN),$(METHOD),$(PROFILE)]" --dataset_dir output/pretrained/data \
+		--output_dir output/pretrained/run --width 12 --blocks 4 --batch_size 4 --patches_per_pair 36 --epochs 24 --fold 0 \
+		--precision half --resume true
+	$(PYTHON) -m scripts.bench.pretrained --run output/pretrained/run
 
 bench: .venv/ready  ## what docs/performance.md quotes
 	$(PYTHON) -m scripts.bench.patches

@@ -9,6 +9,8 @@ import threading
 from collections.abc import Callable, Iterator
 from types import TracebackType
 
+from bundle.common.extras import missing_extra
+
 FULL = (errno.ENOSPC, errno.EDQUOT)
 NO_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
 
@@ -67,6 +69,8 @@ def line_of(error: BaseException) -> str | None:
     for link in causes(error):
         if no_memory(link):
             return _of_memory(link)
+        if told := missing_extra(link):
+            return told
         if missing := NO_SUCH_ID.search(str(link)):
             return f"the config refers to {missing[1]}, which it does not have; name all files it is made of, in order."
         if isinstance(link, OSError) and link.errno in NO_PLACE and link.filename:

@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 from urllib.parse import unquote, urlsplit
 
 from bundle.common.errors import InputError
+from bundle.common.extras import install_line
 
 if TYPE_CHECKING:
     from bundle.common.remote import Remote
@@ -104,7 +105,7 @@ def _remote(text: str, query: str = "") -> Path:
 
         return cast(Path, Remote(text, query))
     except ImportError as error:
-        line = f"{shown(text)} needs a library that is not installed; pip install s3fs, or gcsfs for gs://, brings it."
+        line = f"{shown(text)} needs a library that is not installed; {install_line('cloud')}"
         raise InputError(line) from error
     except ValueError as error:
         line = f"{shown(text)} is of an unknown scheme, {scheme}; s3://, gs:// and https:// are known."

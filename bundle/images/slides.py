@@ -56,7 +56,7 @@ def reading(what: str) -> Iterator[None]:
     """Turn what a reader raises for a broken file into one :class:`InputError` that begins with ``what``."""
     try:
         yield
-    except InputError:
+    except (InputError, ModuleNotFoundError):
         raise
     except Exception as error:  # readers raise a dozen kinds for a broken file: zlib, struct, codecs …
         if "://" in what and (fault := network_fault(error, what)):

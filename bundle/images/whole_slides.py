@@ -292,12 +292,8 @@ def _tiff_level(path: Path, series: Any, meaning: Meaning, channels: Sequence[in
 
 
 def _open_vendor(path: Path) -> Opened:
-    try:
-        import openslide
-    except ImportError as error:
-        raise InputError(
-            f"{path} is read through OpenSlide, which is missing; pip install openslide-python openslide-bin"
-        ) from error
+    import openslide  # not every user of slides has it
+
     slide = openslide.OpenSlide(path)
 
     def level_of(number: int) -> Level:

@@ -16,13 +16,14 @@ from bundle.common.atomic import whole_folder
 from bundle.common.config import resolved
 from bundle.common.config_text import write_config
 from bundle.common.errors import InputError
+from bundle.common.home import CONFIGS
 from bundle.common.run_folder import LATEST, amend
 from bundle.images.slides import read_slide
 from bundle.networks.checkpoints import check_finite, load_tensors, save_tensors
 from bundle.nuclei.dataset import NucleiList, read_nuclei
 from bundle.nuclei.segmenter import load_segmenter, tuned
 from bundle.training.publish import CARRIED as STAINING
-from bundle.training.publish import HOME, copy_code, save_torchscript
+from bundle.training.publish import copy_code, save_torchscript
 
 CARRIED = (*STAINING, "training", "nuclei")  # rooms that a trained bundle runs
 
@@ -72,7 +73,7 @@ def publish(
         amend(output_dir, thresholds={**thresholds, "how": how})
         metadata = described_metadata(data, deploy_checkpoint, how)
         write_config(folder / "configs" / "metadata.json", own_metadata(), metadata)
-        shutil.copy(HOME / "configs" / "logging.conf", folder / "configs")
+        shutil.copy(CONFIGS / "logging.conf", folder / "configs")
         copy_code(folder, CARRIED)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of annotations in MONAI's DynUNet
@@ -143,7 +144,7 @@ def own_inference(segmentation: Mapping[str, Any]) -> dict[str, Any]:
 
 def own_metadata() -> dict[str, Any]:
     """What the bundle's ``metadata.json`` has of this repository's."""
-    metadata = json.loads((HOME / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    metadata = json.loads((CONFIGS / "metadata.json").read_text(encoding="utf-8"))
     kept = ("version", "monai_version", "pytorch_version", "numpy_version", "authors", "copyright")
     return {name: metadata[name] for name in (*kept, "required_packages_version")} | {
         "name": "Nuclei as star-convex polygons",

@@ -10,7 +10,7 @@ from typing import Any
 from bundle.common.errors import InputError
 from bundle.common.work.engine import Engine
 from bundle.studies.page import write_study
-from bundle.studies.plan import EVALUATION, plan_cells, read_variants
+from bundle.studies.plan import EVALUATION, beside_configs, plan_cells, read_variants
 from bundle.studies.study import Study, full_disk_told
 
 DEFAULT = "paired"  # train.json without an overlay
@@ -53,6 +53,7 @@ def study(
         if value is not None and not isinstance(value, dict):
             raise InputError(f"{name} is {value!r}; give ids by name, as JSON: '{{\"eval_patch\": 128}}'.")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    dataset_dir, output_dir, variants = beside_configs(dataset_dir, output_dir, variants)
     chosen = (
         read_variants(variants)
         if variants

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bundle.common.errors import InputError
+from bundle.common.home import HOME
 from bundle.common.values import is_number
 from bundle.data.datalist import DATALIST
 
@@ -67,6 +69,22 @@ class Cell:
         return words
 
 
+def beside_configs(*paths: str | None) -> list[Any]:
+    """Go to where ``configs/`` is: the current folder, else that of this package.
+
+    Args:
+        paths: as they were given, of where one was.
+
+    Returns:
+        The same files and folders from there.
+    """
+    if Path(TRAINING).is_file():
+        return list(paths)
+    there = [path and str(Path(path).absolute()) for path in paths]
+    os.chdir(HOME)
+    return there
+
+
 def plan_cells(
     variants: Mapping[str, Mapping[str, Any]],
     folds: Sequence[int | None],
@@ -94,8 +112,6 @@ def plan_cells(
         InputError: if a variant has an unknown part, or names an overlay that is not there.
     """
     faults = []
-    if not Path(TRAINING).is_file():
-        raise InputError(f"{TRAINING} does not exist in {Path.cwd()}; start studies in the folder that has configs/.")
     if not Path(evaluation).is_file():
         faults.append(
             f"evaluation_config {evaluation} does not exist; there are {EVALUATION} and {UNPAIRED_EVALUATION}."

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bundle.common.command_line import as_bool
 from bundle.common.errors import InputError
+from bundle.common.home import HOME
 from bundle.common.run_folder import PROVENANCE
 from bundle.studies import repetition
 
@@ -39,7 +40,7 @@ def repeat(provenance: str, output_dir: str, dataset_dir: str | None = None, tru
     with tempfile.TemporaryDirectory() as scratch:
         config = repetition.write_config(record, Path(scratch), as_bool("trust", trust))
         words = repetition.command(record, config, data, folder)
-        code = subprocess.run(words, cwd=repetition.HOME, env=repetition.environment(record)).returncode
+        code = subprocess.run(words, cwd=HOME, env=repetition.environment(record)).returncode
     if code:
         sys.exit(code)
     same, sentence = repetition.verdict(record, repetition.read_record(folder / PROVENANCE))

@@ -14,12 +14,12 @@ from bundle.common import config_text
 from bundle.common.checks import checksum
 from bundle.common.config_text import config_fault
 from bundle.common.errors import InputError
+from bundle.common.home import CONFIGS, PACKAGE
 from bundle.common.ids import METHODS, TRAIN
 from bundle.common.machine import code_version, hardware, versions
 from bundle.common.old_names import names_now
 from bundle.common.values import is_text, shown
 
-HOME = Path(__file__).parents[2]
 FREE = {*TRAIN, *METHODS} - {"bundle_root"}  # of these the folder of the run is given anew
 NEEDED = {  # of a record, and what it is
     **dict.fromkeys(("config", "data_sha256", "versions"), dict),
@@ -130,7 +130,7 @@ def _texts(config: Any, key: str) -> Iterator[tuple[str, str]]:
 @functools.cache
 def _own_text() -> frozenset[tuple[str, str]]:
     """The text of this package's configs, each with its place: ``@method`` is a name here and a folder there."""
-    configs = (json.loads(path.read_text(encoding="utf-8")) for path in (HOME / "configs").rglob("*.json"))
+    configs = (json.loads(path.read_text(encoding="utf-8")) for path in CONFIGS.rglob("*.json"))
     texts = [(_place(key), text.replace("#", "::")) for config in configs for key, text in _texts(config, "")]
     copies = {(key, text[1:]) for key, text in texts if text.startswith("%")}  # which MONAI replaces by what they name
     copied = [(to + key[len(of) :], text) for to, of in copies for key, text in texts if f"{key}#".startswith(f"{of}#")]
@@ -180,15 +180,15 @@ def command(record: Mapping[str, Any], config: Path, dataset_dir: Path, output_d
     shared = ["torch.distributed.run", "--standalone", f"--nproc_per_node={number}", "-m"] if number > 1 else []
     return [
         *(sys.executable, "-m", *shared, "monai.bundle", "run", "training", "--config_file", str(config)),
-        *("--meta_file", str(HOME / "configs" / "metadata.json")),
-        *("--logging_file", str(HOME / "configs" / "logging.conf")),
+        *("--meta_file", str(CONFIGS / "metadata.json")),
+        *("--logging_file", str(CONFIGS / "logging.conf")),
         *("--dataset_dir", str(dataset_dir), "--output_dir", str(output_dir)),
     ]
 
 
 def environment(record: Mapping[str, Any]) -> dict[str, str]:
     """The environment of the training: as many threads as the run had, and this checkout's code."""
-    paths = [str(HOME), *filter(None, [os.environ.get("PYTHONPATH")])]
+    paths = [str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "OMP_NUM_THREADS": str(record["threads"]), "PYTHONPATH": os.pathsep.join(paths)}
 
 

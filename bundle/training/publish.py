@@ -20,6 +20,7 @@ from bundle.common.atomic import whole_folder
 from bundle.common.config import current_parser, resolved
 from bundle.common.config_text import as_text, write_config
 from bundle.common.errors import InputError
+from bundle.common.home import CONFIGS, HOME, PACKAGE
 from bundle.common.run_folder import LATEST
 from bundle.common.trained_bundle import ALL_AT_ONCE
 from bundle.data.datalist import Datalist, Modality
@@ -30,7 +31,6 @@ from bundle.training.sections import sections_of
 from bundle.training.weight_average import deployable
 
 logger = logging.getLogger("bundle")
-HOME = Path(__file__).parents[2]
 CARRIED = ("common", "images", "data", "networks", "staining")  # rooms that a trained bundle runs
 PICTURE = re.compile(r"^!\[[^\n]*\]\([^\n]*\)\n", re.MULTILINE)  # of Markdown, on a line of its own
 LARGE_WINDOW = 1024  # px a side, where windows lie side by side: see docs/performance.md
@@ -82,12 +82,12 @@ def publish(
             _read_own("metadata.json"),
             described_metadata(data, method, deploy_checkpoint, max(own_inference()["window"], patch_size)),
         )
-        shutil.copy(HOME / "configs" / "logging.conf", folder / "configs")
+        shutil.copy(CONFIGS / "logging.conf", folder / "configs")
         by_specimen = normalisation == "specimen"
         for name in ("series.json", "volume.json"):
             own = _read_own(name) | (OF_VOLUMES if by_specimen and name == "series.json" else {})
             write_config(folder / "configs" / name, own, {"sigma": sigma})
-        shutil.copy(HOME / "configs" / "slide.json", folder / "configs")
+        shutil.copy(CONFIGS / "slide.json", folder / "configs")
         copy_code(folder, CARRIED)
         for page in (HOME / "README.md", HOME / "CHANGELOG.md", *(HOME / "docs").glob("*.md")):
             copy_text(page, folder / page.relative_to(HOME))
@@ -114,8 +114,8 @@ def copy_code(folder: Path, rooms: Sequence[str]) -> None:
     for name in ("LICENSE", "CITATION.cff"):
         shutil.copy(HOME / name, folder)
     for room in rooms:
-        shutil.copytree(HOME / "bundle" / room, folder / "bundle" / room, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(HOME / "bundle/__init__.py", folder / "bundle")
+        shutil.copytree(PACKAGE / room, folder / "bundle" / room, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(PACKAGE / "__init__.py", folder / "bundle")
 
 
 def copy_text(page: Path, copy: Path) -> None:
@@ -126,7 +126,7 @@ def copy_text(page: Path, copy: Path) -> None:
 
 def _read_own(name: str) -> dict[str, Any]:
     """A config of this package."""
-    return json.loads((HOME / "configs" / name).read_text(encoding="utf-8"))
+    return json.loads((CONFIGS / name).read_text(encoding="utf-8"))
 
 
 def described_metadata(data: Datalist, method: str, checkpoint: str, window: int) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from bundle.common import processes
 from bundle.common.errors import InputError
+from bundle.common.extras import install_line
 from bundle.common.run_folder import PROVENANCE, amend, read_record
 from bundle.evaluation.tables import means
 from bundle.training.run_state import RunKeeper
@@ -101,7 +102,7 @@ class MlflowRun:
         if not isinstance(mlflow, (bool, str)) or mlflow == "":
             raise InputError(f"mlflow is {mlflow!r}; it must be true, false or the URI of a tracking server.")
         if mlflow and find_spec("mlflow") is None:
-            raise InputError("mlflow is asked for but not installed: pip install mlflow-skinny, or leave the id out.")
+            raise InputError(f"mlflow is asked for but not installed; {install_line('mlflow')}, or leave the id out.")
         self.uri = (self.folder.resolve() / "mlflow").as_uri() if mlflow is True else mlflow
 
     def attach(self, engine: CycleTrainer) -> None:

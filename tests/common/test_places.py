@@ -154,7 +154,7 @@ except Exception as error:
 """
     said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert said.startswith(
-        f"InputError {scheme}://a/b needs a library that is not installed; pip install s3fs, or gcsfs"
+        f"InputError {scheme}://a/b needs a library that is not installed; pip install 'virtual-staining[cloud]'"
     )
 
 

@@ -11,6 +11,7 @@ import sys
 from typing import Any
 
 from bundle.common.errors import InputError
+from bundle.common.extras import install_line
 from bundle.common.work.engine import SLURM, gpus, share_of_cores
 
 LOOPBACK = "127.0.0.1"
@@ -35,6 +36,8 @@ def start(cluster: str | None, workers: int) -> tuple[Any, Any]:
     Raises:
         InputError: if there is none at the address, or it cannot be started.
     """
+    if importlib.util.find_spec("distributed") is None:
+        raise InputError(f"Dask, of workers, is not installed; {install_line('cluster')}, or pass --workers 1.")
     import dask
     from distributed import Client
 
@@ -98,7 +101,7 @@ def see_slurm() -> None:
     import dask
 
     if importlib.util.find_spec("dask_jobqueue") is None:
-        raise InputError("cluster is slurm, but dask-jobqueue is missing; pip install dask-jobqueue brings it.")
+        raise InputError(f"cluster is slurm, but dask-jobqueue is not installed; {install_line('cluster')}")
     asked = (signal.SIGINT, signal.SIGTERM)
     handlers = [signal.getsignal(each) for each in asked]
     import dask_jobqueue  # noqa: F401  it reads its configuration, and takes Ctrl-C for itself

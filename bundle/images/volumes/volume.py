@@ -60,8 +60,8 @@ class Volume:
             raise IndexError(f"slices {start} to {stop} of {self.shape[0]}")
         try:
             return np.ascontiguousarray(self.slices(start, stop), self.dtype)
-        except InputError:
-            raise  # it names the slice
+        except (InputError, ModuleNotFoundError):
+            raise  # it names the slice, or what is not installed
         except MemoryError as error:
             size = math.prod(self.shape[1:]) * self.dtype.itemsize / 1e9
             raise InputError(f"{self.path} needs {size:.3g} GB a slice, more memory than there is.") from error

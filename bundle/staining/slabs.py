@@ -182,4 +182,5 @@ class SlabStainer:
         """
         sources = self.smoothed(channels)
         for _, start, stop in slabs_of(channels[0].shape, "z", DEPTH).values():
+            report(start)
             yield start, stop, self.slab(sources, start, stop, report)

@@ -28,7 +28,7 @@ def main(bundle: str, picture: str, scan: str) -> None:
     manager = npe2.PluginManager.instance()
     if "napari-virtual-staining" not in manager:  # else it is installed
         manager.register(npe2.PluginManifest.from_file(MANIFEST))
-    voxels = make_voxels((12, 48, 40)) if scan == "0" else np.asarray(nibabel.load(scan).dataobj).T
+    voxels = make_voxels((12, 48, 40)) if scan == "0" else np.asarray(nibabel.load(scan).dataobj).T[96:160]
     viewer = napari.Viewer(show=True)
     viewer.window.resize(1390, 880)
     viewer.add_image(voxels, name="scan", scale=(5, 5, 5), units=("um",) * 3)
@@ -43,6 +43,8 @@ def main(bundle: str, picture: str, scan: str) -> None:
         QApplication.processEvents()
         time.sleep(0.05)
     print("layers: " + "; ".join(layer.name for layer in viewer.layers), dock.status.text())
+    viewer.layers[-1].visible = viewer.grid.enabled = True
+    viewer.grid.stride, viewer.grid.shape = -1, (1, 3)
     viewer.reset_view()
     for _ in range(20):
         QApplication.processEvents()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import json
+import logging
 import warnings
 from typing import Any
 
@@ -56,12 +57,18 @@ def start() -> None:
     if is_main():
         explain("above")
     wait_asleep()
-    warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")  # of a GPU's codec, which no scan here needs
+    no_codec_notes()
     parser = current_parser()
     unknown = unknown_ids(parser.get())
     if unknown:
         raise InputError("\n".join(unknown))
     settle(parser)
+
+
+def no_codec_notes() -> None:
+    """Let MONAI say nothing of a GPU's codec for DICOM that is not installed: no scan here needs it."""
+    warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")
+    logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
 
 
 def unknown_ids(config: dict[str, Any]) -> list[str]:

@@ -115,10 +115,8 @@ def _kind_of_dicom(path: Path) -> str:
 
 
 def _sop_class(path: Path) -> str:
-    try:
-        import pydicom
-    except ImportError as error:
-        raise InputError(f"{path} is DICOM, read by pydicom: pip install 'virtual-staining[hospital]'") from error
+    import pydicom
+
     found = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"], force=True)
     return str(found.get("SOPClassUID", ""))
 

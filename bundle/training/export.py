@@ -22,6 +22,7 @@ import numpy as np
 from bundle.common.atomic import check_writable, whole_file, whole_folder
 from bundle.common.config_text import write_config
 from bundle.common.errors import InputError
+from bundle.common.extras import install_line
 from bundle.common.run_folder import read_record
 from bundle.common.trained_bundle import config_files, fingerprint, read_config
 from bundle.training.export_readme import readme
@@ -127,9 +128,9 @@ def _check_wishes(
     if not isinstance(onnx, bool):
         faults.append(f"onnx is {onnx!r}; it must be true or false.")
     if onnx is True and not all(find_spec(package) for package in ("onnx", "onnxscript", "onnxruntime")):
-        faults.append("ONNX needs packages that are not there; pip install '.[export]', or pass --onnx false.")
+        faults.append(f"ONNX needs packages that are not there; {install_line('export')}, or pass --onnx false.")
     if find_spec("itk") is None:
-        faults.append("what is packed is tried with MONAI's own readers: pip install 'virtual-staining[export]'.")
+        faults.append(f"what is packed is tried with MONAI's own readers; {install_line('export')}.")
     if not config_files(root)[1:]:
         faults.append(
             f"{root} has no configs/series.json; it is exported already, or of an earlier version, whose training "

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from bundle.common.checks import checksum
 from bundle.common.errors import InputError
@@ -35,8 +36,6 @@ def hub_faults(hub: Path | None) -> list[str]:
         faults.append(f"hub {hub} is a file; name a new folder.")
     elif hub.is_dir() and any(hub.iterdir()):
         faults.append(f"hub {hub} is not empty; name a new folder.")
-    if find_spec("yaml") is None:
-        faults.append("the model card is YAML, and PyYAML is not installed; pip install 'virtual-staining[export]'.")
     return faults
 
 
@@ -117,15 +116,11 @@ def _number(text: Any) -> float | None:
 
 def front_matter(card: str) -> Any:
     """What stands between the two fences of a model card."""
-    import yaml  # not every use of this package has it
-
     parts = card.split(FENCE, 2)
     return yaml.safe_load(parts[1]) if len(parts) == 3 and not parts[0] else None
 
 
 def _dumped(content: Mapping[str, Any]) -> str:
-    import yaml  # likewise
-
     return str(yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True, width=1000, default_flow_style=False))
 
 

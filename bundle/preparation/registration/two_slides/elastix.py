@@ -8,6 +8,7 @@ import numpy as np
 from scipy.ndimage import affine_transform, gaussian_filter
 
 from bundle.common.errors import InputError
+from bundle.common.extras import install_line
 from bundle.common.machine import cores
 
 BLUR_PX = 1.5  # before the first pixel is compared: consecutive sections share no single nuclei
@@ -27,9 +28,7 @@ def engine() -> Any:
     except ImportError:
         itk = None
     if not hasattr(itk, "elastix_registration_method"):
-        raise InputError(
-            "two slides are registered by ITKElastix, which is not installed; pip install 'virtual-staining[slides]'"
-        )
+        raise InputError(f"two slides are registered by ITKElastix, which is not installed; {install_line('elastix')}")
     return itk
 
 

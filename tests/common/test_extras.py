@@ -28,7 +28,8 @@ def test_a_missing_module_names_its_extra(module, extra):
 
 def test_a_reader_that_monai_lacks_is_told():
     code = "import sys; sys.modules['itk'] = None; from bundle.common.errors import line_of\n"
-    code += "from monai.data import ITKReader\ntry:\n    ITKReader()\nexcept ImportError as error:\n    print(line_of(error))"
+    code += "from monai.data import ITKReader\n"
+    code += "try:\n    ITKReader()\nexcept ImportError as error:\n    print(line_of(error))"
     said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert said == "this needs itk, which is not installed; pip install 'virtual-staining[elastix]'\n"
 

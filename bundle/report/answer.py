@@ -96,8 +96,9 @@ def cells(truth: Iterable[Mapping[str, str]]) -> Iterator[Answer]:
         return
     section = _median(lines[SECTION], "lacunae_above_chance")
     numbers = f"recall {recall:.2f} where chance gives {chance:.2f}"
-    if section is not None and above >= NO_CELLS:
-        numbers += f"; {_signed(above, 2)} above chance, the real section itself {_signed(section, 2)}"
+    best = _median(lines[SECTION], "lacunae_recall")
+    if best is not None and above >= NO_CELLS:
+        numbers += f"; the real section itself has {best:.2f}"
     if above < NO_CELLS:
         yield Answer("No cells found", numbers, "bad")
     elif section is None:

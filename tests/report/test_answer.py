@@ -42,13 +42,13 @@ def summary(**rows: dict[str, float]) -> dict[str, dict[str, str]]:
         (
             [(0.2, 0.1), (0.3, 0.1), (0.1, 0.1)],  # medians 0.2 and 0.1
             [(0.5, 0.1)],
-            "Few cells found: recall 0.20 where chance gives 0.10; 0.10 above chance, the real section itself 0.40.",
+            "Few cells found: recall 0.20 where chance gives 0.10; the real section itself has 0.50.",
             "bad",
         ),
         (
             [(0.5, 0.1)],
             [(0.6, 0.1)],
-            "Cells found: recall 0.50 where chance gives 0.10; 0.40 above chance, the real section itself 0.50.",
+            "Cells found: recall 0.50 where chance gives 0.10; the real section itself has 0.60.",
             "good",
         ),
         ([(0.5, 0.1)], [], "Some cells found: recall 0.50 where chance gives 0.10.", "plain"),

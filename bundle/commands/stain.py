@@ -77,7 +77,7 @@ def listed(text: str) -> str | list[str]:
     if not text.startswith("[") or Path(text).exists():
         return text
     if not text.endswith("]"):
-        raise InputError(f"input is {text}, a list that the shell has cut; put quotes around it: \"[a.tif, b.tif]\".")
+        raise InputError(f'input is {text}, a list that the shell has cut; put quotes around it: "[a.tif, b.tif]".')
     try:
         found = ast.literal_eval(text)
     except (ValueError, SyntaxError):

@@ -25,7 +25,7 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     word = sys.argv[1] if len(sys.argv) > 1 else HELP[0]
     if word in (*HELP, "help") and len(sys.argv) <= 2:
-        print(listed())
+        _show(listed())
         return
     if word == "help":
         sys.argv[1:] = [sys.argv[2], HELP[0]]
@@ -36,6 +36,14 @@ def main() -> None:
         print(f"{PROGRAM} {version('virtual-staining')}")
         return
     run(BY_NAME[chosen(word.replace("_", "-"), BY_NAME)], sys.argv[2:], f"{PROGRAM} {word}")
+
+
+def _show(text: str) -> None:
+    """Print a text, of which a pager may take the beginning alone."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
 
 
 def script(name: str) -> None:
@@ -75,7 +83,7 @@ def run(entry: Command, words: Sequence[str], program: str) -> None:
     load_lightly()
     form = form_of(entry, words)
     if wants_help(words) or (form is None and not words):
-        print(help_for(entry, program, form))
+        _show(help_for(entry, program, form))
         return
     if form is None:  # a word chooses, and it is none of them
         chosen(words[0], [each.word for each in entry.forms if each.word])

@@ -139,6 +139,14 @@ COMMANDS = (
         "--pairs pairs --output dataset --table study.csv --approve true",
     ),
     _one(
+        "pairs",
+        "data",
+        "make a dataset of two folders of registered images, without writing JSON",
+        "bundle.preparation.pairs.from_folders:pairs_from_folders",
+        "--source ct --target stain --output dataset --pixel_um 5 --specimen 'rat{}'",
+        "--source ct --target stain --mask mask --output dataset --specimen file --testing 0.2",
+    ),
+    _one(
         "tile",
         "data",
         "cut slides of two stains into tiles of an unpaired dataset",
@@ -319,9 +327,10 @@ COMMANDS = (
     _one(
         "export",
         "sharing",
-        "pack a trained bundle for others: as one zip",
+        "pack a trained bundle for others: as a zip, or as a folder for a hub",
         "bundle.training.export:export",
         "--bundle run/bundle --output bone_stain.zip --name bone_stain",
+        "--bundle run/bundle --hub bone_stain",
     ),
 )
 BY_NAME = {command.name: command for command in COMMANDS}

@@ -1,7 +1,6 @@
 """Make a whole slide of synthetic cells: ``python -m scripts.cell_slide --output FILE.tif --stain he``."""
 
-from bundle.common.command_line import command
-from bundle.preparation.phantom.cell_slide import make_cell_slide
+from bundle.commands.main import script
 
 if __name__ == "__main__":
-    command(make_cell_slide)
+    script("cell_slide")

@@ -1,7 +1,6 @@
-"""A trained bundle as one zip for MONAI's model zoo: ``python -m scripts.export --help``."""
+"""A trained bundle for MONAI's model zoo or a hub: ``python -m scripts.export --help``."""
 
-from bundle.common.command_line import command
-from bundle.training.export import export
+from bundle.commands.main import script
 
 if __name__ == "__main__":
-    command(export)
+    script("export")

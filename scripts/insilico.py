@@ -1,7 +1,6 @@
 """Labelled brightfield images made in silico: ``python -m scripts.insilico --input TILES --labels LABELS …``."""
 
-from bundle.common.command_line import command
-from bundle.nuclei.insilico.command import insilico
+from bundle.commands.main import script
 
 if __name__ == "__main__":
-    command(insilico)
+    script("insilico")

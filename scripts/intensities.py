@@ -1,7 +1,6 @@
 """Bone and background of a new scan: ``python -m scripts.intensities --input SCAN``."""
 
-from bundle.common.command_line import command
-from bundle.preparation.pairs.intensities import intensities
+from bundle.commands.main import script
 
 if __name__ == "__main__":
-    command(intensities)
+    script("intensities")

@@ -1,7 +1,6 @@
 """Make a dataset of registered pairs: ``python -m scripts.prepare --pairs PAIRS --output DATASET``."""
 
-from bundle.common.command_line import command
-from bundle.preparation.pairs.dataset import prepare
+from bundle.commands.main import script
 
 if __name__ == "__main__":
-    command(prepare)
+    script("prepare")

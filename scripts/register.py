@@ -5,16 +5,7 @@
 ``python -m scripts.register --table TABLE --output PAIRS``.
 """
 
-import sys
-
-from bundle.common.command_line import command
-from bundle.common.errors import plain_errors
-from bundle.preparation.registration.forms import is_of_slides, is_of_table
-from bundle.preparation.registration.many import register_many
-from bundle.preparation.registration.run import register
-from bundle.preparation.registration.two_slides.run import register_slides
+from bundle.commands.main import script
 
 if __name__ == "__main__":
-    plain_errors()
-    words = sys.argv[1:]
-    command(register_many if is_of_table(words) else register_slides if is_of_slides(words) else register)
+    script("register")

@@ -1,7 +1,6 @@
 """Make a run's ``report.html`` again: ``python -m scripts.report --output_dir RUN``."""
 
-from bundle.common.command_line import command
-from bundle.report.run import remake
+from bundle.commands.main import script
 
 if __name__ == "__main__":
-    command(remake)
+    script("report")

@@ -1,7 +1,6 @@
 """Resolution of images by Fourier ring correlation: ``python -m scripts.resolution IMAGE …``."""
 
-from bundle.common.command_line import command
-from bundle.evaluation.resolution_command import resolution
+from bundle.commands.main import script
 
 if __name__ == "__main__":
-    command(resolution)
+    script("resolution")

@@ -1,7 +1,6 @@
 """Cut slides of two stains into tiles: ``python -m scripts.tile --source HE --target KI67 --output DATASET …``."""
 
-from bundle.common.command_line import command
-from bundle.preparation.tiles.command import tile
+from bundle.commands.main import script
 
 if __name__ == "__main__":
-    command(tile)
+    script("tile")

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from bundle.commands.table import BY_SCRIPT
+from bundle.common.described import described
 from tests.conftest import ROOT
 
 PAGES = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
@@ -74,9 +76,9 @@ def options_of(script: str, word: str = "") -> set[str]:
     if hasattr(module, "__path__"):
         module = importlib.import_module(f"{script}.__main__")
     text = Path(module.__file__).read_text(encoding="utf-8")
-    if choice := re.search(r"^    command\((.* else \w+)\)$", text, re.M):
-        forms = re.findall(r"(?:^|else )(\w+)", choice[1])
-        return set().union(*(inspect.signature(getattr(module, name)).parameters for name in forms))
+    if found := re.search(r'^    script\("(\w+)"\)$', text, re.M):
+        forms = [form for form in BY_SCRIPT[found[1]].forms if form.word in (None, word)]
+        return {option.name for form in forms for option in described(form.target).options}
     name = (re.search(rf'commands\(.*"{word}": (\w+)', text) or re.search(r"command\((\w+)\)", text))[1]
     return set(inspect.signature(getattr(module, name)).parameters)
 
@@ -96,7 +98,7 @@ def test_commands_of_scripts_name_options_that_exist():
 def test_options_in_your_data_exist():
     text = (ROOT / "docs" / "your-data.md").read_text(encoding="utf-8")
     known = set().union(
-        *(options_of(f"scripts.{name}") for name in ("register", "prepare", "intensities", "laboratory"))
+        *(options_of(f"scripts.{name}") for name in ("pairs", "register", "prepare", "intensities", "laboratory"))
     )
     known |= {"config_file", "dataset_dir", "output_dir", "bundle_root", "eval_patch", "table", "logdir"}
     known |= {"epochs", "fold", "precision", "resume", "source", "target", "workers", "cluster"}

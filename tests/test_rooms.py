@@ -24,6 +24,7 @@ FLOORS = (
     ("evaluation",),
     ("training", "report"),
     ("nuclei", "studies"),
+    ("commands",),
 )
 HOSPITAL = ("common", "images", "staining")
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
@@ -76,6 +77,7 @@ def test_an_import_to_the_right_is_seen(tmp_path):
 def test_rooms_and_nothing_else_are_in_the_house():
     assert {path.name for path in BUNDLE.iterdir() if path.suffix != ".pyc"} - {"__pycache__"} == {
         "__init__.py",
+        "py.typed",
         "hospital",
         *FLOOR,
     }

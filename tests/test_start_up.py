@@ -9,8 +9,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = sorted(
-    path.stem for path in (ROOT / "scripts").glob("*.py") if re.search(r"^    commands?\(", path.read_text(), re.M)
+    path.stem for path in (ROOT / "scripts").glob("*.py") if re.search(r"^    script\(", path.read_text(), re.M)
 )
+HEAVY = {"torch", "monai", "numpy", "scipy", "skimage", "pydicom", "matplotlib"}
 MOST_MB = 250
 # A process counts what the one it comes from held, pytest's hundreds of MB too, so it is started by a small one.
 MEASURED = (
@@ -33,12 +34,12 @@ def test_every_command_is_looked_at():
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_help_loads_neither_torch_nor_monai(name):
+def test_help_loads_nothing_heavy(name):
     done, modules, peak_mb = asked_for_help("-m", f"scripts.{name}")
     assert done.returncode == 0
-    assert re.search("SYNOPSIS|each with its own --help", done.stdout + done.stderr)
+    assert "\nUsage:\n" in done.stdout
     assert "bundle.common.command_line" in modules
-    assert not modules & {"torch", "monai"}
+    assert not modules & HEAVY
     assert peak_mb <= MOST_MB
 
 

@@ -1,21 +1,35 @@
-"""How ``python -m scripts.NAME`` reads its command line: by fire, and strictly."""
+"""How a command reads its command line: by fire, and strictly."""
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import inspect
+import io
+import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import fire
+from fire.core import FireExit
 
 from bundle.common.errors import InputError, plain_errors
 from bundle.common.values import is_number, shown
 
+HELP = ("--help", "-h")
+FEW = 12  # names that an error lists
+MISSING = re.compile(r"no value for the required argument: (\w+)|missing (?:parameter|argument)s?:? *(.+)", re.I)
+TOO_MANY = re.compile(r"Could not consume arg: (.+)")
 
-def command(function: Callable[..., Any]) -> None:
+
+def command(
+    function: Callable[..., Any],
+    examples: Sequence[str] = (),
+    program: str | None = None,
+    given: Mapping[str, Any] | None = None,
+) -> None:
     """Run a function with the options of the command line, and print what it returns.
 
     fire alone would run the function first and find a mistyped option afterwards, and take the word ``false`` for a
@@ -23,28 +37,132 @@ def command(function: Callable[..., Any]) -> None:
 
     Args:
         function: its arguments are the options; see its ``Args`` for ``--help``.
+        examples: whole lines, for ``--help``.
+        program: the words that start it; by default what started this process.
+        given: arguments that are no options, by name.
 
     Raises:
-        InputError: if an option is none of its arguments, or neither true nor false where its default is one.
+        InputError: if an option is none of its arguments, one is missing, or one is neither true nor false where its
+            default is.
     """
     plain_errors()
-    known = list(inspect.signature(function).parameters)
-    for word in sys.argv[1:]:
-        if word == "--":
-            break
-        name = word[2:].split("=")[0].replace("-", "_")
-        if not word.startswith("--") or name in known or name == "help":
-            continue
-        if name.startswith("no") and name[2:] in known:  # fire's way to say false
-            continue
-        nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-        hint = f"did you mean --{nearest[0]}?" if nearest else f"there are --{', --'.join(known)}."
-        raise InputError(f"--{name} is not an option; {hint}")
+    words = sys.argv[1:]
+    program = program or program_name()
+    if wants_help(words):
+        from bundle.common.described import described
+        from bundle.common.help_text import help_of
+
+        print(help_of(described(function, given or ()), program, examples=examples))
+        return
+    function = functools.partial(function, **given) if given else function
+    known = [name for name in inspect.signature(function).parameters if name not in (given or {})]
+    check_known(words, known)
     try:
-        fire.Fire(with_words(function), serialize=lambda result: None if result is None else str(result))
+        bound = _as_typed(_without(function, given or {}), program)
+        result = with_words(function)(*bound.args, **bound.kwargs)
+        if result is not None:
+            print(result)
     except KeyboardInterrupt:
         print("\nstopped; nothing half-written is left, so the same command starts again", file=sys.stderr)
         sys.exit(130)
+
+
+def program_name() -> str:
+    """The words that started this process."""
+    path = sys.argv[0]
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    if spec is not None and path.endswith(".py"):
+        return f"python -m {spec.name.removesuffix('.__main__')}"
+    return path
+
+
+def wants_help(words: Iterable[str]) -> bool:
+    """Whether a command line asks for help."""
+    for word in words:
+        if word == "--":
+            return False
+        if word in HELP:
+            return True
+    return False
+
+
+def check_known(words: Iterable[str], known: Sequence[str]) -> None:
+    """Refuse an option that is none.
+
+    Args:
+        words: of the command line, without the program's name.
+        known: names of options.
+
+    Raises:
+        InputError: with the nearest one that there is.
+    """
+    for word in words:
+        if word == "--":
+            break
+        name = option_of(word)
+        if name is None or name in known:
+            continue
+        if name.startswith("no") and name[2:] in known:  # fire's way to say false
+            continue
+        raise InputError(f"--{name} is not an option; {nearest_of(name, known)}")
+
+
+def option_of(word: str) -> str | None:
+    """The name of the option that a word of a command line is; None if it is none."""
+    return word[2:].split("=")[0].replace("-", "_") if word.startswith("--") and word != "--" else None
+
+
+def nearest_of(name: str, known: Sequence[str]) -> str:
+    """What to say of an option that is none of those known."""
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if nearest:
+        return f"did you mean --{nearest[0]}?"
+    return f"there are --{', --'.join(known)}." if len(known) <= FEW * 3 else "see --help."
+
+
+def _without(function: Callable[..., Any], names: Iterable[str]) -> Callable[..., Any]:
+    """The same to fire, which reads its signature, without arguments of these names; it gives what would be given."""
+    signature = inspect.signature(function)
+    kept = [each for each in signature.parameters.values() if each.name not in names]
+
+    def bind(*args: Any, **kwargs: Any) -> inspect.BoundArguments:
+        return inspect.Signature(kept).bind(*args, **kwargs)
+
+    functools.update_wrapper(bind, inspect.unwrap(getattr(function, "func", function)))
+    bind.__dict__.update(getattr(getattr(function, "func", function), "__dict__", {}))  # how fire is to read words
+    bind.__dict__.pop("__wrapped__", None)
+    bind.__signature__ = inspect.Signature(kept)  # type: ignore[attr-defined]
+    return bind
+
+
+def _as_typed(function: Callable[..., inspect.BoundArguments], program: str) -> inspect.BoundArguments:
+    """What the command line gives a function, which is not run yet.
+
+    Raises:
+        InputError: if an argument is missing, or there are too many words.
+    """
+    caught: list[inspect.BoundArguments] = []
+
+    def catch(*args: Any, **kwargs: Any) -> None:
+        caught.append(function(*args, **kwargs))
+
+    functools.update_wrapper(catch, function)
+    catch.__dict__.pop("__wrapped__", None)
+    catch.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+            fire.Fire(catch)
+    except FireExit as error:
+        text = said.getvalue()
+        if too_many := TOO_MANY.search(text):
+            raise InputError(f"{too_many[1].split()[0]!r} is a word too many; see {program} --help") from None
+        if missing := MISSING.search(text):
+            names = re.findall(r"\w+", missing[1] or missing[2])
+            raise InputError(f"--{', --'.join(names)} is missing; see {program} --help") from None
+        if not caught:
+            raise InputError(f"{text.strip() or error}; see {program} --help") from None
+    return caught[0]
 
 
 def commands(functions: Mapping[str, Callable[..., Any]]) -> None:
@@ -58,17 +176,28 @@ def commands(functions: Mapping[str, Callable[..., Any]]) -> None:
     """
     plain_errors()
     word = sys.argv[1] if len(sys.argv) > 1 else "--help"
-    if word in ("--help", "-h"):
+    if word in HELP:
         width = max(map(len, functions))
         told = [f"  {name:{width}}  {(each.__doc__ or '').strip().splitlines()[0]}" for name, each in functions.items()]
         print("\n".join(["commands, each with its own --help:", *told]))
         return
-    if word not in functions:
-        nearest = difflib.get_close_matches(word, functions, n=1, cutoff=0.5)
-        hint = f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(functions)}."
-        raise InputError(f"{word!r} is not a command; {hint}")
+    program = f"{program_name()} {chosen(word, functions)}"
     sys.argv[:2] = [f"{sys.argv[0]} {word}"]
-    command(functions[word])
+    command(functions[word], program=program)
+
+
+def chosen(word: str, names: Iterable[str]) -> str:
+    """A word that is one of some names.
+
+    Raises:
+        InputError: if it is none, with the nearest one.
+    """
+    names = list(names)
+    if word in names:
+        return word
+    nearest = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    hint = f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(names)}."
+    raise InputError(f"{word!r} is not a command; {hint}")
 
 
 def with_words(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import json
+import logging
 import warnings
 from typing import Any
 
@@ -13,8 +14,9 @@ from monai.bundle import ConfigParser
 
 from bundle.common.errors import InputError, plain_errors
 from bundle.common.ids import TABLES, settle
+from bundle.common.notice import explain
 from bundle.common.openmp import wait_asleep
-from bundle.common.processes import first_to_fail
+from bundle.common.processes import first_to_fail, is_main
 
 # Ids that nothing in a config refers to, because MONAI or a program that runs bundles asks for them.
 ENTRY_POINTS = {
@@ -52,13 +54,21 @@ def start() -> None:
         InputError: if the config or the command line sets an id that nothing uses, or to what it may not be.
     """
     plain_errors(first_to_fail)
+    if is_main():
+        explain("above")
     wait_asleep()
-    warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")  # of a GPU's codec, which no scan here needs
+    no_codec_notes()
     parser = current_parser()
     unknown = unknown_ids(parser.get())
     if unknown:
         raise InputError("\n".join(unknown))
     settle(parser)
+
+
+def no_codec_notes() -> None:
+    """Let MONAI say nothing of a GPU's codec for DICOM that is not installed: no scan here needs it."""
+    warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")
+    logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
 
 
 def unknown_ids(config: dict[str, Any]) -> list[str]:

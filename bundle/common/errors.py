@@ -23,6 +23,10 @@ class InputError(ValueError):
     """A fault that the user can mend; the message names the thing, the value found and the way out."""
 
 
+class PausedError(InputError):
+    """No fault: the user is asked to look before it goes on. It is told as no error; the exit code is that of one."""
+
+
 def causes(error: BaseException | None) -> Iterator[BaseException]:
     """The error, then what it was raised from, and so on; a chain that a library closed to a ring comes to an end."""
     seen: set[int] = set()
@@ -81,6 +85,8 @@ def line_of(error: BaseException) -> str | None:
 def plain_errors(speaks: Callable[[], bool] = lambda: True) -> None:
     """Print an uncaught error that :func:`line_of` knows as one line; the exit code stays 1.
 
+    What is only :class:`PausedError` is not called an error.
+
     Any other error keeps its traceback.
 
     Args:
@@ -94,7 +100,7 @@ def plain_errors(speaks: Callable[[], bool] = lambda: True) -> None:
         if fault is None:
             sys.__excepthook__(kind, error, traceback)
         else:
-            print(f"\nerror: {fault}", file=sys.stderr)
+            print(f"\n{'' if isinstance(input_error(error), PausedError) else 'error: '}{fault}", file=sys.stderr)
 
     def hook_of_threads(arguments: threading.ExceptHookArgs) -> None:
         # TensorBoard writes in a thread, and its next call in the main one raises the same error

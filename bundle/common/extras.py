@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 PACKAGE = "virtual-staining"
 EXTRAS = {  # modules, as they are imported
     "hospital": ("pynetdicom", "highdicom", "dicomweb_client", "urllib3"),
@@ -13,6 +15,7 @@ EXTRAS = {  # modules, as they are imported
     "export": ("onnx", "onnxruntime", "onnxscript"),
     "mlflow": ("mlflow",),
 }
+OF_MONAI = re.compile(r"required package `(\w+)` is not installed")  # of a reader of images
 OF_MODULE = {module: extra for extra, modules in EXTRAS.items() for module in modules}
 
 
@@ -23,8 +26,8 @@ def install_line(extra: str) -> str:
 
 def missing_extra(error: BaseException) -> str | None:
     """What to tell of an import that failed since an extra is not installed; None of any other error."""
-    if not isinstance(error, ModuleNotFoundError) or not error.name:
-        return None
-    module = error.name.partition(".")[0]
+    said = OF_MONAI.match(str(error)) if isinstance(error, ImportError) else None
+    name = said[1] if said else error.name if isinstance(error, ModuleNotFoundError) else None
+    module = (name or "").partition(".")[0]
     extra = OF_MODULE.get(module)
     return extra and f"this needs {module}, which is not installed; {install_line(extra)}"

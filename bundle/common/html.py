@@ -119,6 +119,24 @@ class Picture(NamedTuple):
     kind: str = "reduced"
 
 
+class Answer(NamedTuple):
+    """What a page says first, in words: a verdict and the numbers behind it.
+
+    Attributes:
+        verdict: a few words, without a stop.
+        numbers: what it is read from, without a stop; empty where the verdict says all.
+        tone: ``good``, ``bad``, or ``plain``, which is neither; how the line is marked.
+    """
+
+    verdict: str
+    numbers: str = ""
+    tone: str = "plain"
+
+    def __str__(self) -> str:
+        """As a sentence."""
+        return f"{self.verdict}: {self.numbers}." if self.numbers else f"{self.verdict}."
+
+
 class Chart(NamedTuple):
     """A chart with its caption, or without SVG why there is none."""
 

@@ -19,6 +19,7 @@ PAGE = {
     "missing": "#888888",
     "caveat": "#fff4e0",
     "warning": "#c76a00",
+    "good": "#2e7d4f",
     "mark": "#ff7800",  # where a picture is looked at more closely, or another plane cuts it
 }
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from scipy.ndimage import uniform_filter
-from scipy.stats import rankdata
 
 WINDOW = 32  # px a side of the windows that a map is judged by
 WORST = 0.1  # of them, that it should find
@@ -82,6 +81,8 @@ def auroc(score: np.ndarray, positive: np.ndarray) -> float:
     number = int(positive.sum())
     if number in (0, len(positive)):
         return float("nan")
+    from scipy.stats import rankdata  # here, as it takes a second to load
+
     ranks = rankdata(score)
     return float((ranks[positive].sum() - number * (number + 1) / 2) / (number * (len(score) - number)))
 

@@ -12,6 +12,7 @@ import torch
 
 from bundle.common.atomic import check_writable, whole_file, write_json
 from bundle.common.checks import sha256_of
+from bundle.common.columns import plain
 from bundle.common.errors import InputError
 from bundle.common.run_folder import log_to
 from bundle.common.work.engine import Engine
@@ -113,7 +114,7 @@ def evaluate(
         work_off(job, slides.recipe(), slides.names, engine or Engine(), "slide", MODULE)
         rows, trust = slides.result()
         table = _write(folder, rows, trust, origin, notes, asked, calibration.level if calibration else 0.0)
-    print(f"\n{table}")
+    print(f"\n{plain(table)}\n\nall of it, with quartiles: {folder / 'table.md'}")
 
 
 def _write(

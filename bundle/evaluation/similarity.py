@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import lpips
 import numpy as np
 import torch
-from lpips import spatial_average
 from scipy.ndimage import gaussian_filter
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor, nn
 
 from bundle.common.errors import InputError
@@ -37,11 +34,15 @@ def ssim(image: np.ndarray, reference: np.ndarray) -> float:
     Returns:
         Mean over pixels and channels, at most 1.
     """
+    from skimage.metrics import structural_similarity  # here, as it takes a second to load
+
     return float(structural_similarity(reference, image, channel_axis=0, data_range=255))
 
 
 def ssim_inside(image: np.ndarray, reference: np.ndarray, mask: np.ndarray) -> float:
     """The same, averaged over the windows whose centre is in a mask (H, W)."""
+    from skimage.metrics import structural_similarity
+
     values = structural_similarity(reference, image, channel_axis=0, data_range=255, full=True)[1]
     return float(values[:, mask].mean())
 
@@ -55,6 +56,8 @@ def psnr(image: np.ndarray, reference: np.ndarray) -> float:
     """
     if np.array_equal(image, reference):
         return float("inf")
+    from skimage.metrics import peak_signal_noise_ratio
+
     return float(peak_signal_noise_ratio(reference, image, data_range=255))
 
 
@@ -70,6 +73,8 @@ class Lpips:
     """
 
     def __init__(self, weights: str | Path, device: str | torch.device = "cpu") -> None:
+        import lpips  # here, as it loads torchvision and PyTorch's compiler
+
         path = Path(weights)
         if not path.is_file():
             raise InputError(f"lpips_weights {path} does not exist; it is torchvision's SqueezeNet 1.1, ImageNet.")
@@ -119,11 +124,15 @@ class Lpips:
 
     def _features(self, image: Tensor) -> list[Tensor]:
         """What the backbone makes of (B, 3, H, W) in [−1, 1], layer by layer, each pixel of length 1."""
+        import lpips
+
         layers = self.network.net(self.network.scaling_layer(image.to(self.device)))
         return [lpips.normalize_tensor(layer) for layer in layers]
 
     def _distance(self, features: list[Tensor], others: list[Tensor]) -> Tensor:
         """Weighted squared differences, averaged over each layer's pixels, (B,)."""
+        from lpips import spatial_average
+
         layers = zip(self.network.lins, features, others, strict=True)
         means = (spatial_average(weigh((one - other) ** 2)) for weigh, one, other in layers)
         return sum(means, torch.zeros(())).flatten().cpu()

@@ -167,6 +167,24 @@ def merit(metric: str, value: float) -> float:
     return -value if metric in LOWER else value
 
 
+def best_shown(metric: str, values: Sequence[float]) -> str | None:
+    """The best of some values as a table shows it, which may be bold.
+
+    Args:
+        metric: see :func:`merit`.
+        values: all that stand under each other.
+
+    Returns:
+        The figure; None where none stands out: all look alike, or the best is a 0 of what should be high.
+    """
+    if not values:
+        return None
+    shown_as = lambda value: f"{value:.{DIGITS[metric]}f}"  # noqa: E731
+    best = shown_as(max(values, key=lambda value: merit(metric, value)))
+    alike = len(values) > 1 and {*map(shown_as, values)} == {best}
+    return None if alike or (float(best) == 0 and metric not in LOWER) else best
+
+
 def means(rows: Sequence[Mapping[str, Any]], metric: str) -> dict[int, float]:
     """The mean of a metric over the validation slides, by epoch.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bundle.common.atomic import write_json
+from bundle.common.columns import plain
 from bundle.common.errors import InputError
 from bundle.preparation.phantom.dataset import CLASSES
 
@@ -57,4 +58,4 @@ def volume_scores(
     )
     if output is not None:
         write_json(Path(output), results)
-    return table(results)
+    return plain(table(results))

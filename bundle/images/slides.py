@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel
-import nrrd
 import numpy as np
 import tifffile
 
@@ -126,6 +124,8 @@ def _read_png(path: Path) -> tuple[np.ndarray, float | None]:
 
 
 def _read_nrrd(path: Path) -> tuple[np.ndarray, float | None]:
+    import nrrd  # here and below, as not every slide needs it
+
     pixels, header = nrrd.read(str(path), index_order="C")
     colour = header.get("kinds", ["domain"])[0] not in ("domain", "space")  # the fastest axis holds the channels
     directions = np.asarray(header.get("space directions", np.empty((0, 0))), float)
@@ -134,6 +134,8 @@ def _read_nrrd(path: Path) -> tuple[np.ndarray, float | None]:
 
 
 def _read_nifti(path: Path) -> tuple[np.ndarray, float | None]:
+    import nibabel
+
     image: Any = nibabel.load(path)
     pixels = np.asarray(image.dataobj)
     if pixels.dtype.names:  # RGB24

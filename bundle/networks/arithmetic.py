@@ -13,15 +13,12 @@ from torch import nn
 
 from bundle.common import processes
 from bundle.common.errors import InputError
+from bundle.common.lazily import is_loaded, lazily
 from bundle.networks.engines import Autocast, cpu_has_bf16
 from bundle.networks.shifted_norm import with_shifted_norms
 
-try:
-    from bundle.networks.fast import training as fast
-except ModuleNotFoundError as error:
-    if not (error.name or "").startswith("bundle.networks.fast"):
-        raise
-    fast = None  # type: ignore[assignment]
+FAST = "bundle.networks.fast.training"
+fast = lazily(FAST)  # which loads a compiler, so not before it is used; None if missing
 
 logger = logging.getLogger("bundle")
 
@@ -68,7 +65,7 @@ def apply(network: nn.Module, arithmetic: str) -> nn.Module:
 
 def refresh(network: nn.Module) -> None:
     """Let what :func:`apply` gave see the weights that an optimizer has changed."""
-    if fast is not None and isinstance(network, fast.Shards):
+    if fast is not None and is_loaded(FAST) and isinstance(network, fast.Shards):
         network.forget()
 
 

@@ -8,15 +8,11 @@ import logging
 import torch
 from torch import Tensor, nn
 
+from bundle.common.lazily import lazily
 from bundle.networks import score
 from bundle.networks.halo import rounded_alike
 
-try:
-    from bundle.networks.fast import inference as fast
-except ModuleNotFoundError as error:
-    if not (error.name or "").startswith("bundle.networks.fast"):
-        raise
-    fast = None  # type: ignore[assignment]
+fast = lazily("bundle.networks.fast.inference")  # which loads a compiler, so not before it is used; None if missing
 
 logger = logging.getLogger("bundle")
 

@@ -8,7 +8,18 @@ import numpy as np
 
 from bundle.common.charts import box_plot
 from bundle.common.html import Chart, bold, small
-from bundle.evaluation.tables import DIGITS, HEADINGS, METRICS, NOT, QUANTILES, ROWS, TRUTHS, better, merit, name_of
+from bundle.evaluation.tables import (
+    DIGITS,
+    HEADINGS,
+    METRICS,
+    NOT,
+    QUANTILES,
+    ROWS,
+    TRUTHS,
+    best_shown,
+    better,
+    name_of,
+)
 from bundle.report.records import Record
 
 
@@ -21,8 +32,8 @@ def lines_of(record: Record, split: str, columns: Sequence[str]) -> list[list[st
 
 def _best(lines: Iterable[dict[str, str]], metric: str) -> str | None:
     """The best median of a metric as the table shows it; more than one row may show it."""
-    medians = values_of(lines, f"{metric}_median")
-    return _number(max(medians, key=lambda value: merit(metric, value)), metric) if medians else None
+    best = best_shown(metric, values_of(lines, f"{metric}_median"))
+    return None if best is None else best.replace("-", "−")
 
 
 def _cell(line: dict[str, str], metric: str, best: str | None) -> str:
@@ -52,8 +63,8 @@ def boxes(record: Record, splits: Sequence[str]) -> Iterable[Chart]:
                 if len(finite):
                     values.setdefault(split, {})[row] = finite
         if not values:
-            why = record.evaluation.get("lpips") if metric == "lpips" else None
-            yield Chart(None, why or f"{HEADINGS[metric]}: not computed, so there is no chart.")
+            if metric != "lpips" or "lpips" not in record.evaluation:  # else it is said beside the table
+                yield Chart(None, f"{HEADINGS[metric]}: not computed, so there is no chart.")
             continue
         yield Chart(
             box_plot(values, HEADINGS[metric], f"box-{metric}"),

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from bundle.common.atomic import whole_file
 from bundle.common.charts import line_chart
 from bundle.common.errors import InputError
@@ -14,6 +16,7 @@ from bundle.common.places import place
 from bundle.data.datalist import DATALIST
 from bundle.evaluation.tables import CYCLES, EXPLAINED, HEADINGS, shown
 from bundle.images.slides import read_slide
+from bundle.report.answer import answers
 from bundle.report.measures import boxes, lines_of
 from bundle.report.origin import date_in_words, measured, quoted, trained
 from bundle.report.records import SHOWN_SPLITS, Record, read_record
@@ -26,6 +29,8 @@ from bundle.staining import page
 from bundle.staining.job import RECORD
 
 SUM, DISCRIMINATORS = ("loss",), ("d_x", "d_y")  # tags that are no term
+
+MOST_TEXT = 200  # characters of a picture's own text
 
 NO_LOSSES = ("learning_rate", "polarity")
 
@@ -50,8 +55,9 @@ def write(output_dir: str | Path) -> Path:
 
 
 def tell(output_dir: str | Path) -> None:
-    """Write the page of a run and print where it is; an evaluation ends with it."""
-    print(write(output_dir))
+    """Write the page of a run, say what it says first, and where it is; an evaluation ends with it."""
+    page = write(output_dir)
+    print("\n".join(["", *map(str, answers(read_record(output_dir))), "", str(page)]))
 
 
 def remake(output_dir: str) -> str:
@@ -82,6 +88,7 @@ def _values(record: Record) -> dict[str, Any]:
         "record": record,
         "title": _title(record),
         "about": _about(record),
+        "answers": answers(record),
         "description": record.evaluation.get("description") or record.training.get("description"),
         "trained": trained(record),
         "measured": measured(record),
@@ -115,16 +122,16 @@ def _about(record: Record) -> str:
 
 
 def _results(record: Record) -> dict[str, Any]:
-    measured = record.evaluation.get("model_sha256")
     splits = [split for split in SHOWN_SPLITS if record.slides_of(split)]
     columns = shown(record.summary)
     return {
-        "changed": measured and record.model_sha256 not in (None, measured),
+        "others": ", ".join(splits[1:]),
+        "lpips": None if "lpips" in columns[:1] else record.evaluation.get("lpips"),
         "ids": record.evaluation.get("ids", {}),
         "head": ["image", *(HEADINGS[metric] for metric in columns)],
         "groups": [(_group_heading(record, split), lines_of(record, split, columns)) for split in splits],
         "explained": [(HEADINGS[metric], EXPLAINED[metric]) for metric in columns],
-        "charts": boxes(record, splits),
+        "charts": list(boxes(record, splits)),
     }
 
 
@@ -187,10 +194,13 @@ def _training(record: Record) -> dict[str, Any]:
 
 def _sample(record: Record, path: Path) -> Picture:
     epoch = f"epoch {int(path.stem.split('_')[1])} of {record.config.get('epochs', 'an unrecorded number')}"
-    columns = (
-        "source, generated stain, source given back; real stain, generated source, stain given back"
-        if _is_unpaired(record)
-        else "source, generated stain, mask, real stain, generated source"
-    )
+    with Image.open(path) as picture:
+        columns = str(picture.info.get("columns", ""))[:MOST_TEXT]  # which the picture itself shows too
+    if not columns:  # of an earlier version
+        columns = (
+            "source, generated stain, source given back; real stain, generated source, stain given back"
+            if _is_unpaired(record)
+            else "source, generated stain, mask, real stain, and generated source where the method makes it"
+        )
     caption = f"Training patches after {epoch}, a row each: {columns}."
     return reduced(read_slide(path).pixels, "Training patches", caption)

@@ -19,6 +19,7 @@ from bundle.evaluation.tables import DIGITS, METRICS, NOT, name_of
 from bundle.images.slides import read_slide
 from bundle.report.records import EXPECTED, PANELS, PATCH_PANELS, PERFECT, SHOWN_SPLITS, Record
 
+LARGE = ("source", "generated", "real")  # what is looked at first; the other panels are folded
 SLIDES_SHOWN = 4  # of each split
 REGION_PX = 256  # Fig. 5
 DIFFERENCE_MAX = 128  # grey levels at the bright end of the colour bar
@@ -92,10 +93,14 @@ def _slide(record: Record, name: str, place: str) -> dict[str, Any]:
     inside = image["mask"][0] != 0
     region = best_region(inside, REGION_PX)
     frame = region if (region.height, region.width) != (height, width) else None
+    panels = _panels(record, image, frame, pixel_um)
+    tall = width <= 2 * height
     return {
         "fault": "",
-        "kind": "slides" if width <= 2 * height else "wide",
-        "panels": list(_panels(record, image, frame, pixel_um)),
+        "kind": "large" if tall else "large across",
+        "panels": [panels[name] for name in LARGE if name in panels],
+        "more_kind": "slides" if tall else "wide",
+        "more": [picture for name, picture in panels.items() if name not in LARGE],
         "region": list(_region(record, image, inside, region, pixel_um)),
         "charts": list(_charts(image, inside, region, pixel_um, place)),
     }
@@ -114,7 +119,7 @@ def _names(record: Record) -> tuple[str, str]:
 
 def _panels(
     record: Record, image: dict[str, np.ndarray], frame: Region | None, pixel_um: float | None
-) -> Iterable[Picture]:
+) -> dict[str, Picture]:
     source, target = _names(record)
     height, width = image["source"].shape[1:]
     scale = scale_bar(width, pixel_um) if pixel_um else None
@@ -131,12 +136,15 @@ def _panels(
     }
     captions = {panel: caption for panel, caption in captions.items() if panel in image}
     most = EXPECTED_MAX if record.trust else DIFFERENCE_MAX
+    panels = {}
     for panel, caption in captions.items():
         if panel in (EXPECTED, "difference"):
-            yield reduced(_heat(image[panel], most), caption, caption, heat_bar(f"0 to {most} or more of 255"))
+            bar = heat_bar(f"0 to {most} or more of 255")
+            panels[panel] = reduced(_heat(image[panel], most), caption, caption, bar)
         else:
             first = panel == "source"
-            yield reduced(image[panel], caption, caption, scale if first else None, frame if first else None)
+            panels[panel] = reduced(image[panel], caption, caption, scale if first else None, frame if first else None)
+    return panels
 
 
 def _heat(difference: np.ndarray, most: int) -> np.ndarray:

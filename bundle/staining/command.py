@@ -5,12 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from bundle.common.atomic import check_writable
 from bundle.common.checks import sha256_of
@@ -21,7 +18,6 @@ from bundle.common.machine import code_version
 from bundle.common.places import place
 from bundle.common.run_folder import read_record
 from bundle.common.trained_bundle import levels_of, recalibrated, size_note
-from bundle.common.verdicts import REFUSED, UNLIKE, mostly_unlike, summary
 from bundle.common.work.engine import Engine
 from bundle.common.work.worker import speaks
 from bundle.data.datalist import Modality
@@ -29,13 +25,24 @@ from bundle.images.volumes.channels import all_with_air, named, open_channels, p
 from bundle.images.volumes.fill import Fill
 from bundle.images.volumes.geometry import SAME
 from bundle.images.volumes.volume import Volume, described
-from bundle.networks.sections import spread_over
-from bundle.staining.job import RECORD, Settings, begin, check_place, explained, room_faults, scan_faults, sole, survey
+from bundle.staining.checks import flat_channels, refuse_unlike, rgb_alone, values_taken
+from bundle.staining.job import (
+    RECORD,
+    Settings,
+    begin,
+    check_place,
+    explained,
+    first_start,
+    room_faults,
+    scan_faults,
+    sole,
+    survey,
+)
 from bundle.staining.model import modality
 from bundle.staining.outcome import show
 from bundle.staining.progress import bar
 from bundle.staining.recipe import recipe_of
-from bundle.staining.reference import reference_faults
+from bundle.staining.reference import check_reference
 from bundle.staining.run import Run
 from bundle.staining.seen import Grey, Shown
 from bundle.staining.slides import colour_faults, setting_faults
@@ -186,22 +193,13 @@ def stain(
         InputError: if the folder holds something else, a slice cannot be read, a value is not what the model takes,
             or the disk is full; or if what the model makes is not RGB.
     """
-    if target["channels"] != RGB:
-        raise InputError(
-            f"this model makes {modality(target, 'target')}; volumes are stained in RGB only: stain its slices "
-            "as images (configs/inference.json)."
-        )
-    if stainer.by_specimen:
-        axis = settings.axes[0]
-        reference_faults(reference_slice, volume[0].shape["zyx".index(axis)], axis, stainer.sections)
-    elif reference_slice is not None:
-        raise InputError(f"reference_slice is given, but normalisation is {normalisation!r}; it goes with specimen.")
+    rgb_alone(target)
+    check_reference(stainer, reference_slice, settings.axes[0], volume[0].shape, normalisation)
     looked_for = stainer.sections if reference_slice is None else None
     if "::" in str(output_dir) and "://" not in str(output_dir):  # MONAI writes so for # in every text of a config
         raise InputError(f"output_dir {output_dir} has # or :: in its name, which a config cannot hold; rename it.")
-    folder, shown, given = place(str(output_dir)), speaks(), modality(source, "source")
-    if recalibrated(source, bone_intensity, background_intensity):
-        given = Modality(given.name, given.channels, -float("inf"), float("inf"))
+    folder, shown = place(str(output_dir)), speaks()
+    given = values_taken(modality(source, "source"), recalibrated(source, bone_intensity, background_intensity))
     known = levels_of(bone_intensity, background_intensity)
     check_place(folder, settings)
     check_writable(folder)
@@ -228,17 +226,18 @@ def stain(
             **stainer.trust.digests,
             **{part: digest_of_part(config[part]) for part in PARTS if part in config},
         }
-        finished = begin(folder, fingerprint, named(volume))
+        started = first_start(folder)
+        finished = begin(folder, fingerprint, named(volume), started=started)
         about = {
             "research": RESEARCH,
             "stain": target["name"],
             "source": source["name"],
             "fingerprint": fingerprint,
         }
-        record = {**about, **_origin(volume, Path(bundle_root)), "values": values}
+        record = {**about, **_origin(volume, Path(bundle_root)), "started": started, "values": values}
         _warn_of_size(volume[0], settings.axes, record["model_pixel_um"], shown)
         run = Run(volume, settings, stainer, known, folder, about, record, shown, reference_slice)
-        _refuse(run)
+        refuse_unlike(run.channels, run.stainer)
         if not finished:
             _make(run, engine, config)
         elif shown:
@@ -265,14 +264,9 @@ def _survey(
         if shown:
             print(described(channel, *found[-1][1], channel.shape[0]))
     scans, limits, fills, flat = zip(*found, strict=True)
-    if all(flat):
-        raise InputError("\n".join(line for lines in flat for line in lines))
-    for line in (line for lines in flat for line in lines if shown):
-        print(f"note: one channel is flat: {line}")
-    for number, scan in enumerate(scans):
-        if scan in scans[:number] and not flat[number]:
-            one, same = channels[number].path, f"{channels[scans.index(scan)].path}, channel {scans.index(scan)}"
-            raise InputError(f"channel {number}, {one}, is the same as {same}; list the scan of each.")
+    for line in flat_channels(channels, scans, flat):
+        if shown:
+            print(f"note: {line}")
     values = [min(low for low, _ in limits), max(high for _, high in limits)]
     return " ".join(scans), values, fills[0], planes.grey() if planes else None
 
@@ -288,25 +282,6 @@ def _make(run: Run, engine: Engine, config: Mapping[str, Any]) -> None:
     if run.shown and run.stainer.trust.missing:
         print(run.stainer.trust.missing)
     run.go(engine, recipe_of(run, config))
-
-
-def _refuse(run: Run) -> None:
-    """See whether a volume may be stained although it is unlike the training, by some of its slices across z.
-
-    Raises:
-        InputError: if most of them are, where that is to be refused.
-    """
-    trust, places = run.stainer.trust, spread_over(run.volume.shape[0])
-    if not trust.refuse or trust.likeness is None:
-        return
-    slices = (np.stack([channel.read(at, at + 1) for channel in run.channels], axis=1) for at in places)
-    told = summary(trust.likeness.verdict(distance) for each in slices for distance in run.stainer.distances(each))
-    if mostly_unlike(told):
-        counts, looked = told["slices"].get(UNLIKE, 0), f"{len(places)} of its {run.volume.shape[0]} slices"
-        raise InputError(
-            f"{named(run.channels)} is unlike the training data: of {looked} that were looked at, {counts} are; "
-            f"nothing was stained, as {REFUSED}"
-        )
 
 
 def digest_of_part(part: Any) -> str:
@@ -327,7 +302,6 @@ def _origin(channels: Sequence[Volume], bundle_root: Path) -> dict[str, Any]:
         "trained_on": metadata.get("trained_on"),
         "model_pixel_um": metadata.get("pixel_um"),
         "code": code_version(),
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
 
 

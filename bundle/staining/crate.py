@@ -16,6 +16,7 @@ from bundle.common.atomic import write_json
 from bundle.common.html import RESEARCH
 
 CRATE = "ro-crate-metadata.json"
+TIME = "%Y-%m-%dT%H:%M:%S%z"  # of records
 PACKAGE = "virtual-staining"
 PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
 VERSION = "https://w3id.org/ro/crate/1.1"
@@ -55,7 +56,7 @@ def write_crate(record: Path, told: Mapping[str, Any], parts: Mapping[str, str])
 
 def now() -> str:
     """The time, as records have it."""
-    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
+    return time.strftime(TIME)
 
 
 def _to(name: str) -> dict[str, str]:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,7 @@ from bundle.images.volumes.fill import Fill, find_fill, some_places
 from bundle.images.volumes.geometry import SAME
 from bundle.images.volumes.planes import Collector
 from bundle.images.volumes.volume import Volume
-from bundle.staining.crate import CRATE
+from bundle.staining.crate import CRATE, TIME, now
 
 if TYPE_CHECKING:
     import torch
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 RECORD = "volume.json"  # of a finished run
 WORK = ".work"  # what an unfinished run has done so far
 ERROR_MAP = "expected_error"
-BEGUN = "begun.json"  # in it: the fingerprint
+BEGUN = "begun.json"  # in it: the fingerprint, and when the first try began
 FULL = (errno.ENOSPC, errno.EDQUOT)
 SHOWN = 5  # faults of one kind that are listed
 LEAST_PX = 8  # that the network takes
@@ -170,7 +171,12 @@ def survey(
 
 
 def begin(
-    output_dir: Path, fingerprint: Mapping[str, Any], scan: str, record: str = RECORD, made: str | None = None
+    output_dir: Path,
+    fingerprint: Mapping[str, Any],
+    scan: str,
+    record: str = RECORD,
+    made: str | None = None,
+    started: str | None = None,
 ) -> bool:
     """Claim an output folder for what a fingerprint describes.
 
@@ -180,6 +186,7 @@ def begin(
         scan: the file of the scan or slide, for messages.
         record: name of the record of a finished run.
         made: name of the result; None for that of a volume.
+        started: of :func:`first_start`, kept for those who go on; None for now.
 
     Returns:
         Whether the result is there already.
@@ -214,8 +221,26 @@ def begin(
     for name in (made or file_name(str(plain["output_format"])), CRATE):
         if (path := output_dir / name).exists():
             raise InputError(f"{path} is there, but no {record} that says what it is; choose another --output_dir.")
-    write_json(begun, {"fingerprint": plain, "input": scan})
+    write_json(begun, {"fingerprint": plain, "input": scan, "started": started or now()})
     return False
+
+
+def first_start(output_dir: Path) -> str:
+    """When the first try of an unfinished run began, as records have it; now, if there is none.
+
+    Args:
+        output_dir: the folder of the run.
+
+    Raises:
+        InputError: if what the first try left cannot be read.
+    """
+    begun = output_dir / WORK / BEGUN
+    told = read_record(begun).get("started") if begun.exists() else None
+    try:
+        datetime.strptime(str(told), TIME)
+    except ValueError:  # an earlier version wrote none
+        return now()
+    return str(told)
 
 
 def _short(value: Any) -> str:

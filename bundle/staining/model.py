@@ -163,17 +163,36 @@ def load_model(bundle_root: str | Path, device: str | torch.device = "cpu", **id
     Raises:
         InputError: if the folder holds no trained model, or a corrupt one.
     """
-    root = Path(bundle_root)
-    config = root / "configs" / "inference.json"
-    if not config.is_file():
-        raise InputError(no_bundle(root))
-    parser = ConfigParser()
-    try:
-        parser.read_config(str(config))
-    except (ValueError, AttributeError) as error:  # no JSON, or a list
-        raise InputError(f"{config} is no JSON of a config ({error}); copy it from the run again.") from error
-    model = parsed_model(parser, device, bundle_root=str(root), **ids)
+    parser = open_configs(bundle_root)
+    model = parsed_model(parser, device, bundle_root=str(Path(bundle_root)), **ids)
     return replace(model, trust=parser.get_parsed_content("trust")) if "trust" in parser else model
+
+
+def open_configs(bundle_root: str | Path, *overlays: str) -> ConfigParser:
+    """The ``inference.json`` of a trained bundle, of which nothing is made yet.
+
+    Args:
+        bundle_root: the folder.
+        overlays: other configs of it to lay over that, ``volume.json`` for one.
+
+    Raises:
+        InputError: if the folder is no trained bundle, has no such config, or one is no JSON.
+    """
+    root = Path(bundle_root)
+    if not (root / "configs" / "inference.json").is_file():
+        raise InputError(no_bundle(root))
+    parser, files = ConfigParser(), []
+    for config in (root / "configs" / name for name in ("inference.json", *overlays)):
+        if not config.is_file():
+            raise InputError(
+                f"{root} has no configs/{config.name}; its training command with --resume true writes the bundle anew."
+            )
+        files.append(str(config))
+        try:
+            parser.read_config(files)
+        except (ValueError, AttributeError) as error:  # no JSON, or a list
+            raise InputError(f"{config} is no JSON of a config ({error}); copy it from the run again.") from error
+    return parser
 
 
 def parsed_model(parser: ConfigParser, device: str | torch.device, **ids: Any) -> TrainedModel:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bundle.common.run_folder import read_record
 from bundle.common.verdicts import in_words
 from bundle.images.stained.stored import open_stain
+from bundle.staining.answer import stripes
 from bundle.staining.crate import CRATE, write_crate
 from bundle.staining.job import RECORD, map_of
 from bundle.staining.page import PAGE, left, write_page
@@ -30,9 +31,11 @@ def show(run: Run, scan: Grey | None) -> None:
     spent = record["spent"]
     skipped = f", {spent['windows_skipped']} more lay outside the sample" if spent["windows_skipped"] else ""
     if new:
-        print(f"{spent['windows']} windows in {spent['seconds']:.0f} s of computing{skipped}")
+        print(f"{spent['windows']} windows in {spent['seconds']:.0f} s of computing, summed over processes{skipped}")
     for axis, told in record.get("likeness", {}).items():
         print(f"across {axis}, {in_words(told)}")
+    for warning in stripes(record):
+        print(f"note: {warning}")
     for path in (run.folder / run.result, map_of(run.folder / run.result), run.folder / PAGE):
         if path.exists():
             print(path)

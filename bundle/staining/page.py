@@ -17,11 +17,12 @@ from bundle.common.charts import heat_bar
 from bundle.common.errors import InputError
 from bundle.common.html import Picture, code, fill, webp
 from bundle.common.places import place
-from bundle.common.verdicts import in_words, mostly_unlike
+from bundle.common.verdicts import in_words
 from bundle.images.stained.number_map import open_map
 from bundle.images.stained.stored import FORMATS, Stain, open_stain
 from bundle.images.volumes.channels import open_channels
 from bundle.images.volumes.volume import Volume
+from bundle.staining.answer import of_volume
 from bundle.staining.crate import CRATE
 from bundle.staining.error_pictures import error_planes, in_colours
 from bundle.staining.job import RECORD, map_of, reference_in_words
@@ -179,14 +180,8 @@ def _values(
         "axes": axes,
         "rendering": _picture(rendering, "The stained volume seen in space, one corner cut away", RENDER_CAPTION),
         "views": _picture(views, f"Middle planes of {' and '.join(seen.views)}", VIEW_CAPTION),
-        "stripes": [
-            [
-                name,
-                *(_number(value) for value in _three(values.get("index"))),
-                *(_number(value) for value in _three(values.get("flicker_levels"))),
-            ]
-            for name, values in (record.get("stripes") or {}).items()
-        ],
+        "answers": of_volume(record),
+        "stripes": [(name, _by_axis(values)) for name, values in (record.get("stripes") or {}).items()],
         "trust": _trust(record),
         "origin": list(_origin(record, seen)),
         "files": list(_files(folder)),
@@ -206,6 +201,11 @@ def _picture(image: np.ndarray, alt: str, caption: str) -> Picture:
 
 def _three(values: Sequence[float | None] | None) -> Sequence[float | None]:
     return values if values else (None, None, None)
+
+
+def _by_axis(values: Mapping[str, Any]) -> list[list[str]]:
+    columns = (_three(values.get(name)) for name in ("index", "flicker_levels"))
+    return [[axis, *map(_number, each)] for axis, *each in zip("zyx", *columns, strict=True)]
 
 
 def _number(value: float | None) -> str:
@@ -247,7 +247,6 @@ def _trust(record: Mapping[str, Any]) -> dict[str, Any] | None:
     lines = [f"Across {axis}: {in_words(told)}." for axis, told in likeness.items()]
     return {
         "likeness": lines,
-        "unlike": any(map(mostly_unlike, likeness.values())),
         "bound": error.get("bound"),
         "level": error.get("level"),
     }
@@ -290,7 +289,8 @@ def _stains() -> dict[str, str]:
 
 
 def _files(folder: Path) -> Iterable[tuple[str, str]]:
-    for name, what in (_stains() | FILES).items():
+    inside = {str(map_of(Path(name))): ERROR for name in _stains()}
+    for name, what in (_stains() | inside | FILES).items():
         path = folder / name
         if path.exists() or name == PAGE:
             size = "" if name in (PAGE, CRATE) else f", {size_of(path)}"  # that of the latter changes with the page

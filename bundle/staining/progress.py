@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from bundle.common.places import is_remote
 from bundle.common.work.tasks import Marks
@@ -30,8 +32,9 @@ class Progress:
         self.marks, self.store, self.slabs = marks, store, slabs
         self._next = 0.0  # when to count again
         total = sum(stop - start for _, start, stop in slabs.values())
+        self._before = self._count()  # slices done by earlier tries
         self.bar = tqdm(
-            total=total, initial=self._count(), desc="staining", unit="slice", dynamic_ncols=True, disable=not shown
+            total=total, initial=self._before, desc="staining", unit="slice", dynamic_ncols=True, disable=not shown
         )
 
     def _count(self) -> int:
@@ -54,6 +57,8 @@ class Progress:
     def look(self) -> int:
         """Show what is done by now; so many slices."""
         done = self._count()
+        if done <= self._before:  # start-up and choosing are no pace to reckon with
+            self.bar.unpause()
         self.bar.update(max(0, done - self.bar.n))
         return done
 
@@ -68,6 +73,45 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self._show()
         self.bar.close()
+
+
+class FolderBar:
+    """One bar for a folder of slides, in place of one a slide; a slide alone has that of its windows."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm | None = None
+        self._messages = ExitStack()  # log lines go above the bar while it is open
+
+    def open(self, slides: int | None, inferer: Any) -> None:
+        """Show it, where there are several slides.
+
+        Args:
+            slides: how many there are; None where that is not known.
+            inferer: stains them; it, or the ``windows`` that it has, shows a bar where its ``progress`` is true.
+        """
+        if (slides or 1) > 1 and self._bar is None:
+            within: tuple[Any, ...] = (inferer, getattr(inferer, "windows", None))
+            for each in within:
+                if hasattr(each, "progress"):
+                    each.progress = False
+            self._messages.enter_context(logging_redirect_tqdm())
+            self._bar = tqdm(total=slides, desc="staining", unit="slide", dynamic_ncols=True)
+
+    def say(self, what: object) -> None:
+        """Print a line above it."""
+        tqdm.write(str(what))
+
+    def step(self) -> None:
+        """One slide on."""
+        if self._bar is not None:
+            self._bar.update()
+
+    def close(self) -> None:
+        """Leave it as it is."""
+        if self._bar is not None:
+            self._bar.close()
+            self._messages.close()
+            self._bar = None
 
 
 def slabs_of(shape: Sequence[int], axes: str, depth: int) -> dict[str, tuple[str, int, int]]:

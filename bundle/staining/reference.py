@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -82,6 +82,58 @@ def _told(axis: str, place: int, region: tuple[int, ...]) -> dict[str, Any]:
 def _distance(statistics: torch.Tensor, sections: Sections) -> dict[str, Any]:
     usual, far = None if np.isinf(sections.usual) else sections.usual, sections.distance(statistics)
     return {"distance": far, "usual": usual, "unlike": far > UNLIKE_FROM * sections.usual}
+
+
+def reference_of(
+    stainer: Stainer,
+    read: Read,
+    axes: str,
+    shape: Sequence[int],
+    place: int | None,
+    report: Callable[[int, int], None],
+) -> tuple[torch.Tensor, dict[str, Any]]:
+    """Statistics that a scan is stained with: of the slice that the user names, or of what is most like the training's.
+
+    Args:
+        stainer: of the scan.
+        read: gives its slices.
+        axes: across which it is stained; a slice that is named lies across the first.
+        shape: (Z, Y, X) of it.
+        place: the number of that slice; None to look for it.
+        report: see :func:`find_reference`.
+
+    Returns:
+        As :func:`given_reference`.
+    """
+    if place is not None:
+        return given_reference(stainer, read, axes[0], place)
+    assert stainer.sections is not None
+    depths = {axis: shape["zyx".index(axis)] for axis in axes}
+    return find_reference(stainer, read, depths, stainer.sections, report)
+
+
+def telling_slice(read: Read, axis: str, shape: Sequence[int]) -> np.ndarray:
+    """Of three slices (C, H, W) across an axis of (Z, Y, X), that with most contrast: arithmetics are tried on it."""
+    return max((read(axis, place) for place in spread_over(shape["zyx".index(axis)], 3)), key=np.std)
+
+
+def check_reference(stainer: Stainer, place: int | None, axis: str, shape: Sequence[int], normalisation: str) -> None:
+    """See that a reference goes with the model, and that there is something to take statistics from.
+
+    Args:
+        stainer: of the scan.
+        place: number of the slice that the user names; None to look for one.
+        axis: across which that lies.
+        shape: (Z, Y, X) of the scan.
+        normalisation: of the model.
+
+    Raises:
+        InputError: if it does not, or there is not.
+    """
+    if stainer.by_specimen:
+        reference_faults(place, shape["zyx".index(axis)], axis, stainer.sections)
+    elif place is not None:
+        raise InputError(f"reference_slice is given, but normalisation is {normalisation!r}; it goes with specimen.")
 
 
 def reference_faults(place: int | None, depth: int, axis: str, sections: Sections | None) -> None:

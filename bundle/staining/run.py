@@ -19,7 +19,6 @@ from bundle.common.work.engine import Engine
 from bundle.common.work.tasks import Recipe, Task
 from bundle.images.stained import stored
 from bundle.images.stained.stored import DEPTH
-from bundle.networks.sections import spread_over
 from bundle.staining.crate import now, write_crate
 from bundle.staining.fusion import FUSIONS
 from bundle.staining.hull import find_hull
@@ -27,7 +26,7 @@ from bundle.staining.job import RECORD, reference_in_words
 from bundle.staining.page import left
 from bundle.staining.pictures import alpha
 from bundle.staining.progress import Progress, bar
-from bundle.staining.reference import find_reference, given_reference
+from bundle.staining.reference import reference_of, telling_slice
 from bundle.staining.run_folder import RunFolder
 from bundle.staining.stripes import stripes_of
 
@@ -103,23 +102,18 @@ class Run(RunFolder):
 
     def _find_reference(self) -> dict[str, Any]:
         """The statistics that every process stains with, once and for all."""
-        axes, sections, read = self.settings.axes, self.stainer.sections, self._slice
-        if self.reference_slice is not None:
-            statistics, told = given_reference(self.stainer, read, axes[0], self.reference_slice)
-        else:
-            assert sections is not None
-            depths = {axis: self.volume.shape["zyx".index(axis)] for axis in axes}
-            with bar("looking for a section", "slice", self.shown) as report:
-                statistics, told = find_reference(self.stainer, read, depths, sections, report)
+        looks = self.shown and self.reference_slice is None
+        with bar("looking for a section", "slice", looks) as report:
+            statistics, told = reference_of(
+                self.stainer, self._slice, self.settings.axes, self.volume.shape, self.reference_slice, report
+            )
         write_array(self.work / REFERENCE, statistics.numpy())
         return told
 
     def _choose(self) -> dict[str, Any]:
         """The arithmetic that every process computes in, by that of three slices which has most contrast."""
-        axis = self.settings.axes[0]
-        places = spread_over(self.volume.shape["zyx".index(axis)], 3)
         self._settle()
-        return self.stainer.choose(max((self._slice(axis, place) for place in places), key=np.std))
+        return self.stainer.choose(telling_slice(self._slice, self.settings.axes[0], self.volume.shape))
 
     def _settle(self) -> None:
         """Stain as all processes do from now on."""

@@ -23,18 +23,17 @@ from bundle.common.trained_bundle import (
     intensity_faults,
     levels_of,
     recalibrated,
-    share_between,
     size_note,
     trained_pixel_um,
-    value_faults,
 )
 from bundle.data.datalist import Modality
-from bundle.data.load import image_faults
 from bundle.images.slides import SUFFIXES, TIFF, read_mask, read_slide, suffix_of, write_slide
 from bundle.images.whole_slides import VENDOR
 from bundle.networks.cells import at_pixels
+from bundle.staining.checks import pixel_faults, values_taken
 from bundle.staining.error_map import error_of, rounded
 from bundle.staining.model import as_integers, modality, on_background, window_faults, without_loading
+from bundle.staining.progress import FolderBar
 from bundle.staining.trust import UNTOLD, Trust, known_of, statistics_of, tell
 
 FORMATS = ("png", "tif")
@@ -136,13 +135,14 @@ def check(
         faults += colour_faults(background_rgb, made)
     if output_format == "png" and made.channels not in PICTURE_CHANNELS:
         faults.append(f"output_format is 'png', which cannot hold {made}; leave it out, or pass tif.")
-    calibrated = direction == "forward" and recalibrated(source, bone_intensity, background_intensity)
+    if direction == "forward":
+        given = values_taken(given, recalibrated(source, bone_intensity, background_intensity))
     levels = levels_of(bone_intensity, background_intensity) if direction == "forward" else None
     with_error = direction == "forward" and error_map is not None and Path(error_map).is_file()
     outputs: dict[Path, Path] = {}
     sizes: dict[Path, float | None] = {}
     for file in files:
-        found, sizes[file] = _file_faults(file, given, calibrated, levels, mask_of(file, mask))
+        found, sizes[file] = _file_faults(file, given, levels, mask_of(file, mask))
         faults += found
         path = output_path(file, "", format_of(output_format, made.channels), "")
         path = error_path(path) if with_error else path  # which a PNG and a TIFF of one name have in common
@@ -214,24 +214,13 @@ def colour_faults(background_rgb: Sequence[float], made: Modality) -> list[str]:
 
 
 def _file_faults(
-    file: Path, given: Modality, calibrated: bool, levels: tuple[float, float] | None, mask: Path | None
+    file: Path, given: Modality, levels: tuple[float, float] | None, mask: Path | None
 ) -> tuple[list[str], float | None]:
     """What is wrong with an image, a line each, and its pixel size in µm."""
     try:
         slide = read_slide(file)
         pixels = slide.pixels
-        if calibrated:  # the scan's own levels map it to the declared range, whatever its values are
-            low, high = (-np.inf, np.inf)
-            given = Modality(given.name, given.channels, low, high)
-        faults = image_faults(file, pixels, given)
-        if given.channels != RGB and not faults:  # a blank colour tile is a tile; of other channels one may be flat
-            span = given.high - given.low
-            shares = [share_between(channel, levels) if levels else 1.0 for channel in pixels]
-            ends = [(float(channel.min()), float(channel.max())) for channel in pixels]
-            flat = [value_faults(str(file), *end, share, levels, span) for end, share in zip(ends, shares, strict=True)]
-            faults = flat[0] if all(flat) else []
-        if min(pixels.shape[1:]) < 8:
-            faults.append(f"{file} is {pixels.shape[1]}×{pixels.shape[2]} px; the network needs at least 8×8.")
+        faults = pixel_faults(str(file), pixels, given, levels)
         if mask is not None and read_mask(mask).shape != pixels.shape[1:]:
             faults.append(f"mask {mask} and {file} are not of one size; draw the mask on the image's grid.")
         return faults, slide.pixel_um
@@ -288,23 +277,25 @@ class SlideSaver:
         trust: Trust | None = None,
         inferer: Inferer | None = None,
     ) -> None:
-        self.output_dir = output_dir
+        self.output_dir, self.mask = output_dir, mask
         self.output_format = output_format
         self.postfix = postfix
-        self.mask = mask
         self.background_rgb = background_rgb
-        self.trust, self.inferer = trust or UNTOLD, inferer
+        self.trust, self.inferer, self.bar = trust or UNTOLD, inferer, FolderBar()
 
     def attach(self, engine: Engine) -> None:
         """Register with the evaluator."""
         if self.trust is UNTOLD:  # whose configs have nothing else that says so
             print(UNTOLD.missing)
+        engine.add_event_handler(
+            Events.STARTED, lambda engine: self.bar.open(engine.state.epoch_length or 1, self.inferer)
+        )
         engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+        engine.add_event_handler(Events.COMPLETED, self.bar.close)
 
     def __call__(self, engine: Engine) -> None:
         """Write the slides of one iteration."""
-        items: Any = engine.state.output
-        for item in items:
+        for item in engine.state.output:  # type: ignore[union-attr]
             file = Path(item["image"].meta["filename_or_obj"])
             pixels = as_integers(item["pred"])
             named = mask_of(file, self.mask)
@@ -316,15 +307,16 @@ class SlideSaver:
             beside = error_path(path)
             beside.unlink(missing_ok=True)  # of an earlier stain
             write_slide(path, pixels, pixel_um)
-            print(path)
+            self.bar.say(path)
             verdict, error = self.trust.judge(item["image"], statistics_of(self.inferer)), error_of(item)
             if error is not None:
                 error = at_pixels(torch.from_numpy(known_of(error, verdict)), *pixels.shape[1:]).numpy()
                 error = rounded(error if mask is None else np.where(mask, error, np.nan))
                 write_slide(beside, error, pixel_um, DESCRIBED)
-                print(beside)
+                self.bar.say(beside)
             tell(str(file), verdict)
             add_to_record(path, str(file), self.trust.record(verdict, error))
+            self.bar.step()
 
 
 def error_path(stained: Path) -> Path:

@@ -37,7 +37,7 @@ class Cells:
         cells: the plan.
         evaluation_ids: set in every evaluation.
         home: the folder that has ``configs/``, in which all commands run.
-        report: called in this process when it begins a cell.
+        report: called in this process when it begins a cell, and now and then while that is at work.
     """
 
     folder: Path
@@ -84,7 +84,7 @@ class Cells:
         for task, ids in (("training", {"resume": True}), ("evaluation", {**asked, **self.evaluation_ids})):
             printed = folder / f"{task}.out"
             with printed.open("a", encoding="utf-8") as out:
-                code = _run(cell.command(task, self.dataset_dir, folder, **ids), self.home, out)
+                code = _run(cell.command(task, self.dataset_dir, folder, **ids), self.home, out, self.report)
             if code in STOPPED and speaks():
                 raise KeyboardInterrupt
             if code:
@@ -112,8 +112,14 @@ def made_again(
     return Cells(Path(folder), dataset_dir, plan, evaluation_ids, Path(home))
 
 
-def _run(command: Sequence[str], home: Path, out: IO[str]) -> int:
+def _run(command: Sequence[str], home: Path, out: IO[str], report: Callable[[], Any]) -> int:
     """Run a command and give its exit code; it is told to stop, once, where we are, and ends when it has saved.
+
+    Args:
+        command: its words.
+        home: where it runs.
+        out: what it prints goes there.
+        report: called now and then meanwhile.
 
     Raises:
         KeyboardInterrupt: if this process was told to stop.
@@ -135,6 +141,7 @@ def _run(command: Sequence[str], home: Path, out: IO[str]) -> int:
                 except subprocess.TimeoutExpired:
                     if not is_wanted():
                         raise RuntimeError("nobody waits for it any more") from None
+                    report()
         except BaseException:
             process.terminate()
             raise

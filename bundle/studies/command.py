@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from bundle.common.columns import plain
 from bundle.common.errors import InputError
 from bundle.common.work.engine import Engine
 from bundle.studies.page import write_study
@@ -73,7 +74,8 @@ def study(
             )
             sys.exit(130)
         page = write_study(output_dir)
-    print(f"{(Path(output_dir) / 'table.md').read_text(encoding='utf-8')}\n{page}")
+    table = Path(output_dir) / "table.md"
+    print(f"{plain(table.read_text(encoding='utf-8'))}\n\n{table}\n{page}")
     if failed:
         raise InputError(f"failed: {', '.join(failed)}; why is said above and in their .out files.")
 

@@ -107,7 +107,9 @@ class Study:
                 for name in progress.begun:
                     freed(self.folder / "cells" / name, SAVING_SECONDS)
                 raise
-            progress.look()
+            finally:
+                progress.look()
+                progress.close()
         return progress.out
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from bundle.evaluation.tables import COLUMNS, DIGITS, HASHES, HEADINGS, INDICES, METRICS, NOT, TRUTHS, merit
+from bundle.evaluation.tables import COLUMNS, DIGITS, HASHES, HEADINGS, INDICES, METRICS, NOT, TRUTHS, best_shown
 from bundle.evaluation.unpaired.tables import PAPER_SAYS
 from bundle.studies.results import Line, centre_of
 
@@ -37,11 +37,10 @@ def metrics_of(lines: Sequence[Line]) -> list[str]:
     return [*known, *(metric for metric in present if metric not in {*known, *TRUTHS})]
 
 
-def best_of(lines: Sequence[Line], split: str, metric: str) -> float | None:
-    """The best figure of a split; None where neither more nor less is better."""
+def best_of(lines: Sequence[Line], split: str, metric: str) -> str | None:
+    """The best figure of a split as it is shown; None where none stands out, or neither more nor less is better."""
     known = [line[f"{metric}_{centre_of(metric)}"] for line in lines if line["split"] == split]
-    known = [value for value in known if value is not None]
-    return max(known, key=lambda value: merit(metric, value)) if known and metric not in INDICES else None
+    return None if metric in INDICES else best_shown(metric, [value for value in known if value is not None])
 
 
 def cells_of(lines: Sequence[Line], line: Line, metrics: Sequence[str], bold: tuple[str, str]) -> list[str]:
@@ -53,7 +52,7 @@ def cells_of(lines: Sequence[Line], line: Line, metrics: Sequence[str], bold: tu
             texts.append("–" if metric in TRUTHS else NOT)
             continue
         middle, low, high = (f"{value:.{DIGITS[metric]}f}" for value in values)
-        if values[0] == best_of(lines, line["split"], metric):
+        if middle == best_of(lines, line["split"], metric):
             middle = bold[0] + middle + bold[1]
         if line.get(f"{metric}_sd") is not None:
             middle += f" ± {line[f'{metric}_sd']:.{DIGITS[metric]}f}"

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 from ignite.engine import Events
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
@@ -20,6 +21,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from bundle.common import processes
 from bundle.common.atomic import whole_file
+from bundle.common.palette import INK, PAPER
 from bundle.data.datalist import Datalist
 from bundle.images.false_colour import shown
 from bundle.training.trainers import CycleTrainer
@@ -28,6 +30,18 @@ from bundle.training.translation import Translation
 logger = logging.getLogger("bundle")
 COLUMNS = ("x", "fake_y", "mask", "y", "fake_x")  # of a sample picture, as in Fig. 4a
 FORWARD = ("x", "fake_y", "mask", "y")  # what a method without a way back has to show
+LABELS = {
+    "x": "source",
+    "fake_y": "generated stain",
+    "mask": "mask",
+    "y": "real stain",
+    "fake_x": "generated source",
+    "cycled_x": "source given back",
+    "cycled_y": "stain given back",
+}
+LEGIBLE_PX = 96  # of a column, so that its label can be read; narrower ones are magnified
+LINE_PX = 12  # of a label; it takes two lines at most
+COLUMNS_KEY = "columns"  # of the PNG: what it shows, as text
 
 
 class Progress:
@@ -143,10 +157,49 @@ class SamplePictures:
         epoch = engine.state.epoch
         if epoch % self.every and epoch != engine.state.max_epochs:
             return
-        grid = sample_grid(engine.state.translation, engine.state.batch["mask"], self.columns)
+        translation = engine.state.translation
+        grid = sample_grid(translation, engine.state.batch["mask"], self.columns)
+        labels = [LABELS.get(column, column) for column in shown_columns(translation, self.columns)]
+        step = f"epoch {epoch} of {engine.state.max_epochs}, step {engine.state.iteration}"
+        told = PngInfo()
+        told.add_itxt(COLUMNS_KEY, ", ".join(labels))
+        told.add_itxt("step", step)
         with whole_file(self.folder / f"epoch_{epoch:04d}.png") as partial:
-            Image.fromarray(grid.numpy()).save(partial)
+            Image.fromarray(labelled(grid.numpy(), labels, step)).save(partial, pnginfo=told)
         self.writer.add_image("samples", grid, epoch, dataformats="HWC")
+
+
+def shown_columns(translation: Translation, columns: Sequence[str]) -> list[str]:
+    """Those columns that a method makes."""
+    both = translation.networks.g_yx is not None
+    return [column for column in columns if both or column in FORWARD]
+
+
+def labelled(grid: np.ndarray, labels: Sequence[str], step: str) -> np.ndarray:
+    """A picture of samples under a strip that says what each column is, and above one that says when it was made.
+
+    Args:
+        grid: (H, W, 3), uint8, columns of one width.
+        labels: a word or a few of each column.
+        step: when that was.
+
+    Returns:
+        (H', W', 3), uint8; columns narrower than ``LEGIBLE_PX`` are magnified a whole number of times.
+    """
+    times = -(-LEGIBLE_PX * len(labels) // grid.shape[1])
+    grid = grid.repeat(times, 0).repeat(times, 1)
+    height, width = grid.shape[:2]
+    top, bottom, column = 2 * LINE_PX + 6, LINE_PX + 6, width // len(labels)
+    picture = Image.new("RGB", (width, top + height + bottom), PAPER)
+    picture.paste(Image.fromarray(grid), (0, top))
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(LINE_PX)
+    for place, label in enumerate(labels):
+        fits = draw.textlength(label, font) <= column - 4
+        at = (place * column + column / 2, top / 2)
+        words = label if fits else label.replace(" ", "\n", 1)
+        draw.multiline_text(at, words, INK, font, anchor="mm", align="center", spacing=1)
+    draw.text((4, top + height + bottom / 2), step, INK, font, anchor="lm")
+    return np.asarray(picture)
 
 
 @torch.no_grad()
@@ -162,11 +215,9 @@ def sample_grid(translation: Translation, mask: Tensor, columns: Sequence[str] =
     Returns:
         (rows · H, columns · W, 3), uint8; other than grey and RGB in false colours.
     """
-    both = translation.networks.g_yx is not None
     images = [
         mask.to(translation.x) * 2 - 1 if column == "mask" else getattr(translation, column)
-        for column in columns
-        if both or column in FORWARD
+        for column in shown_columns(translation, columns)
     ]
     pictures = []
     for image in images:

@@ -1,4 +1,4 @@
-"""A trained bundle as one zip, as MONAI's model zoo wants it, that runs from an empty folder."""
+"""A trained bundle as MONAI's model zoo and the hub want it, tried in an empty folder."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ from typing import Any
 import nibabel
 import numpy as np
 
-from bundle.common.atomic import check_writable, whole_file
+from bundle.common.atomic import check_writable, whole_file, whole_folder
 from bundle.common.config_text import write_config
 from bundle.common.errors import InputError
+from bundle.common.extras import install_line
 from bundle.common.run_folder import read_record
 from bundle.common.trained_bundle import config_files, fingerprint, read_config
 from bundle.training.export_readme import readme
+from bundle.training.hub import LARGE_BYTES, fill_hub, hub_faults
 
-LARGE_BYTES = 25_000_000  # from which the zoo wants files kept elsewhere and listed in large_files.yml
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 EXACT = re.compile(r"\d+(\.\d+)*")
 NEEDED = (
@@ -44,26 +45,28 @@ BESIDE = ("models/sections.npz", "models/likeness.npz", "models/error_map.pt")  
 
 def export(
     bundle: str,
-    output: str,
+    output: str | None = None,
     name: str = "virtual_staining",
     version: str | None = None,
     change: str | None = None,
     onnx: bool = True,
     schema: str | None = None,
+    hub: str | None = None,
 ) -> str:
-    """Pack a trained bundle for MONAI's model zoo, and try what was packed in an empty folder.
+    """Pack a trained bundle for MONAI's model zoo or a hub, and try what was packed in an empty folder.
 
-    In the zip, ``configs/inference.json`` stains a volume with MONAI's own parts and ``models/model.ts``;
+    In it, ``configs/inference.json`` stains a volume with MONAI's own parts and ``models/model.ts``;
     ``configs/slides.json`` is what stained slides in the trained bundle, ``configs/volume.json`` its overlay.
 
     Args:
         bundle: the trained bundle, ``RUN/bundle``.
-        output: the zip to make, ``NAME.zip``.
+        output: the zip to make, ``NAME.zip``; none makes none.
         name: of the folder in it, and in the zoo: lower-case letters, digits and underscores.
         version: of the model in ``metadata.json``; None for what is there.
         change: what is new in that version.
         onnx: add ``models/model.onnx``.
         schema: MONAI's metadata schema, a file; None leaves the check against it out.
+        hub: a folder to make with the same content, a model card and a list of large files: to upload.
 
     Returns:
         What was made and checked, a line each.
@@ -71,11 +74,14 @@ def export(
     Raises:
         InputError: if the bundle is not whole, or a check fails; then nothing is written.
     """
-    root, path = Path(str(bundle)), Path(str(output))
-    _check_wishes(root, path, str(name), version, change, onnx)
+    root = Path(str(bundle))
+    path, place = (None if wish is None else Path(str(wish)) for wish in (output, hub))
+    _check_wishes(root, path, place, str(name), version, change, onnx)
     if schema is not None and not Path(str(schema)).is_file():
         raise InputError(f"schema {schema} is no file; name MONAI's metadata schema, or leave it out.")
-    check_writable(path.parent, "the folder of output")
+    for made, option in ((path, "output"), (place, "hub")):
+        if made is not None:
+            check_writable(made.parent, f"the folder of {option}")
     with _scratch() as scratch:
         folder = Path(scratch) / "made" / str(name)
         _lay_out(root, folder, str(name), version, change)
@@ -84,22 +90,36 @@ def export(
         zipped = Path(scratch) / "made.zip"
         pack(folder, zipped)
         said = check(zipped, None if schema is None else Path(str(schema)), Path(scratch))
-        with whole_file(path) as partial:
-            shutil.copy(zipped, partial)
-        large = [
-            f"{file.relative_to(folder)} has {file.stat().st_size / 1e6:.0f} MB: for the zoo, upload it and list it in "
-            "large_files.yml"
-            for file in sorted(folder.rglob("*"))
-            if file.is_file() and file.stat().st_size > LARGE_BYTES
-        ]
-    return "\n".join([*(f"checked: {line}" for line in said), *large, str(path)])
+        told: list[str] = []
+        if place is not None:
+            with whole_folder(place) as partial:
+                told += [*fill_hub(folder, partial, root), str(place)]
+        if path is not None:
+            with whole_file(path) as partial:
+                shutil.copy(zipped, partial)
+            told += [*(_large(folder) if place is None else []), str(path)]
+    return "\n".join([*(f"checked: {line}" for line in said), *told])
 
 
-def _check_wishes(root: Path, path: Path, name: str, version: Any, change: Any, onnx: Any) -> None:
-    faults = []
+def _large(folder: Path) -> list[str]:
+    """A line for each file that the zoo wants elsewhere."""
+    return [
+        f"{file.relative_to(folder)} has {file.stat().st_size / 1e6:.0f} MB: for the zoo, upload it and list it in "
+        "large_files.yml, which --hub FOLDER writes"
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and file.stat().st_size > LARGE_BYTES
+    ]
+
+
+def _check_wishes(
+    root: Path, path: Path | None, hub: Path | None, name: str, version: Any, change: Any, onnx: Any
+) -> None:
+    faults = hub_faults(hub)
+    if path is None and hub is None:
+        faults.append("nothing is to be made; pass --output NAME.zip, --hub FOLDER, or both.")
     if not NAME.fullmatch(name):
         faults.append(f"name is {name!r}; it must be lower-case letters, digits and underscores, a letter first.")
-    if path.suffix != ".zip":
+    if path is not None and path.suffix != ".zip":
         faults.append(f"output is {path}; it must end in .zip.")
     if version is not None and not EXACT.fullmatch(str(version)):
         faults.append(f"version is {version!r}; it must be numbers and dots, such as 0.2.0.")
@@ -108,7 +128,9 @@ def _check_wishes(root: Path, path: Path, name: str, version: Any, change: Any, 
     if not isinstance(onnx, bool):
         faults.append(f"onnx is {onnx!r}; it must be true or false.")
     if onnx is True and not all(find_spec(package) for package in ("onnx", "onnxscript", "onnxruntime")):
-        faults.append("ONNX needs packages that are not there; pip install '.[export]', or pass --onnx false.")
+        faults.append(f"ONNX needs packages that are not there; {install_line('export')}, or pass --onnx false.")
+    if find_spec("itk") is None:
+        faults.append(f"what is packed is tried with MONAI's own readers; {install_line('export')}.")
     if not config_files(root)[1:]:
         faults.append(
             f"{root} has no configs/series.json; it is exported already, or of an earlier version, whose training "

@@ -102,17 +102,30 @@ def _levels(source: Mapping[str, Any]) -> str:
     return f"scaled so that bone is {bone:g} and background {background:g}."
 
 
-def _performance(bundle_root: Path) -> str:
-    """The table of an evaluation beside the bundle, if it is of this very model."""
+def measured(bundle_root: Path) -> tuple[list[dict[str, str]], str]:
+    """What an evaluation beside the bundle found, if it is of this very model.
+
+    Args:
+        bundle_root: the trained bundle.
+
+    Returns:
+        The rows of its summary, and why there are none.
+    """
     folder = bundle_root.resolve().parent / "evaluation"
     table, record = folder / "summary.csv", folder / "provenance.json"
     if not (table.is_file() and record.is_file()):
-        return "Not measured: no evaluation lay beside the bundle when it was packed."
-    measured = read_record(record).get("model_sha256")
-    if measured != fingerprint(bundle_root):
-        return "Not measured: the evaluation beside the bundle was of other weights."
+        return [], "Not measured: no evaluation lay beside the bundle when it was packed."
+    if read_record(record).get("model_sha256") != fingerprint(bundle_root):
+        return [], "Not measured: the evaluation beside the bundle was of other weights."
     with table.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["row"] in SHOWN]
+        return [row for row in csv.DictReader(file) if row["row"] in SHOWN], ""
+
+
+def _performance(bundle_root: Path) -> str:
+    """That as a table."""
+    rows, why_not = measured(bundle_root)
+    if why_not:
+        return why_not
     columns = shown(rows)
     lines = ["Medians over patches; of lacunae and new bone, where they stand, over slides.", ""]
     lines.append("| split | image | patches | " + " | ".join(HEADINGS[metric] for metric in columns) + " |")

@@ -17,6 +17,7 @@ FLOORS = (
     ("evaluation", "hospital"),
     ("training", "report"),
     ("nuclei", "studies"),
+    ("commands",),
 )
 
 

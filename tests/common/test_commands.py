@@ -74,3 +74,50 @@ def test_an_option_without_its_value_is_refused(typed, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["packed", *typed.split()])
     with pytest.raises(InputError, match=r"^output is True; give it a value\.$"):
         command(packed)
+
+
+def measured(image: str, *, size: int = 1, by_hand: tuple[str, ...] = ()) -> str:
+    """Measure an image.
+
+    Args:
+        image: the file.
+        size: side of ``a`` square, see :func:`bundle.somewhere.square`.
+        by_hand: no option.
+    """
+    return repr((image, size, by_hand))
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("", r"^--image is missing; see measured --help$"),
+        ("--size 2", r"^--image is missing; see measured --help$"),
+        ("a b", r"^'b' is a word too many; see measured --help$"),
+        ("a upper", r"^'upper' is a word too many"),  # fire alone would call that of the result
+    ],
+)
+def test_a_word_missing_or_too_many_is_told_before_anything_runs(typed, said, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["measured", *typed.split()])
+    with pytest.raises(InputError, match=said):
+        command(measured, program="measured")
+    assert capsys.readouterr().err == ""
+
+
+def test_help_is_whole_and_in_words(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["measured", "--help"])
+    command(measured, ["measured a.tif"], "measured", {"by_hand": ("x",)})
+    text = capsys.readouterr().out
+    assert "  measured --image IMAGE [--OPTION VALUE]" in text
+    assert "  measured a.tif" in text
+    assert "(whole number; default 1)" in text
+    assert "side of a square, see square." in text
+    assert "by_hand" not in text
+
+
+def test_what_is_given_beside_is_no_option(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["measured", "a", "--size", "3"])
+    command(measured, given={"by_hand": ("x",)})
+    assert capsys.readouterr().out.strip() == "('a', 3, ('x',))"
+    monkeypatch.setattr(sys, "argv", ["measured", "a", "--by_hand", "3"])
+    with pytest.raises(InputError, match="--by_hand is not an option"):
+        command(measured, given={"by_hand": ("x",)})

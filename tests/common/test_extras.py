@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,8 @@ import pytest
 from bundle.common.errors import line_of
 from bundle.common.extras import EXTRAS, OF_MODULE, install_line, missing_extra
 
-PROJECT = Path(__file__).parents[2] / "pyproject.toml"
+ROOT = Path(__file__).parents[2]
+PROJECT = ROOT / "pyproject.toml"
 
 
 def missing(name):
@@ -21,6 +24,14 @@ def missing(name):
 def test_a_missing_module_names_its_extra(module, extra):
     told = line_of(missing(f"{module}.inner"))
     assert told == f"this needs {module}, which is not installed; pip install 'virtual-staining[{extra}]'"
+
+
+def test_a_reader_that_monai_lacks_is_told():
+    code = "import sys; sys.modules['itk'] = None; from bundle.common.errors import line_of\n"
+    code += "from monai.data import ITKReader\n"
+    code += "try:\n    ITKReader()\nexcept ImportError as error:\n    print(line_of(error))"
+    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert said == "this needs itk, which is not installed; pip install 'virtual-staining[elastix]'\n"
 
 
 def test_what_monai_wraps_is_told_too():

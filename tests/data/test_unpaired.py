@@ -22,7 +22,7 @@ from bundle.data.unpaired_patches import RandPatchesd, UnpairedDataset
 from bundle.evaluation.paired import evaluate
 from bundle.images.slides import read_slide, write_slide
 from bundle.staining.model import load_model
-from bundle.training.displays import Polarity
+from bundle.training.displays import LEGIBLE_PX, Polarity
 from tests.conftest import ROOT, TINY, run_bundle
 
 UNPAIRED = {**TINY, "blocks": 1, "epochs": 2, "patches_per_pair": 2}
@@ -251,7 +251,7 @@ def test_ki67_resumes_to_the_same_weights(tmp_path):
     parts = trained_ki67(data, tmp_path / "parts", epochs=3, resume=True)
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
     grid = read_slide(tmp_path / "whole/samples/epoch_0003.png").pixels
-    assert grid.shape[2] == 6 * 32
+    assert grid.shape[2] == 6 * LEGIBLE_PX  # six columns, magnified so that their labels can be read
 
 
 def test_an_evaluation_of_pairs_names_the_one_for_unpaired_images(folder, tmp_path):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from bundle.common.command_line import command
 from bundle.common.errors import InputError
 from bundle.data.datalist import Modality
 from bundle.images.slides import read_slide, write_slide
@@ -326,15 +327,13 @@ def test_a_stop_leaves_nothing_half_written(given, tmp_path, monkeypatch):
 
 
 def test_the_command_line(given, monkeypatch, capsys):
-    from scripts import insilico as script
-
     typed = [part for name, value in given.items() for part in (f"--{name}", value)]
     monkeypatch.setattr(sys, "argv", ["insilico", *typed])
-    script.command(script.insilico)
+    command(insilico)
     assert "18 images of 3 tiles" in capsys.readouterr().out
     monkeypatch.setattr(sys, "argv", ["insilico", *typed, "--least_overlp", "0.8"])
     with pytest.raises(InputError, match="did you mean --least_overlap"):
-        script.command(script.insilico)
+        command(insilico)
 
 
 def test_a_bundle_as_a_run_leaves_it(given, tmp_path, monkeypatch):

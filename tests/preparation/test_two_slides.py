@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,6 @@ from bundle.common.errors import InputError
 from bundle.images.slides import read_slide, write_slide
 from bundle.preparation.pairs.dataset import prepare
 from bundle.preparation.registration.forms import is_of_slides
-from bundle.preparation.registration.two_slides import elastix
 from bundle.preparation.registration.two_slides.models import compared
 from bundle.preparation.registration.two_slides.placing import Placing
 from bundle.preparation.registration.two_slides.run import MARKS, PAGE, RESULT, register_slides
@@ -202,9 +202,10 @@ def test_what_makes_no_sense_is_refused_in_one_line(slides, tmp_path, changes, w
     assert not (tmp_path / "pair").exists()
 
 
-def test_without_its_engine_it_says_how_to_get_it(monkeypatch, slides, tmp_path):
-    monkeypatch.setattr(elastix, "itk", object())
-    with pytest.raises(InputError, match="pip install"):
+@pytest.mark.parametrize("there", [None, object()])
+def test_without_its_engine_it_says_how_to_get_it(there, monkeypatch, slides, tmp_path):
+    monkeypatch.setitem(sys.modules, "itk", there)
+    with pytest.raises(InputError, match=r"pip install 'virtual-staining\[slides\]'"):
         register_slides(slides["source"], slides["target"], str(tmp_path / "pair"))
 
 

@@ -106,7 +106,8 @@ def test_patches_are_scored_ones_in_both_directions(measured_once):
 def test_a_run_that_is_not_measured_says_how(measured):
     shutil.rmtree(measured / "evaluation")
     text = words(written(measured))
-    assert "Not measured yet" in text
+    assert "Not evaluated yet: nothing here says how good the stain is." in text
+    assert text.index("Not evaluated yet") < text.index("steps are recorded")
     assert "run evaluation --config_file \"['configs/train.json','configs/evaluate.json']\"" in text
     assert f"--output_dir {measured}" in text
     assert "8 steps are recorded" in text
@@ -126,7 +127,7 @@ def test_the_command_that_measures_a_fold_names_it(measured):
 def test_an_empty_folder_is_reported_as_empty(tmp_path):
     text = written(tmp_path)
     Page(text)
-    for line in ("no provenance.json", "Not measured yet", "No loss curves", "No sample pictures", "no date recorded"):
+    for line in ("no provenance.json", "Not evaluated yet", "No loss curves", "No sample pictures", "no date recorded"):
         assert line in text
 
 

@@ -8,6 +8,7 @@ import re
 import pytest
 
 from bundle.report.run import write
+from tests.helpers.browser import Browser
 from tests.helpers.pages import FRAME, browse
 from tests.helpers.report import written
 
@@ -24,6 +25,20 @@ def test_nothing_is_wider_than_the_screen(measured, chromium, tmp_path, width):
         found.append(int(re.search(r"<title>(\d+)</title>", shown)[1]))
     assert found[0] == width
     assert found[1] >= 1500
+
+
+def test_on_a_phone_it_is_less_than_ten_thousand_px_long(measured, chromium, tmp_path):
+    page = written(measured)
+    opened = page.replace("<details>", "<details open>")  # shows that the length is seen
+    heights = []
+    for number, text in enumerate((page, opened)):
+        path = tmp_path / f"{number}.html"
+        path.write_text(text, encoding="utf-8")
+        with Browser(chromium, tmp_path / f"profile-{number}", 420, 900) as browser:
+            browser.open(path.as_uri())
+            heights.append(browser.run("document.documentElement.scrollHeight"))
+    assert heights[0] < 10_000
+    assert heights[1] > heights[0] + 2_000
 
 
 def test_the_page_prints(measured, chromium, tmp_path):

@@ -47,7 +47,9 @@ def trusting(measured) -> Path:
 
 def test_the_page_says_in_words_what_the_error_map_is_worth(trusting):
     text = words(written(trusting))
-    assert "Testing: of 1 slide, 1 unlike. Training: of 2 slides, 1 like the training data, 1 doubtful." in text
+    assert "Not all slides are like the training data: of 1 test slide 1 unlike; the stain may be wrong there." in text
+    assert "Testing: of 1 slide, 1 unlike." in text
+    assert "Training: of 2 slides, 1 like the training data, 1 doubtful." in text
     assert "finds the worst tenth of the windows with AUROC 1.00; the " in text
     assert "The error is within the bound in 100.0 % of the pixels; 90 % is wanted." in text
     assert re.search(r"has a mean error of [\d.]+ levels in place of [\d.]+; who leaves out a fifth, [\d.]+\.", text)
@@ -91,7 +93,8 @@ def test_a_map_that_no_network_is_needed_for_is_said_to_be_no_better(trusting):
 def test_where_all_are_unlike_there_is_no_figure_and_no_chart(measured):
     plant(measured, [Verdict(9.0)] * 3)
     text = written(measured)
-    assert "Testing: of 1 slide, 1 unlike. Training: of 2 slides, 2 unlike." in words(text)
+    assert "Testing: of 1 slide, 1 unlike." in words(text)
+    assert "Training: of 2 slides, 2 unlike." in words(text)
     assert "mean error of what is kept" not in text
     assert "kept-" not in text
 

@@ -7,6 +7,8 @@ import json
 import shutil
 import subprocess
 import sys
+import time
+from datetime import datetime
 
 import numpy as np
 import pytest
@@ -19,7 +21,8 @@ from bundle.images.stained.stored import open_stain
 from bundle.networks import ResnetGenerator
 from bundle.networks.accelerate import accelerate
 from bundle.staining import run as run_module
-from bundle.staining.job import RECORD, WORK
+from bundle.staining.job import BEGUN, RECORD, WORK, first_start
+from bundle.staining.progress import Progress
 from bundle.staining.slices import SliceStore
 from bundle.staining.stainer import Stainer
 from tests.helpers.believed import make_believed
@@ -82,13 +85,21 @@ def test_what_was_done_is_not_done_again(bundle, scan, tmp_path, monkeypatch, ax
         with pytest.raises(RuntimeError):
             stain(bundle, scan, tmp_path / "stopped", window=None, axes=axes)
     assert not (tmp_path / "stopped" / "stained.ome.zarr").exists()
+    begun = tmp_path / "stopped" / WORK / BEGUN
+    began_long_ago = {**json.loads(begun.read_text()), "started": "2025-01-02T03:04:05+0100"}
+    begun.write_text(json.dumps(began_long_ago))
     stained = []
     write = SliceStore.write
     monkeypatch.setattr(SliceStore, "write", lambda self, *args: stained.append(args[:2]) or write(self, *args))
     stain(bundle, scan, tmp_path / "stopped", window=None, axes=axes)
     total = sum(SHAPE["zyx".index(axis)] for axis in axes)
     assert len(stained) == total - 40
-    spent = json.loads((tmp_path / "stopped" / "volume.json").read_text())["spent"]
+    record = json.loads((tmp_path / "stopped" / "volume.json").read_text())
+    assert record["started"] == "2025-01-02T03:04:05+0100"  # the first try
+    assert record["ended"] > "2026"
+    crate = json.loads((tmp_path / "stopped" / "ro-crate-metadata.json").read_text())["@graph"]
+    assert [each["startTime"] for each in crate if "startTime" in each] == ["2025-01-02T03:04:05+01:00"]
+    spent = record["spent"]
     assert spent["slices"] == total
     assert total - 40 < spent["windows"] <= total  # those of the slices that were cut short are not counted
     whole, stopped = (files_of(tmp_path / name / "stained.ome.zarr") for name in ("whole", "stopped"))
@@ -209,3 +220,29 @@ def test_an_arithmetic_that_this_machine_has_not_is_told():
         stainer.take("autocast")
     stainer.take("fp32")
     assert not stainer.undecided
+
+
+@pytest.mark.parametrize("told", [{}, {"started": None}, {"started": "yesterday"}, {"started": 5}])
+def test_a_try_of_an_earlier_version_began_now(tmp_path, told):
+    (tmp_path / WORK).mkdir()
+    (tmp_path / WORK / BEGUN).write_text(json.dumps(told))
+    before = time.time() - 1
+    began = datetime.strptime(first_start(tmp_path), "%Y-%m-%dT%H:%M:%S%z").timestamp()
+    assert before <= began <= time.time()
+    assert first_start(tmp_path / "empty")[:4] == first_start(tmp_path)[:4]
+
+
+def test_time_before_the_first_slice_is_no_pace(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("tqdm.std.time", lambda: now[0])
+    done: list[int] = [0]
+    monkeypatch.setattr(Progress, "_count", lambda self: done[0])
+    progress = Progress(None, None, {"stain-z-0000": ("z", 0, 100)}, True)
+    for now[0] in (10.0, 50.0):  # start-up
+        progress.look()
+    now[0], done[0] = 60.0, 10
+    progress.look()
+    told = progress.bar.format_dict
+    progress.bar.close()
+    assert told["n"] == 10
+    assert told["elapsed"] == pytest.approx(10)  # of the 10 slices, not 60

@@ -201,8 +201,20 @@ def test_the_record_is_told(page):
 
 def test_the_stripe_table(page):
     cells = [cell for _, cell in Page(page[page.index("<table>") : page.index("</table>") + 8]).cells]
-    assert cells[7:14] == ["stained across z", "1.91", "0.80", "–", "2.40", "0.30", "0.20"]
-    assert cells[14:] == ["fused", "1.01", "1.00", "1.00", "0.80", "0.70", "0.60"]
+    assert cells[:3] == ["along", "index", "flicker (levels)"]
+    across = ["stained across z", "z", "1.91", "2.40", "y", "0.80", "0.30", "x", "–", "0.20"]
+    assert cells[3:13] == across
+    assert cells[13:] == ["fused", "z", "1.01", "0.80", "y", "1.00", "0.70", "x", "1.00", "0.60"]
+
+
+def test_the_page_begins_with_what_warns_or_that_nothing_does(page):
+    calm = "Nothing here warns</b>: no stripes: stripe index at most 1.0 (1 is none), flicker at most 0.8 grey levels"
+    assert 0 < page.index(calm) < page.index('id="planes"')
+
+
+def test_settings_and_checksums_come_last_and_folded(page):
+    folded = page.index("<summary>Settings, checksums, times</summary>")
+    assert page.index('id="files"') < folded < page.index("0de1" * 16)
 
 
 def test_files_are_listed_and_pictures_written(folder, page):
@@ -210,7 +222,7 @@ def test_files_are_listed_and_pictures_written(folder, page):
         with Image.open(folder / name) as picture:
             assert picture.mode == "RGB"
             assert min(picture.size) > size
-    listed = re.findall(r"<dt>([^<]*)</dt>", page[page.index('id="files"') :])
+    listed = re.findall(r"<dt>([^<]*)</dt>", page[page.index('id="files"') : page.index('id="provenance"')])
     assert listed == ["stained.ome.zarr", "volume.json", "views.png", "rendering.png", "report.html"]
 
 

@@ -103,11 +103,14 @@ def test_blocks_that_are_done_are_not_stained_again(he, slide, tmp_path, monkeyp
         stop_after(patch, SlideRun, "_stain_block", 5, StoppedError())
         with pytest.raises(RuntimeError):
             stain_slide(he, slide, tmp_path / "out")
+    begun = tmp_path / "out" / ".work" / "begun.json"
+    begun.write_text(json.dumps({**json.loads(begun.read_text()), "started": "2025-01-02T03:04:05+0100"}))
     again = []
     method = SlideRun._stain_block
     monkeypatch.setattr(SlideRun, "_stain_block", lambda self, *given: again.append(given[1]) or method(self, *given))
     stain_slide(he, slide, tmp_path / "out")
     assert len(again) == 3 * 6 - 5
+    assert record_of(tmp_path / "out")["started"] == "2025-01-02T03:04:05+0100"  # the first try
     one, other = (record_of(tmp_path / name)["spent"] for name in ("whole", "out"))
     assert one["tissue_px"] == other["tissue_px"]
 

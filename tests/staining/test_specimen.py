@@ -81,7 +81,7 @@ def test_windows_of_every_size_and_a_killed_run_give_the_same_bytes(firm, scan, 
         with pytest.raises(RuntimeError):
             stain(firm, scan, tmp_path / "killed", sigma=0)
     with monkeypatch.context() as patch:  # what was found is not looked for again
-        patch.setattr(run_module, "find_reference", None)
+        patch.setattr(run_module, "reference_of", None)
         stain(firm, scan, tmp_path / "killed", sigma=0)
     kept = [files_of(tmp_path / name / "stained.ome.zarr") for name in ("whole", "killed", "small")]
     assert kept[0] == kept[1]

@@ -96,7 +96,8 @@ def test_its_record_and_page_say_so(volume):
     assert "Most slices of this scan are unlike" not in page
     assert "Across z: of 70 slices" in page
     assert "90 % are off by at most 2.0 times" in page
-    assert page.count("expected error of the stain, ") == 3 * 25
+    assert page.count('alt="expected error of the stain, ') == 3 * 25
+    assert "<dt>stained.ome.zarr/expected_error</dt>" in page
 
 
 def test_windows_of_every_size_expect_the_same(believed, tmp_path):

@@ -66,9 +66,10 @@ def test_measures_that_mush_loses_come_first_and_what_was_not_computed_last():
     lines = summary(results, ["sharp", "noisy"])
     metrics = metrics_of(lines)
     assert metrics == ["detail", "new_bone_recall", "ssim", "psnr", "lpips", "gradient_correlation"]
-    assert best_of(lines, "testing", "detail") == 0.8  # 1.4 is farther from 1, as a ratio
+    assert best_of(lines, "testing", "detail") == "0.80"  # 1.4 is farther from 1, as a ratio
+    assert best_of(lines, "testing", "ssim") is None  # a tie of all
     cells = [cells_of(lines, line, metrics, ("*", "*"))[1:] for line in lines]
     assert cells == [
-        ["*0.80*", "*0.40*", "*0.50*", "*12.0*", "not computed", "not computed"],
-        ["1.40", "–", "*0.50*", "*12.0*", "not computed", "not computed"],
+        ["*0.80*", "*0.40*", "0.50", "12.0", "not computed", "not computed"],
+        ["1.40", "–", "0.50", "12.0", "not computed", "not computed"],
     ]

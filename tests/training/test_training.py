@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from bundle.staining.model import load_model
-from bundle.training.displays import sample_grid
+from bundle.training.displays import LEGIBLE_PX, labelled, sample_grid
 from tests.conftest import TINY, run_bundle
 from tests.helpers.training import TRAIN, differences, latest, make_trainer
 
@@ -97,3 +99,22 @@ def test_inverting_the_source_negates_it(dataset, tmp_path):
     )
     assert torch.allclose(plain, -inverted, atol=1e-6)
     assert plain.shape == (2, 3, 32, 32)
+
+
+def test_a_sample_picture_says_what_its_columns_are(trained):
+    with Image.open(trained / "samples" / "epoch_0002.png") as picture:
+        told, size = picture.info, picture.size
+    assert told["columns"] == "source, generated stain, mask, real stain, generated source"
+    assert told["step"] == "epoch 2 of 2, step 8"
+    assert size[0] >= 5 * LEGIBLE_PX  # patches of 32 px are magnified, so that labels can be read
+
+
+def test_labels_stand_over_their_columns_and_leave_the_patches_as_they_are():
+    grid = np.random.default_rng(0).integers(0, 200, (64, 3 * 32, 3)).astype(np.uint8)
+    picture = labelled(grid, ["one", "two of them", ""], "step 7")
+    times = LEGIBLE_PX // 32
+    patches = grid.repeat(times, 0).repeat(times, 1)
+    top = next(row for row in range(60) if np.array_equal(picture[row : row + len(patches)], patches))
+    inked = (picture[:top] < 128).all(-1).any(0).reshape(3, LEGIBLE_PX).any(1)
+    assert inked.tolist() == [True, True, False]  # by column
+    assert (picture[top + len(patches) :] < 128).any()  # the step below

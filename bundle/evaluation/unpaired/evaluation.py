@@ -13,6 +13,7 @@ import torch
 
 from bundle.common.atomic import check_writable, whole_folder, write_json
 from bundle.common.checks import sha256_of
+from bundle.common.columns import plain
 from bundle.common.errors import InputError
 from bundle.common.run_folder import log_to
 from bundle.common.work.engine import Engine
@@ -113,7 +114,7 @@ def evaluate(
             if (images.work / IMAGES).exists():
                 shutil.copytree(images.work / IMAGES, partial / IMAGES)
             text = _write(partial, data, tables, counting, notes, origin)
-    print(f"\n{text}")
+    print(f"\n{plain(text)}\n\nall of it: {folder / 'table.md'}")
 
 
 def _write(

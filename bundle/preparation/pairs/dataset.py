@@ -14,7 +14,7 @@ from bundle.common.atomic import check_writable, whole_file, whole_folder, write
 from bundle.common.checks import listed
 from bundle.common.command_line import as_bool
 from bundle.common.config_text import check_names
-from bundle.common.errors import InputError
+from bundle.common.errors import InputError, PausedError
 from bundle.common.values import is_number
 from bundle.data.datalist import DATALIST
 from bundle.images.parts import MARGIN_PX
@@ -76,7 +76,8 @@ def prepare(
         What was made.
 
     Raises:
-        InputError: with one line for each fault; or if there are proposals to approve.
+        InputError: with one line for each fault.
+        PausedError: if there are none, but proposals to approve.
     """
     root, folder = Path(str(pairs)), Path(str(output))
     approved = as_bool("approve", approve)
@@ -179,7 +180,8 @@ def _settle_regions(
     """Regions and constants of every pair, and the page that shows them.
 
     Raises:
-        InputError: with all faults of all pairs, or with what there is to approve.
+        InputError: with all faults of all pairs.
+        PausedError: if there are none, but proposals to approve.
     """
     page = root / ROIS_PAGE
     faults: list[str] = []
@@ -206,12 +208,15 @@ def _settle_regions(
     with whole_file(page) as partial:
         partial.write_text(rois_page(root.name, sections, faults), encoding="utf-8")
     if proposed and (unseen or not approved):
+        wrong = bool(faults)
         new = f" New since the page was last written: {listed(unseen)}." if approved else ""
         faults.append(
             f"{len(proposed)} of {len(kept)} pairs have proposed regions ({listed(proposed)}).{new} Look at {page}; "
             "draw your own where it is wrong (rois.json or rois.png in the pair's folder); then run again with "
             "--approve true." + (f" Left out: {listed(left_out)}; dataset.html will say why." if left_out else "")
         )
+        if not wrong:
+            raise PausedError(faults[0])
     if faults:
         raise InputError("\n".join(faults))
     return rois, constants

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import itk
 import numpy as np
 
 from bundle.common.atomic import whole_file
 from bundle.images.volumes.geometry import Geometry
 from bundle.preparation.registration.pair import Grid, section_pixels
+
+TYPES = {"uint8": "unsigned char", "uint16": "unsigned short", "float32": "float"}
+COLOURS = {3: "RGB-color", 4: "RGBA-color"}  # of 8 bits, as ITK has them
 
 
 def world(geometry: Geometry, voxels: np.ndarray) -> np.ndarray:
@@ -48,35 +52,81 @@ def section_from_pair(
 
 def write_rigid(path: Path, rotation: np.ndarray, offset: np.ndarray) -> None:
     """Write a rigid transform, ``Euler3DTransform``."""
-    transform = itk.Euler3DTransform[itk.D].New()
-    transform.SetMatrix(itk.matrix_from_array(np.ascontiguousarray(rotation)), 1e-6)
-    transform.SetOffset(offset.tolist())
-    with whole_file(path) as partial:
-        itk.transformwrite([transform], str(partial))
+    _write_transform(path, "Euler3DTransform", [*euler_angles(rotation), *offset], [0, 0, 0, 0])
+
+
+def euler_angles(rotation: np.ndarray) -> tuple[float, float, float]:
+    """Angles about x, y and z, rad, of a rotation (3, 3) that turns about y first, then x, then z, as ITK's does."""
+    about_x = np.arctan2(rotation[2, 1], np.hypot(rotation[2, 0], rotation[2, 2]))
+    about_y = np.arctan2(-rotation[2, 0], rotation[2, 2])
+    sine, cosine, s, c = np.sin(about_x), np.cos(about_x), np.sin(about_y), np.cos(about_y)
+    others = np.array([[c, 0, s], [sine * s, cosine, -sine * c], [-cosine * s, sine, cosine * c]])
+    about_z = rotation @ others.T  # what is left, so that near |x| = 90°, where y says little, the product still holds
+    return float(about_x), float(about_y), float(np.arctan2(about_z[1, 0], about_z[0, 0]))
 
 
 def write_affine(path: Path, linear: np.ndarray, offset: np.ndarray) -> None:
     """Write an affine transform of the plane as one of space, which is what 3D Slicer loads; z stays."""
-    transform = itk.AffineTransform[itk.D, 3].New()
     whole = np.eye(3)
     whole[:2, :2] = linear
-    transform.SetMatrix(itk.matrix_from_array(whole))
-    transform.SetOffset([*offset.tolist(), 0.0])
+    _write_transform(path, "AffineTransform", [*whole.ravel(), *offset, 0], [0, 0, 0])
+
+
+def _write_transform(path: Path, kind: str, parameters: Sequence[float], fixed: Sequence[float]) -> None:
+    lines = (
+        "#Insight Transform File V1.0",
+        "#Transform 0",
+        f"Transform: {kind}_double_3_3",
+        f"Parameters: {_numbers(parameters)}",
+        f"FixedParameters: {_numbers(fixed)}",
+    )
     with whole_file(path) as partial:
-        itk.transformwrite([transform], str(partial))
+        partial.write_text("\n".join(lines) + "\n", encoding="ascii", newline="\n")
+
+
+def _numbers(values: Iterable[float], between: str = " ") -> str:
+    """Numbers in full, such that reading them gives the same bits."""
+    return between.join(repr(float(value)).removesuffix(".0") for value in values)
 
 
 def write_in_world(path: Path, pixels: np.ndarray, grid: Grid, geometry: Geometry) -> None:
     """Write (C, H, W) as a volume of one slice that lies where it was cut, NRRD."""
     rotation, origin = plane_in_world(grid, geometry)
-    image = itk.image_from_array(
-        np.ascontiguousarray(pixels.transpose(1, 2, 0)[None] if len(pixels) > 1 else pixels), is_vector=len(pixels) > 1
+    _write_nrrd(path, pixels.transpose(1, 2, 0)[None], rotation * geometry.spacing_um[0] / 1000, origin)
+
+
+def _write_nrrd(path: Path, voxels: np.ndarray, steps: np.ndarray, origin: np.ndarray) -> None:
+    """Write (D, H, W, C) as NRRD with the header that ITK writes; pynrrd's would hold the time of writing.
+
+    Args:
+        path: the file.
+        voxels: uint8, uint16 or float32.
+        steps: (3, 3), a column each for a step along W, H and D, mm in the world (LPS).
+        origin: (3,), middle of the first voxel there.
+    """
+    channels = voxels.shape[-1]
+    kind = COLOURS.get(channels, "vector") if voxels.dtype == np.uint8 else "vector"
+    inner = channels > 1
+    sizes = [*([channels] if inner else []), *voxels.shape[2::-1]]
+    directions = [f"({_numbers(step, ',')})" for step in steps.T]
+    header = (
+        "NRRD0004",
+        "# Complete NRRD file format specification at:",
+        "# http://teem.sourceforge.net/nrrd/format.html",
+        f"type: {TYPES[voxels.dtype.name]}",
+        f"dimension: {len(sizes)}",
+        "space: left-posterior-superior",
+        f"sizes: {' '.join(map(str, sizes))}",
+        f"space directions: {' '.join(['none'] * inner + directions)}",
+        f"kinds: {' '.join([kind] * inner + ['domain'] * 3)}",
+        *(["endian: little"] if voxels.dtype.itemsize > 1 else []),
+        "encoding: gzip",
+        f"space origin: ({_numbers(origin, ',')})",
     )
-    image.SetSpacing([geometry.spacing_um[0] / 1000] * 3)
-    image.SetOrigin(origin.tolist())
-    image.SetDirection(itk.matrix_from_array(np.ascontiguousarray(rotation)))
+    little = voxels.astype(voxels.dtype.newbyteorder("<"), copy=False)
     with whole_file(path) as partial:
-        itk.imwrite(image, str(partial), compression=True)
+        data = gzip.compress(np.ascontiguousarray(little).tobytes(), compresslevel=6, mtime=0)
+        partial.write_bytes("\n".join(header).encode("ascii") + b"\n\n" + data)
 
 
 def pair_shifts(grid: Grid, section: tuple[int, int], warp: np.ndarray, voxel_um: float) -> np.ndarray:
@@ -89,7 +139,4 @@ def write_warp(path: Path, shifts_mm: np.ndarray, voxel_um: float) -> None:
     """Write a displacement field (2, H, W; rows and columns, mm) as ITK and 3D Slicer read one."""
     field = np.zeros((1, *shifts_mm.shape[1:], 3), np.float32)
     field[0, ..., 0], field[0, ..., 1] = shifts_mm[1], shifts_mm[0]
-    image = itk.image_from_array(field, is_vector=True)
-    image.SetSpacing([voxel_um / 1000] * 3)
-    with whole_file(path) as partial:
-        itk.imwrite(image, str(partial), compression=True)
+    _write_nrrd(path, field, np.eye(3) * voxel_um / 1000, np.zeros(3))

@@ -49,3 +49,15 @@ def is_of_slides(words: Sequence[str]) -> bool:
             "know no such option."
         )
     return True
+
+
+def form_of(words: Sequence[str]) -> int:
+    """Which form a command line means: 0 a section in a scan, 1 two slides, 2 a table.
+
+    Args:
+        words: of the command line, without the program's name.
+
+    Raises:
+        InputError: if it mixes the first two.
+    """
+    return 2 if is_of_table(words) else int(is_of_slides(words))

@@ -64,7 +64,17 @@ def register_many(table: str, output: str, workers: int | None = None, cluster: 
     with held(root / WORK, busy, "wait for its end, stop it, or choose another --output."):
         shutil.rmtree(pairs.marks.folder, ignore_errors=True)  # each pair itself says whether it is done
         # alone, each registration shows its own
-        with engine.started(MODULES), tqdm(desc="pairs", total=len(pairs.lines), disable=engine.is_alone) as bar:
+        with (
+            engine.started(MODULES),
+            tqdm(
+                desc="pairs",
+                total=len(pairs.lines),
+                unit="pair",
+                smoothing=0,  # pairs of several processes come in bursts
+                dynamic_ncols=True,
+                disable=engine.is_alone,
+            ) as bar,
+        ):
             engine.work_off(pairs, pairs.recipe(), partial(_look, bar, pairs), note)
         with contextlib.suppress(OSError):
             empty(root / WORK)

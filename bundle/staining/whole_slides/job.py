@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,7 @@ from bundle.images.stained.spec import OLDEST
 from bundle.images.stained_slides.formats import FORMATS, Packing
 from bundle.images.stained_slides.spec import SlideSpec
 from bundle.staining.command import PARTS, digest_of_part
-from bundle.staining.job import begin, explained, sole
+from bundle.staining.job import begin, explained, first_start, sole
 from bundle.staining.model import modality
 from bundle.staining.slides import colour_faults, setting_faults
 from bundle.staining.stainer import Stainer
@@ -293,14 +292,15 @@ def stain(
             "fingerprint": fingerprint,
         }
         values = slide.shown(levels_of(bone_intensity, background_intensity))
-        facts = Facts(str(folder), about, values, _origin(slide, bundle_root), stamp)
+        started = first_start(folder)
+        facts = Facts(str(folder), about, values, {**_origin(slide, bundle_root), "started": started}, stamp)
         run = run_of(slide, settings, stainer, facts, shown)
         if not (folder / RECORD).exists():
             run.outcome.see_free()
             given = slide.source.given
             grey = given.bone_intensity is not None or np.isinf(given.high)  # else the levels are of the other side
             run.look(levels_of(bone_intensity, background_intensity) if grey else None)
-        finished = begin(folder, fingerprint, str(slide.source.path), RECORD, result)
+        finished = begin(folder, fingerprint, str(slide.source.path), RECORD, result, started)
         if finished:
             if shown:
                 print(f"{folder / result} is there already, made of the same slide, model and settings")
@@ -331,5 +331,4 @@ def _origin(slide: Slide, bundle_root: str) -> dict[str, Any]:
         "trained_on": metadata.get("trained_on"),
         "model_pixel_um": metadata.get("pixel_um"),
         "code": code_version(),
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }

@@ -219,7 +219,7 @@ def tell(folder: Path) -> None:
     record = read_record(folder / RECORD)
     spent = record["spent"]
     skipped = f"; {spent['windows_skipped']:.0f} more held no tissue" if spent["windows_skipped"] else ""
-    print(f"{spent['windows']:.0f} windows in {spent['seconds']:.0f} s of computing{skipped}")
+    print(f"{spent['windows']:.0f} windows in {spent['seconds']:.0f} s of computing, summed over processes{skipped}")
     if "likeness" in record:
         print(in_words({"slices": record["likeness"]["blocks"], "unlike": [], "doubtful": []}, "blocks"))
     for name in (record["result"], record.get("expected_error", {}).get("result"), PAGE):

@@ -14,9 +14,10 @@ from PIL import Image
 from bundle.common.atomic import whole_file, whole_folder
 from bundle.common.charts import heat_bar
 from bundle.common.html import Picture, code, fill, scale_bar, webp
-from bundle.common.verdicts import UNLIKE, in_words, mostly_unlike
+from bundle.common.verdicts import UNLIKE, in_words
 from bundle.images.stained_slides.pyramid import Pyramid
 from bundle.images.stained_slides.spec import SlideSpec
+from bundle.staining.answer import of_slide
 from bundle.staining.whole_slides.pictures import Pictures, stain_pictures
 from bundle.staining.whole_slides.tiles import SIDE, Layer, cells_between, counted, layers_of
 from bundle.staining.words import NOT, get, size_of, spent, times, trained_on, when
@@ -114,7 +115,7 @@ def _values(
     return {
         "title": title(record),
         "about": f"{times(spec.shape)} px of {spec.pixel_um:.4g} µm (rows × columns), {_extent(spec)} · {when(record)}",
-        "unlike": bool(likeness.get("blocks")) and mostly_unlike({"slices": likeness["blocks"]}),
+        "answers": of_slide(record),
         "slide": json.dumps(slide),
         "panes": [(name, names[name]) for name, picture in seen.items() if picture is not None],
         "grounds": {"source": _ground(overview, empty), "stain": _ground(stained, empty)},

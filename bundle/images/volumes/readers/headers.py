@@ -9,8 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import nibabel
-import nrrd
 import numpy as np
 
 from bundle.common.errors import InputError
@@ -148,6 +146,8 @@ def oriented(path: Path, axes_mm: np.ndarray) -> tuple[tuple[float, float, float
 
 
 def _nifti(path: Path) -> Any:
+    import nibabel  # here and below, as not every scan needs it
+
     if not is_remote(path):
         return nibabel.load(path, keep_file_open=True)  # else each slab of a .nii.gz is sought from the start
     file: Any = opened(path, STREAM)
@@ -224,6 +224,8 @@ def _data(path: Path, name: str, packed: bool, offset: int, shape: tuple[int, in
 @reads(".nrrd", ".nhdr")
 def read_nrrd(path: Path) -> Stored:
     """NRRD, attached or detached, raw or gzip; its lengths are mm, as ITK holds, unless it states another unit."""
+    import nrrd
+
     with path.open("rb") as file:
         header = nrrd.read_header(file)
         offset = file.tell()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import itk
 import numpy as np
 from scipy.ndimage import affine_transform, gaussian_filter
 
 from bundle.common.errors import InputError
+from bundle.common.extras import install_line
 from bundle.common.machine import cores
 
 BLUR_PX = 1.5  # before the first pixel is compared: consecutive sections share no single nuclei
@@ -17,14 +17,19 @@ TRANSFORMS = {"rigid": "EulerTransform", "similarity": "SimilarityTransform", "a
 LEAST_VALID = 0.1  # of the samples that must meet the other slide
 
 
-def engine() -> None:
-    """See that ITKElastix is there.
+def engine() -> Any:
+    """ITKElastix, which is large and only needed here.
 
     Raises:
-        InputError: if not.
+        InputError: if it is not installed.
     """
+    try:
+        import itk
+    except ImportError:
+        itk = None
     if not hasattr(itk, "elastix_registration_method"):
-        raise InputError("two slides are registered by ITKElastix, which is missing; pip install itk-elastix")
+        raise InputError(f"two slides are registered by ITKElastix, which is not installed; {install_line('elastix')}")
+    return itk
 
 
 def find_affine(
@@ -54,6 +59,7 @@ def find_affine(
         affine_transform(image.astype(np.float32), start[:, :2], start[:, 2], source.shape, order=1)
         for image in (gaussian_filter(target, BLUR_PX), known[1])
     )
+    itk = engine()
     try:
         _, found = itk.elastix_registration_method(
             _image(gaussian_filter(source, BLUR_PX)),
@@ -71,11 +77,11 @@ def find_affine(
 
 
 def _image(pixels: np.ndarray) -> Any:
-    return itk.image_from_array(np.ascontiguousarray(pixels, np.float32))
+    return engine().image_from_array(np.ascontiguousarray(pixels, np.float32))
 
 
 def _parameters(kind: str, levels: int, seed: int) -> Any:
-    parameters = itk.ParameterObject.New()
+    parameters = engine().ParameterObject.New()
     chosen = parameters.GetDefaultParameterMap("affine", levels)
     effort = 2 if kind == "rigid" else 1
     ours = {

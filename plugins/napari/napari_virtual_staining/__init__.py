@@ -1,0 +1,1 @@
+"""A dock for napari that stains layers with a trained bundle of virtual-staining."""

@@ -1,0 +1,3 @@
+"""The bundles of tests/staining."""
+
+from tests.staining.conftest import levelled  # noqa: F401

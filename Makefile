@@ -52,7 +52,7 @@ notebooks: .venv/ready  ## run docs/notebooks, as CI does
 	$(PYTHON) -m pytest --nbmake --nbmake-timeout=600 -n 0 docs/notebooks
 
 site: .venv/ready  ## docs/ as a website, in output/site
-	$(PYTHON) -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict --quiet
 
 lint: .venv/ready
 	$(PYTHON) -m ruff check .

@@ -75,24 +75,17 @@ def test_the_wheel_has_what_it_needs_and_no_more(wheel):
     assert wheel.stat().st_size < 5e6
 
 
+def options(values: dict[str, object]) -> list[object]:
+    return [word for name, value in values.items() for word in (f"--{name}", value)]
+
+
 def test_it_trains_stains_evaluates_and_reports_from_the_root(installed, tmp_path):
     command = installed / "virtual-staining"
+    tiny = {"epochs": 3, "patches_per_pair": 1, "batch_size": 3, "width": 8, "blocks": 2}
+    few = {"pairs": 4, "size": 128, "screw_mm": 0.3, "volumes": "false"}
     for words in (
-        (
-            "phantom",
-            "--output",
-            tmp_path / "data",
-            "--pairs",
-            4,
-            "--size",
-            128,
-            "--screw_mm",
-            0.3,
-            "--volumes",
-            "false",
-        ),
-        ("train", tmp_path / "data", tmp_path / "run", "--profile", "demo", "--epochs", 3, "--patches_per_pair", 1)
-        + ("--batch_size", 3, "--width", 8, "--blocks", 2),
+        ("phantom", "--output", tmp_path / "data", *options(few)),
+        ("train", tmp_path / "data", tmp_path / "run", "--profile", "demo", *options(tiny)),
         ("stain", tmp_path / "data/ct/01.png", tmp_path / "stained", "--bundle", tmp_path / "run/bundle"),
         ("evaluate", tmp_path / "run", "--eval_patch", 64),
         ("report", "--output_dir", tmp_path / "run"),

@@ -43,8 +43,9 @@ def main(bundle: str, picture: str, scan: str) -> None:
         QApplication.processEvents()
         time.sleep(0.05)
     print("layers: " + "; ".join(layer.name for layer in viewer.layers), dock.status.text())
-    viewer.layers[-1].visible = viewer.grid.enabled = True
-    viewer.grid.stride, viewer.grid.shape = -1, (1, 3)
+    grid = viewer.canvas.grid if hasattr(viewer, "canvas") else viewer.grid  # since napari 0.9
+    viewer.layers[-1].visible = grid.enabled = True
+    grid.stride, grid.shape = 1, (1, 3)
     viewer.reset_view()
     for _ in range(20):
         QApplication.processEvents()

@@ -31,8 +31,8 @@ def pack(run: str, output: str = str(PRETRAINED)) -> str:
     """
     bundle, card = Path(run) / "bundle", PRETRAINED / "docs" / "README.md"
     metadata = read_record(bundle / "configs" / "metadata.json")
-    if "phantom" not in str(metadata["trained_on"]["caveat"]).lower():
-        raise ValueError(f"{bundle} was not trained on phantoms: {metadata['trained_on']}")
+    if "phantom" not in metadata["description"]:
+        raise ValueError(f"{bundle} was not trained on phantoms: {metadata['description']}")
     text = card.read_text(encoding="utf-8")
     shutil.rmtree(output, ignore_errors=True)
     with whole_folder(Path(output)) as folder:

@@ -30,16 +30,16 @@ BAND, GAP = 34, 8  # px of the labels, and between panels
 
 
 @SetParseFns(output=str, bundle=str)
-def demo(output: str, bundle: str | None = None, seed: int = 2026) -> str:
+def demo(output: str, bundle: str | None = None, seed: int = 1) -> str:
     """Stain a made-up slice with the small model that comes with the program.
 
     It makes one pair of a made-up specimen, stains its scan, and puts scan, stain, section and perfect stain side by
-    side. The model has learnt from made-up specimens alone and is not for data.
+    side. The model has learnt from other made-up specimens alone and is not for data.
 
     Args:
         output: a folder; made, or empty.
         bundle: another trained bundle, RUN/bundle, in place of the one that comes with the program.
-        seed: another number makes another specimen.
+        seed: another number makes another specimen; 2026 made those that the model has learnt from.
 
     Returns:
         Where to look, and what to do next.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -10,6 +13,7 @@ from bundle.commands import demo as module
 from bundle.commands.demo import BAND, GAP, MARK, PANELS, ZOOM, demo, side_by_side, write_pictures
 from bundle.commands.monai_run import Run
 from bundle.common.errors import InputError
+from bundle.common.home import PRETRAINED
 from bundle.images.slides import write_slide
 from bundle.preparation.phantom import dataset as phantom
 
@@ -18,6 +22,11 @@ COLOURS = {"ct": (90, 90, 90), "stained": (200, 0, 0), "stain": (0, 200, 0), "pe
 
 def plain(colour, shape=(6, 8)):
     return np.broadcast_to(np.array(colour, np.uint8)[:, None, None], (3, *shape)).copy()
+
+
+def test_it_does_not_show_what_the_model_has_learnt_from():
+    made_with = re.search(r"seed (\d+)", (PRETRAINED / "docs/README.md").read_text())[1]
+    assert inspect.signature(demo).parameters["seed"].default != int(made_with)
 
 
 def test_panels_stand_in_order_under_their_names():

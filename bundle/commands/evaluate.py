@@ -10,6 +10,7 @@ from typing import Any
 
 from fire.decorators import SetParseFns
 
+from bundle.commands.ids import names_of, value_of
 from bundle.commands.monai_run import Run, names_in, own_config, wanted_path
 from bundle.common.errors import InputError
 from bundle.common.ids import CODE, TRAIN
@@ -46,8 +47,13 @@ def evaluate(run: str, overlays: str | None = None, show: bool = False, ids: Seq
     values |= {name: taken(name, config[name], folder) for name in TAKEN[1:] if name in config}
     values = {name: value for name, value in values.items() if name == "fold" or value is not None}
     method = ", ".join(Path(file).stem for file in files) or "paired"
-    print(f"measures {run}: {method}, dataset {values['dataset_dir']}, fold {values.get('fold')}", file=sys.stderr)
-    Run("evaluation", [own_config(BASE), own_config(measured_by), *files], values, ids).start(show)
+    typed = {name: value_of(ids, name) for name in ("dataset_dir", "fold") if name in names_of(ids)}
+    said = {"fold": None, "dataset_dir": None} | values | typed
+    if said["dataset_dir"] is None:
+        raise InputError(f"{folder / PROVENANCE} does not say which dataset; pass --dataset_dir FOLDER.")
+    print(f"measures {run}: {method}, dataset {said['dataset_dir']}, fold {said['fold']}", file=sys.stderr)
+    configs = [own_config(BASE), own_config(measured_by), *files]
+    Run("evaluation", configs, values, ids, ("output_dir",)).start(show)
 
 
 def files_of(record: Mapping[str, Any], folder: Path, own: str | None = None) -> list[str]:

@@ -21,6 +21,14 @@ def main() -> None:
         InputError: if its first word is no command, or as the command says.
     """
     plain_errors()
+    try:
+        _main()
+    except KeyboardInterrupt:  # while modules are loaded; what runs then tells more
+        print("\nstopped", file=sys.stderr)
+        sys.exit(130)
+
+
+def _main() -> None:
     # OpenMP reads it when PyTorch loads, see scripts/__init__.py
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     word = sys.argv[1] if len(sys.argv) > 1 else HELP[0]

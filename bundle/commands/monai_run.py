@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bundle.commands.ids import ids_in, names_of
+from bundle.common.config_text import as_path, is_relative
 from bundle.common.errors import InputError
 from bundle.common.home import HOME
 from bundle.common.light_monai import load_lightly
@@ -28,24 +29,27 @@ class Run:
     Attributes:
         task: the id that is run.
         files: configs, in order.
-        ids: set before what the user typed.
+        ids: set before what the user typed. Text among them is paths, and never code, however it begins.
         typed: words of the user, each id with its value.
+        fixed: of the ids, those that have an argument of their own, so that they cannot be typed besides.
     """
 
     task: str
     files: Sequence[str]
     ids: Mapping[str, Any] = field(default_factory=dict)
     typed: Sequence[str] = ()
+    fixed: Sequence[str] = ()
 
     @property
     def words(self) -> list[str]:
         """All that follows ``python -m monai.bundle``."""
-        files = as_typed(self.files[0]) if len(self.files) == 1 else json.dumps(list(self.files), ensure_ascii=False)
+        paths = [as_path(str(each)) for each in self.files]
+        files = as_typed(paths[0]) if len(paths) == 1 else json.dumps(paths, ensure_ascii=False)
         words = ["run", self.task, "--config_file", files]
         given = names_of(self.typed)
         for name, value in self.ids.items():
             if name not in given:
-                words += [f"--{name}", as_typed(value)]
+                words += [f"--{name}", as_typed(as_path(value))]
         return [*words, *self.typed]
 
     @property
@@ -60,20 +64,23 @@ class Run:
         return all(Path(file).name in ours for file in self.files)
 
     def check(self) -> None:
-        """Refuse an id that the configs do not have, before anything takes seconds.
+        """Refuse an id that the configs do not have, and a path that they cannot hold, before anything takes seconds.
 
         Raises:
             InputError: with a line for each.
         """
         known = ids_in(self.files)
-        faults = []
-        for name in names_of(self.typed):
-            if name not in known:
+        given = names_of(self.typed)
+        faults = [path_fault(name, value) for name, value in self.ids.items() if name not in given]
+        for name in given:
+            if name in self.fixed:
+                faults.append(f"--{name} is {as_typed(self.ids[name])} already, by another word; leave --{name} out.")
+            elif name not in known:
                 nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
                 hint = f"did you mean --{nearest[0]}?" if nearest else "--help lists them."
                 faults.append(f"--{name} is no option and no id of {', '.join(map(str, self.files))}; {hint}")
-        if faults:
-            raise InputError("\n".join(faults))
+        if any(faults):
+            raise InputError("\n".join(filter(None, faults)))
 
     def start(self, show: bool) -> None:
         """Run it in this process as if it had been typed, or print its line.
@@ -103,6 +110,19 @@ def as_typed(value: Any) -> str:
     if DefaultParseValue(value) == value and isinstance(DefaultParseValue(value), str):
         return value
     return json.dumps(value, ensure_ascii=False)
+
+
+def path_fault(name: str, value: Any) -> str | None:
+    """Why a config cannot hold a path, or a list of them; None if it can, or if it is none."""
+    if isinstance(value, (list, tuple)):
+        return next(filter(None, (path_fault(name, each) for each in value)), None)
+    if not isinstance(value, str):
+        return None
+    if not value.strip():
+        return f"{name} is empty; name one (a shell leaves out a variable that is not set)."
+    if "#" in value or is_relative(value):
+        return f"{name} is {value}; MONAI takes # in a path, and @ or % before ::, for something else: rename it."
+    return None
 
 
 def own_config(name: str) -> str:
@@ -150,6 +170,8 @@ def wanted_path(path: str, what: str) -> Path:
     Raises:
         InputError: if it is not, with what is there that has a similar name.
     """
+    if not path.strip():
+        raise InputError(f"{what} is empty; name one (a shell leaves out a variable that is not set).")
     found = Path(path)
     if found.exists():
         return found

@@ -58,9 +58,8 @@ def stain(
     missing = [str(each) for each in files if not each.is_file()]
     if missing:
         raise InputError(f"{missing[0]} does not exist; this bundle is of an earlier version: train it again.")
-    Run("inference", list(map(str, files)), {"bundle_root": bundle, "input": given, "output_dir": output}, ids).start(
-        show
-    )
+    own = {"bundle_root": bundle, "input": given, "output_dir": output}
+    Run("inference", list(map(str, files)), own, ids, tuple(own)).start(show)
 
 
 def one_or_several(kind: str) -> str:

@@ -16,7 +16,7 @@ from bundle.common.errors import InputError
 RECOMMENDED = "firm"
 PAPER = "paired"  # train.json without an overlay
 UNPAIRED = ("ki67", "restain")
-SET = ("dataset_dir", "output_dir", "bundle_root")  # by the command itself
+SET = ("dataset_dir", "output_dir")  # by the command itself
 
 
 @SetParseFns(**dict.fromkeys(("dataset", "run", "method", "profile"), str))  # else 01 is a number
@@ -53,7 +53,7 @@ def train(
     files += [overlay(profile, "profiles", "--profile")] if profile else []
     for line in advice(folder / name, method):
         print(line, file=sys.stderr)
-    Run("training", files, {"dataset_dir": dataset, "output_dir": run}, ids).start(show)
+    Run("training", files, {"dataset_dir": dataset, "output_dir": run}, ids, SET).start(show)
 
 
 def advice(datalist: Path, method: str) -> list[str]:

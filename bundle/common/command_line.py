@@ -7,6 +7,7 @@ import difflib
 import functools
 import inspect
 import io
+import itertools
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 
 import fire
 from fire.core import FireExit
+from fire.decorators import GetParseFns, SetParseFns
 
 from bundle.common.errors import InputError, plain_errors
 from bundle.common.values import is_number, shown
@@ -21,6 +23,7 @@ from bundle.common.values import is_number, shown
 HELP = ("--help", "-h")
 FEW = 12  # names that an error lists
 MISSING = re.compile(r"no value for the required argument: (\w+)|missing (?:parameter|argument)s?:? *(.+)", re.I)
+AN_OPTION = re.compile(r"--|-[a-zA-Z]")  # to fire, which does not take it for a value
 TOO_MANY = re.compile(r"Could not consume arg: (.+)")
 
 
@@ -57,6 +60,7 @@ def command(
     function = functools.partial(function, **given) if given else function
     known = [name for name in inspect.signature(function).parameters if name not in (given or {})]
     check_known(words, known)
+    _check_given(words, list(_texts(function)))
     try:
         bound = _as_typed(_without(function, given or {}), program)
         result = with_words(function)(*bound.args, **bound.kwargs)
@@ -149,6 +153,8 @@ def _as_typed(function: Callable[..., inspect.BoundArguments], program: str) -> 
     functools.update_wrapper(catch, function)
     catch.__dict__.pop("__wrapped__", None)
     catch.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
+    catch.__dict__.pop("FIRE_METADATA", None)  # which is the function's own, and stays as it is
+    SetParseFns(**{**_texts(function), **GetParseFns(function)["named"]})(catch)
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
@@ -163,6 +169,43 @@ def _as_typed(function: Callable[..., inspect.BoundArguments], program: str) -> 
         if not caught:
             raise InputError(f"{text.strip() or error}; see {program} --help") from None
     return caught[0]
+
+
+def _texts(function: Callable[..., Any]) -> dict[str, Callable[[str], str | None]]:
+    """How the options that are text alone are read: as typed, where fire would make 0.1 of 0.10, and 1000.0 of 1e3.
+
+    The word None stays none where an option may be that.
+    """
+    kinds = {
+        name: {part.strip() for part in inspect.formatannotation(each.annotation).strip("'").split("|")}
+        for name, each in inspect.signature(function).parameters.items()
+        if each.kind is not each.VAR_POSITIONAL
+    }
+    return {
+        name: _text_or_none if "None" in found else str
+        for name, found in kinds.items()
+        if "str" in found and found <= {"str", "None"}
+    }
+
+
+def _text_or_none(word: str) -> str | None:
+    return None if word == "None" else word
+
+
+def _check_given(words: Sequence[str], texts: Sequence[str]) -> None:
+    """Refuse an option of text without a value, which fire would take for the word True.
+
+    Raises:
+        InputError: naming it.
+    """
+    for word, after in itertools.zip_longest(words, words[1:]):
+        name = option_of(word)
+        if name is None or "=" in word:
+            continue
+        if name in texts and (after is None or AN_OPTION.match(after)):
+            raise InputError(f"{name} is True; give it a value.")
+        if name not in texts and name.startswith("no") and name[2:] in texts:
+            raise InputError(f"--{name} is not an option; {nearest_of(name, texts)}")
 
 
 def commands(functions: Mapping[str, Callable[..., Any]]) -> None:
@@ -224,8 +267,8 @@ def with_words(function: Callable[..., Any]) -> Callable[..., Any]:
 def _fault(name: str, value: Any, annotation: Any) -> str | None:
     """What is wrong with an option that is a number or text, by its annotation; None of any other."""
     kinds = {part.strip() for part in str(annotation).split("|")}
-    if isinstance(value, bool) and "str" in kinds and kinds <= {"str", "None"}:  # fire's of an option without a value
-        return f"{name} is {value}; give it a value."
+    if "str" in kinds and kinds <= {"str", "None"} and (isinstance(value, bool) or value == ""):
+        return f"{name} is {value or 'empty'}; give it a value."
     if not kinds & {"int", "float"} or kinds - {"int", "float", "None"} or (value is None and "None" in kinds):
         return None
     if is_number(value) and ("float" in kinds or type(value) is int):

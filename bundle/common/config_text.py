@@ -10,6 +10,7 @@ from typing import Any
 
 from bundle.common.atomic import write_json
 from bundle.common.errors import InputError
+from bundle.common.ids import CODE, WORDS
 from bundle.common.values import is_text, shown
 
 SIGNS = {"$": "for Python", "@": "for a reference", "%": "for a file to open"}
@@ -66,6 +67,18 @@ def as_text(value: Any, what: str = "") -> Any:
     elif isinstance(value, (list, tuple)):
         for place, each in enumerate(value):
             as_text(each, f"{what}[{place}]")
+    return value
+
+
+def as_path(value: Any) -> Any:
+    """The same path, or list of them, written so that it is a path to MONAI and to its command line.
+
+    A name may begin with what MONAI takes for code or what fire takes for an option, or be a word such as ``null``.
+    """
+    if isinstance(value, (list, tuple)):
+        return [as_path(each) for each in value]
+    if isinstance(value, str) and (value.startswith((*CODE, "-")) or value in WORDS):
+        return f"./{value}"
     return value
 
 

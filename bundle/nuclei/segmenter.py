@@ -14,6 +14,7 @@ from monai.inferers import sliding_window_inference
 from stardist.matching import accuracy, matching
 from torch import nn
 
+from bundle.common.config_text import as_path
 from bundle.common.errors import InputError, input_error
 from bundle.common.trained_bundle import no_bundle
 from bundle.data.datalist import Modality
@@ -212,7 +213,7 @@ def load_segmenter(bundle_root: str | Path, device: str | torch.device = "cpu", 
             f"{bundle_root} does not segment nuclei, its configs/inference.json has no segmenter; give RUN/bundle of a "
             "training of configs/nuclei.json."
         )
-    parser.update({"bundle_root": str(bundle_root), "device": torch.device(device)})
+    parser.update({"bundle_root": as_path(str(bundle_root)), "device": torch.device(device)})
     parser.update({name: value for name, value in ids.items() if value is not None})
     try:
         return parser.get_parsed_content("segmenter")

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from bundle.common.config import no_codec_notes
+from bundle.common.config_text import as_path, as_text
 from bundle.common.errors import InputError, input_error
 from bundle.common.trained_bundle import levels_of, recalibrated, size_note, trained_pixel_um
 from bundle.common.verdicts import DOUBTFUL, REFUSED, UNLIKE, Verdict
@@ -58,6 +59,10 @@ class Stain:
     def __repr__(self) -> str:
         """What it makes of what."""
         return f"Stain({self.bundle_root!r}: {self.model.target.name} from {self.model.source.name})"
+
+    def __reduce__(self) -> Any:
+        """Pickled it is where its files are, and loaded again."""
+        return _loaded, (self.bundle_root, self._ids)
 
     def __call__(self, slice_2d: Any) -> np.ndarray:
         """Stain a slice, as ``inference.json`` does with the same in a file.
@@ -151,11 +156,12 @@ class Stain:
         if not isinstance(slices, int) or slices < 1:
             raise InputError(f"slices is {slices!r}; it must be a whole number from 1 on.")
         rgb_alone(self._target)
-        size = voxel_um if np.isscalar(voxel_um) else [float(each) for each in voxel_um]  # type: ignore[union-attr]
-        given = {"voxel_um": size, "reference_slice": reference_slice, "fill_nan": fill_nan}
-        own = {} if sigma is None else {"sigma": sigma}
+        size, fill_nan = plain(voxel_um), plain(fill_nan)
+        given = {"voxel_um": size, "reference_slice": plain(reference_slice), "fill_nan": fill_nan}
+        own = {} if sigma is None else {"sigma": plain(sigma)}
+        as_text({**given, **own})
         stainer = SlabStainer(self.bundle_root, {**self._ids, **given, **own})
-        sizes = [size] * VOLUME if np.isscalar(size) else size
+        sizes = size if isinstance(size, list) else [size] * VOLUME
         settings = made(stainer.config, "settings")  # before what follows, as it checks voxel_um
         lazy = hasattr(array, "__dask_graph__")
         channels = channels_of(array, sizes, max(array.chunks[-3]) if lazy else 1)  # type: ignore[arg-type]
@@ -172,6 +178,11 @@ class Stain:
 
     def _check_shape(self, array: Any, axes: int) -> None:
         """Raise an :class:`InputError` if an array has not the axes that this model's source has."""
+        if 0 in array.shape or any(side != side for side in array.shape):  # Dask's NaN
+            raise InputError(
+                f"the array is {'×'.join(map(str, array.shape))}; it must hold something, of a known size (of "
+                "a Dask array compute_chunk_sizes() finds it)."
+            )
         channels, what = self.model.source.channels, "a slice is (H, W)" if axes == SLICE else "a scan is (Z, Y, X)"
         found = "×".join(map(str, array.shape))
         if len(array.shape) == axes and channels == 1:
@@ -245,6 +256,13 @@ class Stain:
         return rgb, errors, dict(enumerate(verdicts))
 
 
+def plain(value: Any) -> Any:
+    """The same number, or list of numbers, as Python's own: a config's checks take no other."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        value = value.tolist()
+    return [plain(each) for each in value] if isinstance(value, (list, tuple)) else value
+
+
 def _told(lines: Sequence[str]) -> tuple[str, ...]:
     """Lines that have been told as warnings; empty ones are left out."""
     for line in filter(None, lines):
@@ -265,8 +283,8 @@ def load(bundle_root: str | Path, device: str | torch.device | None = None, **id
         InputError: if the folder is no trained bundle, or an id is none that it has, or not what it may be.
     """
     no_codec_notes()
-    root, chosen = str(bundle_root), torch.device(own_device() if device is None else device)
-    ids = {**ids, "device": str(chosen)}
+    root, chosen = as_path(str(bundle_root)), _device(device)
+    ids = {name: as_text(plain(value), name) for name, value in ids.items()} | {"device": str(chosen)}
     config = checked_config(root, [], **ids)
     names = ("direction", "window", "step", "speed", "source", "bone_intensity", "background_intensity")
     given = {name: made(config, name) for name in names}
@@ -285,3 +303,14 @@ def load(bundle_root: str | Path, device: str | torch.device | None = None, **id
     if model.trust.missing:
         logger.warning(model.trust.missing)
     return Stain(root, model, ids)
+
+
+def _loaded(bundle_root: str, ids: Mapping[str, Any]) -> Stain:
+    return load(bundle_root, **ids)
+
+
+def _device(name: str | torch.device | None) -> torch.device:
+    try:
+        return torch.device(own_device() if name is None else name)
+    except (RuntimeError, TypeError) as error:
+        raise InputError(f"device is {name!r}; it must be cpu, cuda, or cuda with a number, cuda:0.") from error

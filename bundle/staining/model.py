@@ -14,6 +14,7 @@ from monai.inferers import Inferer
 from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
 from torch import Tensor, nn
 
+from bundle.common.config_text import as_path
 from bundle.common.errors import InputError
 from bundle.common.trained_bundle import no_bundle
 from bundle.common.verdicts import Verdict
@@ -164,7 +165,7 @@ def load_model(bundle_root: str | Path, device: str | torch.device = "cpu", **id
         InputError: if the folder holds no trained model, or a corrupt one.
     """
     parser = open_configs(bundle_root)
-    model = parsed_model(parser, device, bundle_root=str(Path(bundle_root)), **ids)
+    model = parsed_model(parser, device, bundle_root=as_path(str(Path(bundle_root))), **ids)
     return replace(model, trust=parser.get_parsed_content("trust")) if "trust" in parser else model
 
 

@@ -115,9 +115,12 @@ def _number(text: Any) -> float | None:
 
 
 def front_matter(card: str) -> Any:
-    """What stands between the two fences of a model card."""
+    """What stands between the two fences of a model card; None if nothing that can be read."""
     parts = card.split(FENCE, 2)
-    return yaml.safe_load(parts[1]) if len(parts) == 3 and not parts[0] else None
+    try:
+        return yaml.safe_load(parts[1]) if len(parts) == 3 and not parts[0] else None
+    except yaml.YAMLError:
+        return None
 
 
 def _dumped(content: Mapping[str, Any]) -> str:

@@ -69,10 +69,26 @@ def test_numbers_arrive_as_they_are(monkeypatch, capsys):
     assert capsys.readouterr().out.strip() == "(3, 2, None, 'all')"
 
 
-@pytest.mark.parametrize("typed", ["--output", "--output --small", "--output True"])
+@pytest.mark.parametrize("typed", ["--output", "--output --small", "--output -x"])
 def test_an_option_without_its_value_is_refused(typed, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["packed", *typed.split()])
     with pytest.raises(InputError, match=r"^output is True; give it a value\.$"):
+        command(packed)
+
+
+@pytest.mark.parametrize("word", ["0.10", "1e3", "[a]", "(a)", "True", "007", "1_0"])
+def test_text_arrives_as_typed(word, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["packed", "--output", word, f"--name={word}"])
+    command(packed)
+    assert capsys.readouterr().out.strip() == repr((word, True, False, word, None))
+
+
+def test_text_has_no_opposite_and_is_not_empty(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["packed", "--output", "o", "--noname"])
+    with pytest.raises(InputError, match="^--noname is not an option; did you mean --name"):
+        command(packed)
+    monkeypatch.setattr(sys, "argv", ["packed", "--output", ""])
+    with pytest.raises(InputError, match="^output is empty; give it a value"):
         command(packed)
 
 

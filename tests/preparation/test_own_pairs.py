@@ -11,6 +11,7 @@ import pytest
 from bundle.common.errors import InputError
 from bundle.data.load import load_datalist
 from bundle.images.slides import read_slide, write_slide
+from bundle.preparation.pairs.division import share_or_names
 from bundle.preparation.pairs.from_folders import pairs_from_folders
 from tests.conftest import ROOT, TINY, make_dataset, run_bundle
 from tests.helpers.forked import run_module
@@ -232,3 +233,25 @@ def test_by_the_command_line_to_a_training(own):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert (own / "run" / "bundle" / "models" / "model.pt").is_file()
+
+
+def test_a_dataset_that_another_command_made_is_not_replaced(own):
+    make(own)
+    record = own / "data" / "preparation.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"kind": "two slides"}))
+    with pytest.raises(InputError, match=r"holds no preparation\.json of this command's"):
+        make(own, replace=True)
+    assert record.is_file()
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, True])
+def test_a_seed_that_is_none_gets_a_line(own, seed):
+    with pytest.raises(InputError, match=r"^seed is .*; it must be a whole number of at least 0"):
+        make(own, seed=seed, testing=0.2)
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"), [("0.2", 0.2), ("1e3", "1e3"), ("07", "07"), ("[a, 1e3]", "[a, 1e3]"), ("nan", "nan")]
+)
+def test_names_for_testing_are_text(word, meant):
+    assert share_or_names(word) == meant

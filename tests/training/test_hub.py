@@ -169,3 +169,8 @@ def test_a_folder_and_a_zip_of_one_packing(run, unchecked):
         for path in folder.rglob("*")
         if path.is_file() and path.name != "README.md"
     }
+
+
+@pytest.mark.parametrize("name", ["a\n---\nb", "a\u2028---\n"])
+def test_front_matter_that_a_name_has_broken_is_none(name):
+    assert front_matter(f"---\nname: '{name}'\n---\n\n# Page\n") != {"name": name}

@@ -66,6 +66,8 @@ def divided(
     Raises:
         InputError: if the share leaves none on a side, a name is unknown, or there are too few specimens for the folds.
     """
+    if type(seed) is not int or seed < 0:
+        raise InputError(f"seed is {shown(seed)}; it must be a whole number of at least 0.")
     spelled = first_spelling(specimens.values())
     of_pair = {name: spelled[specimen] for name, specimen in specimens.items()}
     group_of = {of_pair[name]: groups.get(name, "") for name in reversed(list(specimens))}
@@ -84,6 +86,15 @@ def divided(
         name: Row(of_pair[name], groups.get(name), "training" if name in training else "testing", numbers.get(name))
         for name in specimens
     }
+
+
+def share_or_names(word: str) -> float | str:
+    """What a command line gives of a test set: a share as a number; names as typed, as 1e3 may be one."""
+    try:
+        share = float(word)
+    except ValueError:
+        return word
+    return share if 0 < share < 1 else word
 
 
 def _tested(testing: Any, groups: Mapping[str, str], seed: int) -> set[str]:

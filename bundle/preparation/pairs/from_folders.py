@@ -8,15 +8,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fire.decorators import SetParseFns
+
 from bundle.common.atomic import check_writable, whole_folder, write_json
 from bundle.common.checks import listed
 from bundle.common.command_line import as_bool
 from bundle.common.config_text import check_names
 from bundle.common.errors import InputError
+from bundle.common.run_folder import read_record
 from bundle.data.datalist import DATALIST
 from bundle.data.load import load_datalist
 from bundle.preparation.pairs.asked import answers
-from bundle.preparation.pairs.division import divided, groups_of
+from bundle.preparation.pairs.division import divided, groups_of, share_or_names
 from bundle.preparation.pairs.matching import images_in, match, stem_of
 from bundle.preparation.pairs.own_page import own_page
 from bundle.preparation.pairs.slide_pairs import DATASET_PAGE, RECORD
@@ -26,6 +29,7 @@ from bundle.preparation.pairs.table import SPLITS, Row
 KIND = "own pairs"
 
 
+@SetParseFns(testing=share_or_names)
 def pairs_from_folders(
     source: str,
     target: str,
@@ -140,8 +144,8 @@ def _check_places(folders: Mapping[str, Path], output: Path, replace: bool) -> N
     elif output.is_dir() and any(output.iterdir()):
         if not replace:
             faults.append(f"output {output} is not empty; name a new folder, or pass --replace true.")
-        elif not (output / RECORD).is_file():
-            faults.append(f"output {output} holds no {RECORD}, so this command did not make it; it is not replaced.")
+        elif not (output / RECORD).is_file() or read_record(output / RECORD).get("kind") != KIND:
+            faults.append(f"output {output} holds no {RECORD} of this command's, which did not make it; name another.")
     if faults:
         raise InputError("\n".join(faults))
 

@@ -101,7 +101,7 @@ def test_options_in_your_data_exist():
         *(options_of(f"scripts.{name}") for name in ("pairs", "register", "prepare", "intensities", "laboratory"))
     )
     known |= {"config_file", "dataset_dir", "output_dir", "bundle_root", "eval_patch", "table", "logdir"}
-    known |= {"epochs", "fold", "precision", "resume", "source", "target", "workers", "cluster"}
+    known |= {"method", "profile", "epochs", "fold", "precision", "resume", "source", "target", "workers", "cluster"}
     known |= {"bone_intensity", "background_intensity", "lambda_identity", "lambda_grey"}
     assert set(re.findall(r"--(\w+)", text)) <= known
 

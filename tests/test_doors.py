@@ -25,7 +25,6 @@ OPTIONS = {
     "train": {*ids_of("train.json", *(f"methods/{path.name}" for path in (ROOT / "configs" / "methods").glob("*")))},
     "evaluate": ids_of("train.json", "evaluate.json", "evaluate_unpaired.json"),
     "stain": ids_of("inference.json", "volume.json", "slide.json") | {"bundle", "kind"},
-    "pairs": {"source", "target", "mask", "output"},
     "export": {"bundle", "hub"},
     "demo": set(),
 }

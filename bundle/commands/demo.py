@@ -1,4 +1,4 @@
-"""Something stained within a minute: a made-up specimen, by the model that comes with the program."""
+"""Something stained within a minute: a phantom, by the model that comes with the program."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 MARK = "Phantom-trained, not for data"
 PANELS = {  # of the picture, from left to right: the folder of the phantom, and what it shows
-    "ct": ("micro-CT", "The made-up scan: what the model is given."),
+    "ct": ("micro-CT", "The phantom's scan: what the model is given."),
     "stained": ("virtual stain", "What the model makes of it."),
-    "stain": ("section", "The made-up section, with the faults of a cut, stained and scanned slide."),
-    "perfect": ("perfect stain", "The same without any fault: what could at best be right."),
+    "stain": ("section", "The phantom's section, with the faults of a cut, stained and scanned slide."),
+    "perfect": ("perfect stain", "The same without any fault: the best that any stain could be."),
 }
 ZOOM = 2  # of the picture
 BAND, GAP = 34, 8  # px of the labels, and between panels
@@ -31,10 +31,10 @@ BAND, GAP = 34, 8  # px of the labels, and between panels
 
 @SetParseFns(output=str, bundle=str)
 def demo(output: str, bundle: str | None = None, seed: int = 1) -> str:
-    """Stain a made-up slice with the small model that comes with the program.
+    """Stain a slice of a phantom (a computed specimen) with the small model that comes with the program.
 
-    It makes one pair of a made-up specimen, stains its scan, and puts scan, stain, section and perfect stain side by
-    side. The model has learnt from other made-up specimens alone and is not for data.
+    It makes one pair of a phantom, stains its scan, and puts scan, stain, section and perfect stain side by side. The
+    model has learnt from other phantoms alone and is not for data.
 
     Args:
         output: a folder; made, or empty.
@@ -100,7 +100,8 @@ def write_pictures(folder: Path, files: Mapping[str, Path], mark: str) -> tuple[
     with whole_file(picture) as path:
         side_by_side(images, mark).save(path, format="PNG")
     shown = [exact(images[name], title, f"{title}. {text}") for name, (title, text) in PANELS.items()]
-    values = {"title": "A first virtual stain", "mark": mark, "pictures": shown, "lines": next_lines(folder)}
+    values = {"title": "A first virtual stain", "mark": mark, "ours": mark == MARK, "pictures": shown}
+    values["lines"] = next_lines(folder)
     with whole_file(page) as path:
         path.write_text(fill("commands/templates/demo.html", values), encoding="utf-8")
     return picture, page

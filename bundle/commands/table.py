@@ -88,13 +88,13 @@ COMMANDS = (
     Command(
         "demo",
         "start",
-        "stain a made-up slice with the small model that comes with the program, in a minute",
+        "stain a slice of a phantom with the small model that comes with the program, in a minute",
         (Form("bundle.commands.demo:demo", ("demo_out",), "OUTPUT [--OPTION VALUE]"),),
     ),
     _one(
         "phantom",
         "start",
-        "make a dataset of made-up pairs of µCT and stain, to try things out",
+        "make a dataset of phantoms, computed pairs of µCT and stain, to try things out",
         f"{PHANTOM}.dataset:make_dataset",
         "--output data --pairs 12 --volumes false",
         "--output data --pairs 12 --seed 1 --stain he",
@@ -170,14 +170,14 @@ COMMANDS = (
     _one(
         "cells",
         "data",
-        "make tiles of made-up cells, IHC and fluorescence, with known nuclei",
+        "make tiles of phantom cells, IHC and fluorescence, with known nuclei",
         f"{PHANTOM}.cell_dataset:make_cells",
         "--output cells --tiles 48 --testing 16",
     ),
     _one(
         "cell-slide",
         "data",
-        "make a whole slide of made-up cells",
+        "make a whole slide of phantom cells",
         f"{PHANTOM}.cell_slide:make_cell_slide",
         "--output slide.tif --height 6000 --width 8000 --stain he",
     ),

@@ -85,6 +85,7 @@ def unknown_ids(config: dict[str, Any]) -> list[str]:
     lines = []
     for key in sorted(set(config) - used):
         nearest = difflib.get_close_matches(key, sorted(used), n=1, cutoff=0.5)
+        nearest = nearest or [name for name in sorted(used) if name.startswith(f"{key}_")]
         hint = f"did you mean {nearest[0]!r}?" if nearest else "see docs/configuration.md for the ids there are."
         if not nearest and any(key in table for table in TABLES.values()):
             hint = (

@@ -45,11 +45,11 @@ HEADINGS = {
     "index_difference": "labelling index, virtual − real (%)",
 }
 EXPLAINED = {
-    "lpips": "perceptual distance; the best single measure here: mush and noise are both far from a section",
-    "detail": "fine structure, over the section’s: mush has far less; noise can have as much, so read the next with it",
+    "lpips": "perceptual distance; the best single measure here: a blurred picture and noise are far from a section",
+    "detail": "fine structure, over the section’s: a blurred picture has far less; noise may have as much (see the next)",
     "gradient_correlation": "whether edges lie where the section’s do: noise loses, a blurred section keeps much",
     **{name: truth.EXPLAINED[name] for name in TRUTHS},
-    "ssim": "structural similarity, as the papers have it: gives mush more than its due",
+    "ssim": "structural similarity, as the papers have it: gives a blurred picture more than its due",
     "psnr": "peak signal-to-noise ratio: likewise",
 }
 DIGITS = {

@@ -34,7 +34,7 @@ EXPLAINED = {
     "lacunae_recall": "share of the lacunae that show as a dark spot within 2 px",
     "lacunae_precision": "share of the dark spots in bone that are a lacuna",
     "lacunae_chance": "the recall that as many spots would have if they lay anywhere in the bone",
-    "lacunae_above_chance": "recall less that by chance: 0 for mush, which has no spots, and for noise, which has many",
+    "lacunae_above_chance": "recall less that by chance: 0 for a blurred picture (no spots) and for noise (many)",
     "false_cells_per_mm2": "dark spots in the degradation layer, which has no cells",
     "layer_boundary_um": "mean distance between the outlines of the true layer and of what has its colour",
     "new_bone_precision": "share of what has new bone's colour that is new bone",

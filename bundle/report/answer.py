@@ -150,7 +150,7 @@ def detail_in_place(line: Mapping[str, str]) -> Iterator[Answer]:
     elif product >= OUT_OF_PLACE:
         yield Answer("Detail is only partly in place", numbers)
     elif detail < MUSH:
-        yield Answer("Detail is missing, the stain is mush", numbers, "bad")
+        yield Answer("Detail is missing, the stain is a blurred picture", numbers, "bad")
     else:
         yield Answer("Detail is there but not in place", numbers, "bad")
 

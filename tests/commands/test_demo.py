@@ -52,6 +52,9 @@ def test_the_page_says_what_it_is_not_for(tmp_path):
     assert MARK in text
     assert "virtual-staining train" in text
     assert text.count("<img") == len(PANELS)
+    assert "has seen phantoms and nothing else" in text
+    write_pictures(tmp_path, files, "Stained by a bundle of your own")  # of whose training nothing is known here
+    assert "nothing else" not in page.read_text(encoding="utf-8")
     assert Image.open(picture).size[0] > 4 * 8
 
 

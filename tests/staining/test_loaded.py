@@ -184,6 +184,7 @@ def test_a_volume_that_cannot_be_stained_gets_a_line(bundle, ids, line):
     ("ids", "line"),
     [
         ({"spede": "exact"}, "'spede' is not an id of this config; did you mean 'speed'"),
+        ({"bone": 3}, "'bone' is not an id of this config; did you mean 'bone_intensity'"),
         ({"speed": "warp"}, "speed is 'warp'; it must be one of"),
         ({"bone_intensity": 40000}, "background_intensity of the scan not given|declared none"),
         ({"bone_intensity": 9000, "background_intensity": 30000}, "the other way round than in"),

@@ -61,7 +61,7 @@ def prepare(
     Args:
         pairs: the folder that ``python -m scripts.register`` wrote, one folder a pair.
         output: the dataset's folder; made, or empty.
-        approve: use the proposed regions that rois.html shows.
+        approve: use the regions that rois.html shows for pairs whose region of interest nobody drew.
         table: CSV with the columns pair, specimen, group, split, fold; without it each pair is a specimen of its own,
             for training, and folds are left to the loader.
         keep: names of pairs to take although their registration was not accepted, ``"[04, 07]"``.

@@ -68,10 +68,11 @@ def pairs_from_folders(
         range: of the source's grey values, "[0, 65535]"; none takes that of files of 8 or 16 bits.
         target_range: the same of the target.
         specimen: which animal an image is of: "rat{}" finds rat07 in rat07_ct; or a regular expression with one group;
-            or the word file, each pair an animal of its own. No animal stands in training and in testing.
+            or the word file, each pair an animal of its own. No animal stands in both training and
+            testing.
         group: the implant material in the same way; folds and test set keep groups in proportion.
         testing: the share of specimens that no training sees, 0.2; or their names, "[rat07, rat09]".
-        folds: number so many folds for cross-validation; none leaves that to the training.
+        folds: divide the specimens into this many folds; None leaves that to the training.
         source_name: what reports call the sources.
         target_name: what reports call the stain.
         bone_intensity: mean grey value of bone in all sources; scripts.intensities finds it. None declares none.

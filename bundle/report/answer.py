@@ -184,7 +184,7 @@ def _indices(labelling: Iterable[Mapping[str, Any]]) -> Iterator[Answer]:
         if not all(map(is_number, (difference, line.get("index_real"), line.get("index_virtual")))):
             continue
         numbers = f"real {line['index_real']:.1f} %, virtual {line['index_virtual']:.1f} % ({line['split']})"
-        if not is_number(low) or not is_number(high):
+        if low is None or high is None or not is_number(low + high):
             yield Answer("Labelling index", numbers)
             return
         numbers += f"; difference {_signed(difference, 1)}, 95 % interval {_signed(low, 1)} to {_signed(high, 1)}"

@@ -181,7 +181,9 @@ def _indices(labelling: Iterable[Mapping[str, Any]]) -> Iterator[Answer]:
     lines = {line["split"]: line for line in labelling}
     for line in (lines[split] for split in SHOWN_SPLITS if split in lines):
         difference, low, high = (line.get(f"index_difference{end}") for end in ("", "_low", "_high"))
-        if not all(map(is_number, (difference, line.get("index_real"), line.get("index_virtual")))):
+        if difference is None or not all(
+            map(is_number, (difference, line.get("index_real"), line.get("index_virtual")))
+        ):
             continue
         numbers = f"real {line['index_real']:.1f} %, virtual {line['index_virtual']:.1f} % ({line['split']})"
         if low is None or high is None or not is_number(low + high):

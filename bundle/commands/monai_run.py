@@ -60,8 +60,13 @@ class Run:
     @property
     def of_ours(self) -> bool:
         """Whether all configs are ours or a trained bundle's, and not written by the user."""
-        ours = {path.name for path in (HOME / "configs").rglob("*.json")}
-        return all(Path(file).name in ours for file in self.files)
+        ours = [path.resolve() for path in (HOME / "configs").rglob("*.json")]
+        names = {path.name for path in ours}
+        return all(
+            Path(file).resolve() in ours
+            or (Path(file).name in names and Path(file).with_name("metadata.json").is_file())  # of a trained bundle
+            for file in self.files
+        )
 
     def check(self) -> None:
         """Refuse an id that the configs do not have, and a path that they cannot hold, before anything takes seconds.

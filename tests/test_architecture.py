@@ -28,6 +28,7 @@ def test_the_picture_counts_imports(tmp_path):
     (tmp_path / "data/b.py").write_text("from bundle.common import atomic\nfrom bundle.common import errors\n")
     assert arrows(tmp_path) == {("data", "common"): 2}
     assert {room for rooms in FLOORS for room in rooms} == {path.name for path in BUNDLE.iterdir() if path.is_dir()} - {
-        "__pycache__"
+        "__pycache__",
+        "pretrained",
     }
     assert all(allowed(*pair) for pair in arrows(Path(BUNDLE)))

@@ -60,8 +60,13 @@ class Run:
     @property
     def of_ours(self) -> bool:
         """Whether all configs are ours or a trained bundle's, and not written by the user."""
-        ours = {path.name for path in (HOME / "configs").rglob("*.json")}
-        return all(Path(file).name in ours for file in self.files)
+        ours = [path.resolve() for path in (HOME / "configs").rglob("*.json")]
+        names = {path.name for path in ours}
+        return all(
+            Path(file).resolve() in ours
+            or (Path(file).name in names and Path(file).with_name("metadata.json").is_file())  # of a trained bundle
+            for file in self.files
+        )
 
     def check(self) -> None:
         """Refuse an id that the configs do not have, and a path that they cannot hold, before anything takes seconds.
@@ -92,13 +97,20 @@ class Run:
         if show:
             print(self.line)
             return
-        load_lightly(self.of_ours)
-        if self.of_ours and not any(Path(file).name == "series.json" for file in self.files):
+        light = self.of_ours and not any(map(reads_by_itk, self.files))
+        load_lightly(light)
+        if light:
             sys.modules.setdefault("itk", None)  # type: ignore[arg-type]  # of a reader that our own door leaves out
         print(f"runs: {self.line}", file=sys.stderr)
         explain("below")
         sys.argv = [MODULE, *self.words]  # whose first word runpy makes the module's file, as python -m does
         runpy.run_module(MODULE, run_name="__main__", alter_sys=True)
+
+
+def reads_by_itk(file: str | Path) -> bool:
+    """Whether a config makes MONAI's reader of ITK, and not only where that is installed: bundles of before do."""
+    text = Path(file).read_text(encoding="utf-8")
+    return '"ITKReader"' in text and "optional_import('itk')" not in text
 
 
 def as_typed(value: Any) -> str:

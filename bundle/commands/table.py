@@ -227,7 +227,7 @@ COMMANDS = (
             ),
         ),
         ids=(
-            Ids("What else than the run's record says", ("configs/train.json",), only=OF_DATA),
+            Ids("In place of what the run's record says", ("configs/train.json",), only=OF_DATA),
             Ids("Ids of configs/evaluate.json, for registered pairs", ("configs/evaluate.json",)),
             Ids("Ids of configs/evaluate_unpaired.json, for other images", ("configs/evaluate_unpaired.json",)),
         ),

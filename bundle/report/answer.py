@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from bundle.common.html import Answer
+from bundle.common.values import is_number
 from bundle.common.verdicts import DOUBTFUL, LIKE, UNLIKE
 from bundle.evaluation.tables import DIGITS, LOWER, NOT, ROWS, merit, name_of
 from bundle.report.measures import values_of
@@ -180,10 +181,12 @@ def _indices(labelling: Iterable[Mapping[str, Any]]) -> Iterator[Answer]:
     lines = {line["split"]: line for line in labelling}
     for line in (lines[split] for split in SHOWN_SPLITS if split in lines):
         difference, low, high = (line.get(f"index_difference{end}") for end in ("", "_low", "_high"))
-        if difference is None or None in (line.get("index_real"), line.get("index_virtual")):
+        if difference is None or not all(
+            map(is_number, (difference, line.get("index_real"), line.get("index_virtual")))
+        ):
             continue
         numbers = f"real {line['index_real']:.1f} %, virtual {line['index_virtual']:.1f} % ({line['split']})"
-        if low is None or high is None:
+        if low is None or high is None or not is_number(low + high):
             yield Answer("Labelling index", numbers)
             return
         numbers += f"; difference {_signed(difference, 1)}, 95 % interval {_signed(low, 1)} to {_signed(high, 1)}"
@@ -211,13 +214,14 @@ def _trained(record: Record) -> Iterator[Answer]:
 
 
 def _median(lines: Iterable[Mapping[str, str]], name: str) -> float | None:
-    values = values_of(lines, name)  # type: ignore[arg-type]
+    values = [value for value in values_of(lines, name) if is_number(value)]  # type: ignore[arg-type]
     return float(np.median(values)) if values else None
 
 
 def _number(line: Mapping[str, str], name: str) -> float | None:
     text = line.get(name)
-    return None if text in (None, "", NOT) else float(text)  # type: ignore[arg-type]
+    number = None if text in (None, "", NOT) else float(text)  # type: ignore[arg-type]
+    return number if is_number(number) else None
 
 
 def _signed(value: float, digits: int) -> str:

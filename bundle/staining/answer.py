@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bundle.common.html import Answer
+from bundle.common.values import is_number
 from bundle.common.verdicts import DOUBTFUL, LIKE, UNKNOWN, UNLIKE, mostly_unlike, places_in_words
 from bundle.staining.words import get
 
@@ -67,8 +68,10 @@ def _with_calm(found: list[Answer], calm: Sequence[str]) -> list[Answer]:
 
 def _likeness(told: Mapping[str, Any], what: str, most: str, calm: list[str]) -> Iterator[Answer]:
     """What is said of slices or blocks by how like the training they are; a phrase for the calm line if all are."""
-    counts = told["slices"]
+    counts = told.get("slices") or {}
     total = sum(counts.values())
+    if not total:
+        return
     if counts.get(UNKNOWN):
         yield Answer(f"Whether {what} are {LIKE} is {UNKNOWN}", "that has too few sources")
         return
@@ -96,9 +99,9 @@ def _shortened(places: Sequence[Sequence[int]]) -> str:
 def _reference(record: Mapping[str, Any]) -> Iterator[Answer]:
     """Of what is stained by the statistics of one region, whether that is one to go by."""
     told = get(record, "reference", {})
-    if told.get("unlike") and "distance" in told:
+    if told.get("unlike") and is_number(told.get("distance")):
         usual = told.get("usual")
-        apart = f", which usually lie {usual:.1f} apart" if usual is not None else ""
+        apart = f", which usually lie {usual:.1f} apart" if is_number(usual) else ""
         numbers = f"{told['distance']:.1f} from the nearest section of the training{apart}"
         yield Answer("All is stained by the statistics of a region that is unlike the training", numbers, "bad")
 
@@ -114,7 +117,7 @@ def stripes(record: Mapping[str, Any], calm: list[str] | None = None) -> Iterato
     if not measured:
         return
     index, flicker = (
-        {axis: value for axis, value in zip("zyx", measured[-1].get(name) or (), strict=False) if value is not None}
+        {axis: value for axis, value in zip("zyx", measured[-1].get(name) or (), strict=False) if is_number(value)}
         for name in ("index", "flicker_levels")
     )
     if not index and not flicker:

@@ -18,7 +18,7 @@ from bundle.commands.monai_run import Run, as_typed
 from bundle.common.config_text import as_path
 from bundle.common.errors import InputError
 from bundle.common.run_folder import PROVENANCE
-from tests.conftest import make_dataset
+from tests.conftest import ROOT, make_dataset
 
 EVIL = [
     "$__import__('os').mkdir('pwned')",
@@ -106,3 +106,13 @@ def test_an_interrupt_while_modules_load_is_no_traceback(monkeypatch, capsys):
         commands.main()
     assert end.value.code == 130
     assert capsys.readouterr().err == "\nstopped\n"
+
+
+def test_a_file_of_the_users_is_not_ours_by_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    own = tmp_path / "firm.json"
+    own.write_text("{}")
+    assert Run("training", ["configs/train.json"]).of_ours
+    assert not Run("training", ["configs/train.json", str(own)]).of_ours
+    (tmp_path / "metadata.json").write_text("{}")
+    assert Run("training", [str(own)]).of_ours

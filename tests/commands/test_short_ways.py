@@ -14,7 +14,7 @@ import pytest
 from bundle.commands import main as commands
 from bundle.commands.evaluate import evaluate, files_of, named_files
 from bundle.commands.ids import parted
-from bundle.commands.monai_run import Run, as_typed, wanted_path
+from bundle.commands.monai_run import Run, as_typed, reads_by_itk, wanted_path
 from bundle.commands.stain import listed
 from bundle.commands.train import advice, train
 from bundle.common.errors import InputError
@@ -241,3 +241,11 @@ def evaluate_words(run: Path) -> list[str]:
     finally:
         Run.start = start
     return caught
+
+
+def test_a_bundle_that_reads_by_itk_finds_it(tmp_path):
+    ours, before = ROOT / "configs/inference.json", tmp_path / "inference.json"
+    before.write_text('{"reader": {"_target_": "LoadImaged", "keys": "image", "reader": "ITKReader"}}')
+    assert not reads_by_itk(ours)
+    assert reads_by_itk(before)
+    assert reads_by_itk(ROOT / "configs/series.json")

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from bundle.common.errors import InputError, causes, line_of
-from bundle.studies.plan import plan_cells
+from bundle.studies.plan import beside_configs, plan_cells
 from tests.conftest import ROOT
 
 LINES = [
@@ -46,10 +46,10 @@ def test_a_command_prints_the_line_alone():
     assert "Traceback" not in done.stderr
 
 
-def test_a_study_elsewhere_says_where_to_start_it(tmp_path, monkeypatch):
+def test_a_study_elsewhere_takes_the_configs_of_the_package(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="configs/train.json does not exist in .*; start studies in"):
-        plan_cells({"a": {}}, [None], [0], None, {})
+    assert beside_configs("data", None) == [str(tmp_path / "data"), None]
+    assert len(plan_cells({"a": {}}, [None], [0], None, {})) == 1
 
 
 def test_a_ring_of_causes_comes_to_an_end():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -313,7 +314,7 @@ def test_the_command_evaluates_a_run(trained):
     configs = "['configs/train.json','configs/evaluate_unpaired.json','configs/methods/ki67.json']"
     done = run_bundle("evaluation", configs, dataset_dir=trained.parent / "data", output_dir=trained, device="cpu")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "| testing | H&E | 1 |" in done.stdout
+    assert re.search(r"testing +H&E +1 ", done.stdout)
     assert "No entry has both sides" in done.stdout
     assert "What the cycle gives back" in (trained / "report.html").read_text()
 
@@ -345,9 +346,9 @@ def test_a_study_shows_what_its_cells_measured(tmp_path, monkeypatch):
         line for line in text.splitlines() if line.startswith("| testing | CycleGAN + skip connection + SSIM |")
     )
     cells_of_line = [cell.strip() for cell in line.split("|")]
-    assert "**0.600**" in cells_of_line  # the mean; all are alike, so all are best
+    assert "0.600" in cells_of_line  # the mean; all are alike, so none is bold
     assert "**6.0**" in cells_of_line  # the least error
-    assert "**0.7500** ± 0.0707" in cells_of_line
+    assert "0.7500 ± 0.0707" in cells_of_line
     assert "0.0 [-1.5, 2.5]" in cells_of_line
     assert "0.7767 ± 0.1870" in text  # the paper's
     assert "labelling index, virtual − real" in (tmp_path / "report.html").read_text()

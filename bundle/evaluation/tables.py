@@ -46,7 +46,7 @@ HEADINGS = {
 }
 EXPLAINED = {
     "lpips": "perceptual distance; the best single measure here: a blurred picture and noise are far from a section",
-    "detail": "fine structure, over the section’s: a blurred picture has far less, noise perhaps as much (see the next)",
+    "detail": "fine structure, over the section’s: a blurred picture has far less, noise perhaps as much: see next",
     "gradient_correlation": "whether edges lie where the section’s do: noise loses, a blurred section keeps much",
     **{name: truth.EXPLAINED[name] for name in TRUTHS},
     "ssim": "structural similarity, as the papers have it: gives a blurred picture more than its due",

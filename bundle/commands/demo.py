@@ -13,6 +13,7 @@ from bundle.commands.monai_run import Run, wanted_path
 from bundle.common.atomic import check_writable, whole_file
 from bundle.common.errors import InputError
 from bundle.common.home import PRETRAINED
+from bundle.common.palette import PAGE, rgb
 
 if TYPE_CHECKING:
     import numpy as np
@@ -139,6 +140,6 @@ def side_by_side(images: Mapping[str, np.ndarray], mark: str) -> Image.Image:
         panel = Image.fromarray(np.ascontiguousarray(colour.transpose(1, 2, 0))).resize((width, height))
         left = place * (width + GAP)
         sheet.paste(panel, (left, BAND))
-        draw.text((left + 4, 6), PANELS[name][0], fill="black", font=font)
-    draw.text((4, BAND + height + 6), f"{mark}. Research only.", fill="black", font=font)
+        draw.text((left + 4, 6), PANELS[name][0], fill=rgb(PAGE["ink"]), font=font)
+    draw.text((4, BAND + height + 6), f"{mark}. Research only.", fill=rgb(PAGE["ink"]), font=font)
     return sheet

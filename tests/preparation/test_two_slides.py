@@ -205,7 +205,7 @@ def test_what_makes_no_sense_is_refused_in_one_line(slides, tmp_path, changes, w
 @pytest.mark.parametrize("there", [None, object()])
 def test_without_its_engine_it_says_how_to_get_it(there, monkeypatch, slides, tmp_path):
     monkeypatch.setitem(sys.modules, "itk", there)
-    with pytest.raises(InputError, match=r"pip install 'virtual-staining\[slides\]'"):
+    with pytest.raises(InputError, match=r"pip install 'virtual-staining\[elastix\]'"):
         register_slides(slides["source"], slides["target"], str(tmp_path / "pair"))
 
 

@@ -267,7 +267,8 @@ def with_words(function: Callable[..., Any]) -> Callable[..., Any]:
 def _fault(name: str, value: Any, annotation: Any) -> str | None:
     """What is wrong with an option that is a number or text, by its annotation; None of any other."""
     kinds = {part.strip() for part in str(annotation).split("|")}
-    if "str" in kinds and kinds <= {"str", "None"} and (isinstance(value, bool) or value == ""):
+    needed = "None" not in kinds  # what may be left out may be empty too: a patient's name
+    if "str" in kinds and kinds <= {"str", "None"} and (isinstance(value, bool) or (needed and value == "")):
         return f"{name} is {value or 'empty'}; give it a value."
     if not kinds & {"int", "float"} or kinds - {"int", "float", "None"} or (value is None and "None" in kinds):
         return None

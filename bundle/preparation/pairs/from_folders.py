@@ -26,6 +26,11 @@ from bundle.preparation.pairs.slide_pairs import DATASET_PAGE, RECORD
 from bundle.preparation.pairs.stated import missing, read_all
 from bundle.preparation.pairs.table import SPLITS, Row
 
+LEVELS_NOTE = (
+    "note: the grey values of bone and background are not declared, so a model of this dataset stains scans of the "
+    "same scale alone; virtual-staining intensities finds them, --bone_intensity and --background_intensity declare "
+    "them."
+)
 KIND = "own pairs"
 
 
@@ -127,6 +132,7 @@ def pairs_from_folders(
         (partial / DATASET_PAGE).write_text(page, encoding="utf-8")
     return "\n".join(
         [*told, *(f"left out: {line}" for line in left_out), f"{len(rows)} pairs in {folder}."]
+        + [LEVELS_NOTE] * (levels["bone_intensity"] is None)
         + [f"Look at {folder / DATASET_PAGE}: edges must fall together in each pair."]
     )
 

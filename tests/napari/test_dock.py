@@ -20,7 +20,9 @@ from tests.helpers.volumes import make_voxels
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 napari = pytest.importorskip("napari", reason="napari is not installed: pip install -e '.[viewers]'")
-QtWidgets = pytest.importorskip("qtpy.QtWidgets", reason="no Qt for napari is installed: pip install -e '.[viewers]'")
+QtWidgets = pytest.importorskip(
+    "qtpy.QtWidgets", reason="no Qt for napari is installed: pip install -e '.[viewers]'", exc_type=ImportError
+)
 PLUGIN = ROOT / "plugins" / "napari"
 sys.path.insert(0, str(PLUGIN))
 LEVELS = {"bone": "30000", "background": "10000"}

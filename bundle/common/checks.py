@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 
@@ -25,3 +25,23 @@ def listed(names: Collection[str], most: int = 8) -> str:
     """Names for a message, the first few."""
     shown = list(names)[:most]
     return ", ".join(shown) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def place_faults(folder: Path, replace: bool, is_own: Callable[[Path], bool], mark: str) -> list[str]:
+    """What is wrong with the folder that a command is to make, a line each.
+
+    Args:
+        folder: where to.
+        replace: whether what an earlier run of the command made there may go.
+        is_own: whether a folder is such.
+        mark: what says so, for messages.
+    """
+    if folder.is_file():
+        return [f"output {folder} is a file; name a new folder."]
+    if not folder.exists() or not any(folder.iterdir()):
+        return []
+    if not replace:
+        return [f"output {folder} is not empty; name a new folder, or pass --replace true."]
+    if is_own(folder):
+        return []
+    return [f"output {folder} holds no {mark}, so this command did not make it; it is not replaced."]

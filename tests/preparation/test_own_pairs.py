@@ -11,6 +11,7 @@ import pytest
 from bundle.common.errors import InputError
 from bundle.data.load import load_datalist
 from bundle.images.slides import read_slide, write_slide
+from bundle.preparation.pairs.dataset import prepare
 from bundle.preparation.pairs.division import share_or_names
 from bundle.preparation.pairs.from_folders import pairs_from_folders
 from tests.conftest import ROOT, TINY, make_dataset, run_bundle
@@ -239,7 +240,7 @@ def test_a_dataset_that_another_command_made_is_not_replaced(own):
     make(own)
     record = own / "data" / "preparation.json"
     record.write_text(json.dumps(json.loads(record.read_text()) | {"kind": "two slides"}))
-    with pytest.raises(InputError, match=r"holds no preparation\.json of this command's"):
+    with pytest.raises(InputError, match=r"holds no preparation\.json of its own"):
         make(own, replace=True)
     assert record.is_file()
 
@@ -255,3 +256,11 @@ def test_a_seed_that_is_none_gets_a_line(own, seed):
 )
 def test_names_for_testing_are_text(word, meant):
     assert share_or_names(word) == meant
+
+
+def test_nor_does_prepare_replace_what_was_made_here(own):
+    make(own)
+    (own / "pairs").mkdir()
+    with pytest.raises(InputError, match=r"holds no preparation\.json of its own, so this command did not make it"):
+        prepare(str(own / "pairs"), str(own / "data"), replace=True)
+    assert (own / "data" / "datalist.json").is_file()

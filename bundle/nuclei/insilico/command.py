@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tqdm import tqdm
 
 from bundle.common.atomic import check_writable, whole_folder, write_json
-from bundle.common.checks import sha256_of
+from bundle.common.checks import place_faults, sha256_of
 from bundle.common.command_line import as_bool
 from bundle.common.errors import InputError
 from bundle.common.machine import code_version, hardware, versions
@@ -298,11 +298,9 @@ def _option_faults(
         faults.append(f"seed is {seed!r}; it must be a whole number, 0 or more.")
     if folder.resolve() == Path(tiles).resolve() or Path(tiles).resolve().is_relative_to(folder.resolve()):
         faults.append(f"output {folder} holds the input; name a new folder.")
-    elif folder.is_file():
-        faults.append(f"output {folder} is a file; name a new folder.")
-    elif folder.exists() and any(folder.iterdir()):
-        if not replace:
-            faults.append(f"output {folder} is not empty; name a new folder, or pass --replace true.")
-        elif not all((folder / name).is_file() for name in (ROWS, EDITS, PROVENANCE)):
-            faults.append(f"output {folder} holds no {ROWS}, so this command did not make it; it is not replaced.")
-    return faults
+        return faults
+    return faults + place_faults(folder, replace, _is_own, ROWS)
+
+
+def _is_own(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in (ROWS, EDITS, PROVENANCE))

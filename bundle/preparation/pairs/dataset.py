@@ -11,10 +11,11 @@ import numpy as np
 from tqdm import tqdm
 
 from bundle.common.atomic import check_writable, whole_file, whole_folder, write_json
-from bundle.common.checks import listed
+from bundle.common.checks import listed, place_faults
 from bundle.common.command_line import as_bool
 from bundle.common.config_text import check_names
 from bundle.common.errors import InputError, PausedError
+from bundle.common.run_folder import read_record
 from bundle.common.values import is_number
 from bundle.data.datalist import DATALIST
 from bundle.images.parts import MARGIN_PX
@@ -32,7 +33,7 @@ from bundle.preparation.pairs.prepared import Constants, constants_of, prepare_p
 from bundle.preparation.pairs.regions import PROPOSAL, regions_of, was_shown
 from bundle.preparation.pairs.registered import Registration, list_pairs, read_images
 from bundle.preparation.pairs.rois import Rois
-from bundle.preparation.pairs.slide_pairs import DATASET_PAGE, RECORD, all_slides, write_slide_pairs
+from bundle.preparation.pairs.slide_pairs import DATASET_PAGE, OWN_PAIRS, RECORD, all_slides, write_slide_pairs
 from bundle.preparation.pairs.table import Row, read_table, splits_of, without_table
 
 ROIS_PAGE = "rois.html"
@@ -137,15 +138,14 @@ def _check_options(root: Path, folder: Path, replace: bool, c: float, c_prime: f
         faults.append(f"margin_px is {margin_px!r}; it must be at most {WIDEST_PX}.")
     if folder.resolve() == root.resolve() or root.resolve() in folder.resolve().parents:
         faults.append(f"output {folder} lies in pairs {root}, where each folder is a pair; name one elsewhere.")
-    elif folder.is_file():
-        faults.append(f"output {folder} is a file; name a new folder.")
-    elif folder.exists() and any(folder.iterdir()):
-        if not replace:
-            faults.append(f"output {folder} is not empty; name a new folder, or pass --replace true.")
-        elif not (folder / RECORD).is_file():
-            faults.append(f"output {folder} holds no {RECORD}, so this command did not make it; it is not replaced.")
+    else:
+        faults += place_faults(folder, replace, _is_own, f"{RECORD} of its own")
     if faults:
         raise InputError("\n".join(faults))
+
+
+def _is_own(folder: Path) -> bool:
+    return (folder / RECORD).is_file() and read_record(folder / RECORD).get("kind") != OWN_PAIRS
 
 
 def _accepted(

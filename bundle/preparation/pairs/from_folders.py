@@ -11,7 +11,7 @@ from typing import Any
 from fire.decorators import SetParseFns
 
 from bundle.common.atomic import check_writable, whole_folder, write_json
-from bundle.common.checks import listed
+from bundle.common.checks import listed, place_faults
 from bundle.common.command_line import as_bool
 from bundle.common.config_text import check_names
 from bundle.common.errors import InputError
@@ -22,7 +22,7 @@ from bundle.preparation.pairs.asked import answers
 from bundle.preparation.pairs.division import divided, groups_of, share_or_names
 from bundle.preparation.pairs.matching import images_in, match, stem_of
 from bundle.preparation.pairs.own_page import own_page
-from bundle.preparation.pairs.slide_pairs import DATASET_PAGE, RECORD
+from bundle.preparation.pairs.slide_pairs import DATASET_PAGE, OWN_PAIRS, RECORD
 from bundle.preparation.pairs.stated import missing, read_all
 from bundle.preparation.pairs.table import SPLITS, Row
 
@@ -31,7 +31,6 @@ LEVELS_NOTE = (
     "same scale alone; virtual-staining intensities finds them, --bone_intensity and --background_intensity declare "
     "them."
 )
-KIND = "own pairs"
 
 
 @SetParseFns(testing=share_or_names)
@@ -127,7 +126,7 @@ def pairs_from_folders(
         places = _place(partial, found.pairs, as_bool("link", link))
         write_json(partial / DATALIST, {**listing, **_splits(places, rows)})
         files = {name: {side: str(path) for side, path in each.items()} for name, each in found.pairs.items()}
-        write_json(partial / RECORD, {"kind": KIND, "told": told, "left_out": left_out, "pairs": files})
+        write_json(partial / RECORD, {"kind": OWN_PAIRS, "told": told, "left_out": left_out, "pairs": files})
         page = own_page(folder.name, listing, found.pairs, rows, told, left_out)
         (partial / DATASET_PAGE).write_text(page, encoding="utf-8")
     return "\n".join(
@@ -146,15 +145,13 @@ def _check_places(folders: Mapping[str, Path], output: Path, replace: bool) -> N
             faults.append(f"{side} and {twin} are one folder, {folders[side]}; put their images into two.")
         if where in (output.resolve(), *output.resolve().parents) or output.resolve() in where.parents:
             faults.append(f"output {output} and {side} {folders[side]} lie in one another; name a folder elsewhere.")
-    if output.is_file():
-        faults.append(f"output {output} is a file; name a new folder.")
-    elif output.is_dir() and any(output.iterdir()):
-        if not replace:
-            faults.append(f"output {output} is not empty; name a new folder, or pass --replace true.")
-        elif not (output / RECORD).is_file() or read_record(output / RECORD).get("kind") != KIND:
-            faults.append(f"output {output} holds no {RECORD} of this command's, which did not make it; name another.")
+    faults += place_faults(output, replace, _is_own, f"{RECORD} of its own")
     if faults:
         raise InputError("\n".join(faults))
+
+
+def _is_own(folder: Path) -> bool:
+    return (folder / RECORD).is_file() and read_record(folder / RECORD).get("kind") == OWN_PAIRS
 
 
 def _left_out(faults: list[str], wanted: bool, pairs: int) -> list[str]:

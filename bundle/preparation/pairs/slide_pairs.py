@@ -22,6 +22,7 @@ from bundle.preparation.pairs.registered import Registration, read_images
 from bundle.preparation.pairs.table import Row, splits_of
 
 DATASET_PAGE, RECORD = "dataset.html", "preparation.json"
+OWN_PAIRS = "own pairs"  # of a record: the dataset is of scripts.pairs, not of scripts.prepare
 FOLDERS = ("source", "target", "mask")
 
 

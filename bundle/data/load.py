@@ -142,7 +142,9 @@ def _divide(
     data.single["training"] = [image for image in alone if image.fold != fold]
     data.single["validation"] = [image for image in alone if image.fold == fold]
     if not data.training and not data.single["training"]:
-        faults.append(f"{datalist}: all training pairs are in fold {fold}; nothing is left to train on.")
+        faults.append(
+            f"{datalist}: all training pairs are in fold {fold}; nothing is left to train on: name another --fold, or more pairs."
+        )
     faults.extend(
         f"{datalist}: fold {fold} has no {side}; every fold needs images of both sides (fold in each entry)."
         for side in SIDES

@@ -71,6 +71,7 @@ def _measured(record: Record) -> list[Answer]:
     summary = {line["row"]: line for line in record.summary if line["split"] == split}
     found += cells([line for line in record.truth if line["split"] == split])
     found += against_colour_table(summary)
+    found += against_the_rest(summary)
     found += detail_in_place(summary.get(NETWORK, {}))
     found += like_training([line for line in record.trust if line["split"] == split], split)
     number = len(record.slides_of(split))
@@ -133,6 +134,25 @@ def against_colour_table(summary: Mapping[str, Mapping[str, str]]) -> Iterator[A
     elif told[True]:
         numbers = f"{'; '.join(told[True])}. Not clearly in {'; '.join(told[False])}"
         yield Answer("It beats the colour table, which needs no network, in part", numbers)
+
+
+def against_the_rest(summary: Mapping[str, Mapping[str, str]]) -> Iterator[Answer]:
+    """What of the other rows without a network does better than it: even one colour can, after a few steps.
+
+    Args:
+        summary: as of :func:`against_colour_table`.
+    """
+    better: dict[str, list[str]] = {}
+    for metric in CLEARLY:
+        network = _number(summary.get(NETWORK, {}), f"{metric}_median")
+        for row in ROWS[2:]:
+            other = _number(summary.get(row, {}), f"{metric}_median")
+            if network is not None and other is not None and merit(metric, other) > merit(metric, network):
+                told, own = (_signed(value, DIGITS[metric]) for value in (other, network))
+                better.setdefault(row, []).append(f"{name_of(metric)} {told} against {own}")
+    if better:
+        numbers = "; ".join(f"{row} in {', '.join(metrics)}" for row, metrics in better.items())
+        yield Answer("Rows that need no network do better", numbers, "bad")
 
 
 def detail_in_place(line: Mapping[str, str]) -> Iterator[Answer]:

@@ -11,7 +11,7 @@ import pytest
 from bundle.common.html import Answer
 from bundle.common.verdicts import DOUBTFUL, LIKE, UNKNOWN, UNLIKE
 from bundle.evaluation.tables import NOT
-from bundle.report.answer import against_colour_table, answers, cells, detail_in_place, like_training
+from bundle.report.answer import against_colour_table, against_the_rest, answers, cells, detail_in_place, like_training
 from bundle.report.records import read_record
 from tests.helpers.pages import Page, words
 from tests.helpers.report import write_rows, written
@@ -100,6 +100,19 @@ def test_nothing_is_said_of_cells_that_were_not_counted(lines):
 def test_the_network_is_held_against_what_needs_none(network, table, said, tone):
     (answer,) = against_colour_table(summary(network=network, colour_table=table))
     assert (str(answer), answer.tone) == (said, tone)
+
+
+def test_noise_is_told_that_one_colour_does_better():
+    noise = {"gradient_correlation": 0.01, "ssim": 0.05, "psnr": 8.0}
+    rows = {"mean_colour": {"gradient_correlation": 0, "ssim": 0.2, "psnr": 9.3}, "inverted_source": {"ssim": 0.18}}
+    (answer,) = against_the_rest(summary(network=noise, **rows))
+    assert str(answer) == (
+        "Rows that need no network do better: mean colour in SSIM 0.20 against 0.05, PSNR 9.3 against 8.0; inverted "
+        "source in SSIM 0.18 against 0.05."
+    )
+    assert answer.tone == "bad"
+    trained = {"gradient_correlation": 0.64, "ssim": 0.63, "psnr": 19.6}
+    assert list(against_the_rest(summary(network=trained, **rows))) == []
 
 
 def test_without_baselines_the_network_is_held_against_nothing():

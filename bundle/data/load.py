@@ -143,7 +143,8 @@ def _divide(
     data.single["validation"] = [image for image in alone if image.fold == fold]
     if not data.training and not data.single["training"]:
         faults.append(
-            f"{datalist}: all training pairs are in fold {fold}; nothing is left to train on: name another --fold, or more pairs."
+            f"{datalist}: all training pairs are in fold {fold}; nothing is left to train on; name another fold, or "
+            "add pairs."
         )
     faults.extend(
         f"{datalist}: fold {fold} has no {side}; every fold needs images of both sides (fold in each entry)."

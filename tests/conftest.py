@@ -27,14 +27,21 @@ SHARED = ROOT.parent / "shared"
 TINY = {"width": 4, "blocks": 1, "patch_size": 32, "patches_per_pair": 4, "batch_size": 2, "epochs": 2, "pool_size": 4}
 TINY |= {"learning_rate": 0.0004, "decay_epochs": 1, "picture_every": 1}
 
-# A shell has what it starts in the background ignore Ctrl-C, and so would all that a test starts and then stops by it.
-if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-SIGNALS = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)}
+SIGNALS: dict[int, Any] = {}  # as they are before the first test
 
 torch.set_num_threads(1)
 CLONE_NEWNET = 0x40000000
 SIOCGIFFLAGS, SIOCSIFFLAGS, SIOCSIFADDR, IFF_UP = 0x8913, 0x8914, 0x8916, 1
+
+
+def pytest_configure() -> None:
+    """Hear Ctrl-C, and note what each signal does.
+
+    A shell has what it starts in the background ignore it, and so would all that a test starts and then stops by it.
+    """
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    SIGNALS.update({each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)})
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -144,4 +144,5 @@ def _run(command: Sequence[str], home: Path, out: IO[str], report: Callable[[], 
                     report()
         except BaseException:
             process.terminate()
+            process.wait()  # ``Popen`` itself does not, after Ctrl-C
             raise

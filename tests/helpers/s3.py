@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -79,10 +79,11 @@ class Store:
         client = self.client()
         pages = client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
         keys = [each["Key"] for page in pages for each in page.get("Contents", [])]
-        return {
-            key.removeprefix(prefix).lstrip("/"): client.get_object(Bucket=BUCKET, Key=key)["Body"].read()
-            for key in keys
-        }
+        found = {}
+        for key in keys:
+            with suppress(client.exceptions.NoSuchKey):  # removed meanwhile, by who is at work
+                found[key.removeprefix(prefix).lstrip("/")] = client.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+        return found
 
     def restore(self, objects: dict[str, bytes]) -> None:
         """Make the bucket anew, with what it held."""

@@ -70,10 +70,16 @@ def test_two_workers_give_the_bytes_of_one_process(he, slide, tmp_path, output_f
         if name not in ("slide.json", "report.html", "ro-crate-metadata.json"):  # which tell when, and for how long
             assert files_of(tmp_path / "one" / name) == files_of(tmp_path / "two" / name)
     assert done.stdout.count("stained at 0.5 µm") == 1  # no worker says so too
-    assert "all is stained" in done.stdout
     shown = re.findall(r"(\d+\.\d+)/(\d+\.\d+) Mpx of tissue", done.stderr)
     assert [float(now) for now, _ in shown] == sorted(float(now) for now, _ in shown)
     assert shown[-1][0] == shown[-1][1]
+
+
+def test_a_look_while_the_result_is_written_says_once_that_all_is_stained(he, slide, tmp_path, monkeypatch, capsys):
+    write = SlideRun._write
+    monkeypatch.setattr(SlideRun, "_write", lambda run: (run._see(), run._see(), write(run))[-1])
+    stain_slide(he, slide, tmp_path, output_format="ome-tiff", viewer=False)
+    assert capsys.readouterr().out.count("all is stained") == 1
 
 
 def test_a_command_that_is_killed_takes_its_workers_along_and_the_next_goes_on(he, slide, tmp_path):
